@@ -1,0 +1,212 @@
+"""What the user can set, declared once: names, types, ranges, defaults and one sentence each.
+
+YAML files and `section.key=value` overrides end in one frozen tree. Reading them is `sam_batch.configfile`'s work; this
+module does no input or output and imports no heavy package.
+"""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+UnitInterval = Annotated[float, Field(ge=0.0, le=1.0)]
+PointGrid = list[tuple[UnitInterval, UnitInterval]]
+
+
+class Section(BaseModel):
+    """A part of the configuration: immutable, and closed to names it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False, protected_namespaces=())
+
+
+class InputConfig(Section):
+    """Which images are labelled."""
+
+    uri: str | tuple[str, ...] = Field(
+        description="Folder, glob, object-store prefix, manifest (.parquet, .csv, .jsonl, .txt), or a list of them."
+    )
+    recursive: bool = Field(True, description="Look into sub-folders.")
+    extensions: tuple[str, ...] = Field(
+        ("jpg", "jpeg", "png", "webp", "tif", "tiff", "bmp"),
+        min_length=1,
+        description="Files with other extensions are not listed (case is ignored).",
+    )
+    limit: int | None = Field(None, ge=1, description="Label only the first so many images; null for all.")
+    max_pixels: int = Field(
+        64_000_000, ge=1, description="Images with more pixels fail without being decoded (header check)."
+    )
+    max_bytes: int = Field(512 << 20, ge=1, description="Files with more bytes fail without being read.")
+
+    @field_validator("uri")
+    @classmethod
+    def _uri_is_given(cls, uri: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        given = (uri,) if isinstance(uri, str) else uri
+        if not given or any(not one.strip() for one in given):
+            raise ValueError("name at least one folder, glob, prefix or manifest")
+        return uri
+
+    @field_validator("extensions")
+    @classmethod
+    def _bare_lower_case(cls, extensions: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(one.lower().lstrip(".") for one in extensions)
+
+    @property
+    def uris(self) -> tuple[str, ...]:
+        """The inputs as a tuple, however many were given."""
+        return (self.uri,) if isinstance(self.uri, str) else self.uri
+
+
+class StorageConfig(Section):
+    """How object stores are reached. Credentials come from the environment alone."""
+
+    endpoint_url: str | None = Field(None, description="S3-compatible endpoint, e.g. http://minio:9000.")
+    region: str | None = Field(None, description="Region of the bucket.")
+    anonymous: bool = Field(False, description="Send unsigned requests (public buckets).")
+    attempts: int = Field(8, ge=1, le=20, description="Tries of one read or write before it counts as failed.")
+
+
+class ModelConfig(Section):
+    """Which weights."""
+
+    name: Literal["demo", "vit_b", "vit_l", "vit_h", "auto"] = Field(
+        "vit_h", description="demo is in the package; the others are Meta's; auto reads the type from the checkpoint."
+    )
+    checkpoint: str = Field("auto", description="auto (by name), a path (.pth or .safetensors), or a URL.")
+    sha256: str | None = Field(
+        None, pattern="^[0-9a-f]{64}$", description="Refuse the checkpoint unless it has this hash."
+    )
+
+    @model_validator(mode="after")
+    def _auto_needs_a_checkpoint(self) -> Self:
+        if self.name == "auto" and self.checkpoint == "auto":
+            raise ValueError("name and checkpoint cannot both be auto: name a model or a checkpoint")
+        return self
+
+
+class EngineConfig(Section):
+    """How the model is run."""
+
+    kind: Literal["auto", "torch", "fake"] = Field("auto", description="fake draws masks without a model, for tests.")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="auto is fp16 on CUDA and fp32 on the CPU."
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto is cuda where there is a GPU.")
+
+
+class GeneratorConfig(Section):
+    """Everything mode: segment-anything's names and defaults, then filters that are off by default."""
+
+    mode: Literal["everything"] = Field("everything", description="Segment everything from a grid of points.")
+    points_per_side: int | None = Field(
+        32, ge=1, le=512, description="Points along one side of the grid; null exactly when point_grids is given."
+    )
+    points_per_batch: int = Field(64, ge=1, description="Prompts decoded at once; changes memory, not masks.")
+    pred_iou_thresh: UnitInterval = Field(0.88, description="Masks with a lower predicted IoU are dropped.")
+    stability_score_thresh: UnitInterval = Field(0.95, description="Masks with a lower stability are dropped.")
+    stability_score_offset: float = Field(1.0, gt=0, description="Shift of the logits when stability is measured.")
+    box_nms_thresh: UnitInterval = Field(0.7, description="Box IoU above which the worse of two masks is dropped.")
+    crop_n_layers: int = Field(0, ge=0, le=4, description="Also run on crops: layer i has 4**i of them.")
+    crop_nms_thresh: UnitInterval = Field(0.7, description="The same between the masks of different crops.")
+    crop_overlap_ratio: float = Field(512 / 1500, ge=0, lt=1, description="Overlap of crops, of the shorter side.")
+    crop_n_points_downscale_factor: int = Field(
+        1, ge=1, description="Layer i has points_per_side / factor**i points a side."
+    )
+    point_grids: tuple[PointGrid, ...] | None = Field(
+        None, description="Own grids instead of points_per_side: one a layer, each a list of [x, y] in 0 to 1."
+    )
+    min_mask_region_area: int = Field(0, ge=0, description="Fill holes and drop islands smaller than this; 0 is off.")
+    max_mask_region_area: int = Field(0, ge=0, description="Drop masks with more pixels than this; 0 is off.")
+    mask_nms_thresh: UnitInterval | None = Field(
+        None, description="Mask IoU above which the worse of two masks is dropped; null is off."
+    )
+    containment_thresh: UnitInterval | None = Field(
+        None, description="Drop a mask of which at least this share lies in a better one; null is off."
+    )
+    max_masks_per_image: int | None = Field(None, ge=1, description="Keep only the best so many masks; null is off.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_source_of_points(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("point_grids") is not None:
+            if values.get("points_per_side") is not None:
+                raise ValueError("points_per_side and point_grids are both given; set one of them to null")
+            return {**values, "points_per_side": None}
+        return values
+
+    @model_validator(mode="after")
+    def _points_fit_the_layers(self) -> Self:
+        if self.point_grids is None:
+            if self.points_per_side is None:
+                raise ValueError("points_per_side and point_grids are both null; give one of them")
+            if self.points_per_side // self.crop_n_points_downscale_factor**self.crop_n_layers < 1:
+                raise ValueError("crop_n_points_downscale_factor leaves the last crop layer without points")
+        elif len(self.point_grids) != self.crop_n_layers + 1 or not all(self.point_grids):
+            raise ValueError(f"point_grids needs {self.crop_n_layers + 1} non-empty grids: one a crop layer")
+        return self
+
+
+class ColorMasksConfig(Section):
+    """One picture an image, every mask in a colour of its own, small masks on top."""
+
+    enabled: bool = Field(True, description="Write them.")
+    over_image: bool = Field(True, description="Blend the colours over the photograph; else on black.")
+
+
+class SegmentsConfig(Section):
+    """RGBA cut-outs, one a mask."""
+
+    enabled: bool = Field(True, description="Write them.")
+    min_area: int = Field(0, ge=0, description="Masks with fewer pixels get no cut-out.")
+    frame: Literal["crop", "full"] = Field("crop", description="Cut to the mask's box, or keep the whole frame.")
+    pack: Literal["none", "tar"] = Field("none", description="One file a mask, or one tar a shard.")
+
+
+class LabelMasksConfig(Section):
+    """One 16-bit picture an image: 0 is background, mask_id + 1 elsewhere, small masks on top."""
+
+    enabled: bool = Field(False, description="Write them.")
+
+
+class CocoConfig(Section):
+    """COCO instance annotations over the whole output."""
+
+    enabled: bool = Field(True, description="Write coco/annotations.json when the job ends.")
+    max_bytes: int = Field(1 << 30, ge=1 << 16, description="Split into several files above this size.")
+
+
+class OutputConfig(Section):
+    """What is written, and where."""
+
+    uri: str = Field(min_length=1, description="Folder or object-store prefix.")
+    color_masks: ColorMasksConfig = Field(default_factory=lambda: ColorMasksConfig())
+    segments: SegmentsConfig = Field(default_factory=lambda: SegmentsConfig())
+    label_masks: LabelMasksConfig = Field(default_factory=lambda: LabelMasksConfig())
+    coco: CocoConfig = Field(default_factory=lambda: CocoConfig())
+
+
+class RunConfig(Section):
+    """How the work is spread; nothing here changes a result but shard_size, which is fixed by the first run."""
+
+    executor: Literal["ray", "inline"] = Field("ray", description="inline is a plain loop in this process.")
+    shard_size: int = Field(32, ge=1, le=4096, description="Images a shard: the unit of work, commit and resume.")
+    actors: int | Literal["auto"] = Field("auto", description="Engines; auto is one a GPU, or one on the CPU.")
+    max_failure_rate: UnitInterval = Field(0.05, description="More failed images than this end in exit code 3.")
+    retry_failed: bool = Field(False, description="Work again on images that failed in earlier runs.")
+
+    @field_validator("actors")
+    @classmethod
+    def _at_least_one(cls, actors: int | str) -> int | str:
+        if isinstance(actors, int) and actors < 1:
+            raise ValueError("should be at least 1, or auto")
+        return actors
+
+
+class Config(Section):
+    """One labelling job."""
+
+    input: InputConfig
+    storage: StorageConfig = Field(default_factory=lambda: StorageConfig())
+    model: ModelConfig = Field(default_factory=lambda: ModelConfig())
+    engine: EngineConfig = Field(default_factory=lambda: EngineConfig())
+    generator: GeneratorConfig = Field(default_factory=lambda: GeneratorConfig())
+    output: OutputConfig
+    run: RunConfig = Field(default_factory=lambda: RunConfig())

@@ -1,0 +1,125 @@
+"""What an engine is: one SAM on one device, with its mask decoder cut in two halves.
+
+SAM predicts a mask's IoU before it up-scales the mask, so `score` and `finish` are apart: what the IoU threshold
+drops is never up-scaled. Engines return low-resolution logits; filtering is written once, outside of them, and two
+engines can be compared number by number. Nothing is remembered between calls: embeddings are values.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSpec:
+    """What tells two engines apart, and what callers must know.
+
+    Attributes:
+        kind: torch, tensorrt or fake.
+        model: demo, vit_b, vit_l or vit_h.
+        image_side: S, the side of the square model input in pixels.
+        mask_side: h = w, the side of the low-resolution logits.
+        pixel_mean: Per RGB channel, in the 0 to 255 range.
+        pixel_std: Likewise.
+        mask_threshold: Logits above it are mask.
+        precision: fp32, bf16 or fp16.
+        device: As torch writes it: cpu, cuda:0.
+    """
+
+    kind: str
+    model: str
+    image_side: int
+    mask_side: int
+    pixel_mean: tuple[float, float, float]
+    pixel_std: tuple[float, float, float]
+    mask_threshold: float
+    precision: str
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prompts:
+    """P prompts for one view, in the frame of the resized view (model input pixels, before padding).
+
+    Attributes:
+        points: (P, n, 2) float32 (x, y), or None.
+        labels: (P, n) int32: 1 foreground, 0 background, -1 padding; None exactly when points is None.
+        boxes: (P, 4) float32 xyxy, or None.
+        masks: (P, 1, h, w) float32 logits of an earlier round, or None.
+        multimask: True for SAM's three masks a prompt (M = 3), False for its single one (M = 1).
+    """
+
+    points: Tensor | None = None
+    labels: Tensor | None = None
+    boxes: Tensor | None = None
+    masks: Tensor | None = None
+    multimask: bool = True
+
+    def __len__(self) -> int:
+        given = self.points if self.points is not None else self.boxes
+        return 0 if given is None else given.shape[0]
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredPrompts:
+    """The first half of the mask decoder's work.
+
+    Attributes:
+        iou: (P, M) float32 predicted IoU, on the engine's device.
+        state: What the same engine's `finish` needs; opaque to callers.
+    """
+
+    iou: Tensor
+    state: Any
+
+
+class Engine(Protocol):
+    """One SAM on one device."""
+
+    @property
+    def spec(self) -> EngineSpec:
+        """What this engine is."""
+        ...
+
+    def embed(self, images_N3SS: Tensor) -> Tensor:  # noqa: N803 - shape suffix
+        """Run the image encoder.
+
+        Args:
+            images_N3SS: (N, 3, S, S) float32, normalised, zero-padded at the right and bottom.
+
+        Returns:
+            (N, C, S/16, S/16) embeddings on the engine's device, in the engine's precision.
+        """
+        ...
+
+    def score(self, embedding: Tensor, prompts: Prompts) -> ScoredPrompts:
+        """Run the decoder's transformer and IoU head.
+
+        Args:
+            embedding: (C, S/16, S/16), one image of what `embed` returned.
+            prompts: P of them.
+
+        Raises:
+            NonFiniteError: A predicted IoU is NaN or infinite.
+        """
+        ...
+
+    def finish(self, scored: ScoredPrompts, index_K2: Tensor) -> Tensor:  # noqa: N803 - shape suffix
+        """Up-scale the chosen masks.
+
+        Args:
+            scored: What `score` returned.
+            index_K2: (K, 2) int64 pairs (prompt, mask), in any order; K may be 0.
+
+        Returns:
+            (K, h, w) float32 logits, in the order of the index.
+
+        Raises:
+            NonFiniteError: A logit is NaN or infinite.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free the device's memory; the engine must not be used afterwards."""
+        ...

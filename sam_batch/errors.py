@@ -1,0 +1,108 @@
+"""Every error this package raises on purpose.
+
+::
+
+    SamBatchError
+    ├── ConfigError            the command line, the YAML or what they name is wrong   exit 2
+    │   ├── InputError         the input cannot be listed: missing, empty, unreadable
+    │   ├── OutputError        the output cannot be used: unwritable, held, another job's
+    │   │   ├── FingerprintError   it holds results of other settings
+    │   │   └── LeaseError         another driver works on it
+    │   └── CheckpointError    the weights are missing, damaged or of another model
+    ├── StorageError           one read or write failed after its retries
+    │   ├── NotFoundError
+    │   ├── AlreadyExistsError
+    │   └── PermissionDeniedError
+    ├── ImageError             one image cannot be labelled; becomes a `failed` row
+    ├── EngineError            the engine is broken; its worker is replaced
+    │   └── NonFiniteError     it returned NaN or infinity
+    └── JobError               the job as a whole cannot succeed                        exit 1
+
+Errors cross process borders, so every one survives pickling with its attributes.
+"""
+
+from typing import Any
+
+
+class SamBatchError(Exception):
+    """Base of all errors raised on purpose; `str()` is one line made for the user."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.args, self.__dict__)
+
+
+def _rebuild(cls: type[SamBatchError], args: tuple[Any, ...], state: dict[str, Any]) -> SamBatchError:
+    error = cls.__new__(cls, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+class ConfigError(SamBatchError):
+    """The command line or configuration is wrong; says which key, its value and what is allowed."""
+
+
+class InputError(ConfigError):
+    """The input cannot be listed: missing, empty or unreadable."""
+
+
+class OutputError(ConfigError):
+    """The output cannot be used: unwritable, held by another driver, or another job's."""
+
+
+class FingerprintError(OutputError):
+    """The output holds results of other settings; the message lists the keys that differ."""
+
+
+class LeaseError(OutputError):
+    """Another driver works on the same output."""
+
+
+class CheckpointError(ConfigError):
+    """The weights are missing, damaged, unsafe or of another model."""
+
+
+class StorageError(SamBatchError):
+    """One storage operation failed after its retries."""
+
+
+class NotFoundError(StorageError):
+    """No file or object has this name."""
+
+
+class AlreadyExistsError(StorageError):
+    """A create-only write found the name taken."""
+
+
+class PermissionDeniedError(StorageError):
+    """The file or object may not be read or written."""
+
+
+class ImageError(SamBatchError):
+    """One image cannot be labelled.
+
+    Attributes:
+        kind: One of `records.FailureKind`.
+    """
+
+    kind: str
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(kind, message)
+        self.kind = kind
+
+    def __str__(self) -> str:
+        return str(self.args[1])
+
+
+class EngineError(SamBatchError):
+    """The engine cannot go on; its worker is replaced."""
+
+
+class NonFiniteError(EngineError):
+    """The engine returned NaN or infinity."""
+
+
+class JobError(SamBatchError):
+    """The job as a whole cannot succeed."""
+

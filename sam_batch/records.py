@@ -1,0 +1,166 @@
+"""The values that flow through the job. They are frozen, know no files and no Ray.
+
+Shape legend of the package: `N` images, `P` prompts, `M` masks per prompt (3), `K` kept masks, `C` channels,
+`H W` original pixels, `h w` low-resolution logits, `S` model input side, `4` xyxy in original pixels unless
+said, `2` (x, y). A suffix in a name gives the shape: `boxes_K4`, `logits_Khw`.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+UInt8Array: TypeAlias = NDArray[np.uint8]
+
+
+class Status(StrEnum):
+    """How a planned image ended."""
+
+    OK = "ok"
+    EMPTY = "empty"  # no masks: a valid result
+    FAILED = "failed"
+
+
+class Stage(StrEnum):
+    """Where an image failed."""
+
+    LOAD = "load"
+    SEGMENT = "segment"
+    WRITE = "write"
+
+
+class FailureKind(StrEnum):
+    """Why an image failed: a closed list, so that failures can be counted."""
+
+    NOT_FOUND = "not_found"
+    PERMISSION_DENIED = "permission_denied"
+    NOT_REGULAR_FILE = "not_regular_file"
+    READ_FAILED = "read_failed"
+    EMPTY_FILE = "empty_file"
+    TOO_MANY_BYTES = "too_many_bytes"
+    NOT_AN_IMAGE = "not_an_image"
+    UNSUPPORTED_FORMAT = "unsupported_format"
+    TRUNCATED = "truncated"
+    CORRUPT = "corrupt"
+    TOO_MANY_PIXELS = "too_many_pixels"
+    NON_FINITE_OUTPUT = "non_finite_output"
+    OUT_OF_MEMORY = "out_of_memory"
+    WORKER_CRASH = "worker_crash"
+    INTERNAL_ERROR = "internal_error"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRef:
+    """One planned image.
+
+    Attributes:
+        image_id: Position in the plan; never changes.
+        key: Path relative to the input root, POSIX, with extension; names the outputs.
+        uri: Where the bytes are, as `data.storage` reads it.
+        size: Bytes, as listed; None when the listing does not say.
+    """
+
+    image_id: int
+    key: str
+    uri: str
+    size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an image has no masks."""
+
+    stage: Stage
+    kind: FailureKind
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One crop of an image, resized so that its longest side is the model's.
+
+    Attributes:
+        box: xyxy of the crop in original pixels.
+        pixels: (h', w', 3) uint8 RGB, max(h', w') == S.
+    """
+
+    box: tuple[int, int, int, int]
+    pixels: UInt8Array
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedImage:
+    """A decoded image, ready for an engine.
+
+    Attributes:
+        ref: What it is.
+        height: Of the decoded, oriented image, in pixels.
+        width: Likewise.
+        sha256: Of the encoded bytes, hexadecimal.
+        data: The encoded bytes; the writer decodes them again, which costs less than moving pixels.
+        views: The whole image first, then the crops, coarse layers first.
+    """
+
+    ref: ImageRef
+    height: int
+    width: int
+    sha256: str
+    data: bytes
+    views: tuple[View, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """One mask.
+
+    Attributes:
+        mask_id: Position in the image's list of masks.
+        bbox: xywh in original pixels as COCO means it: the box of the run lengths.
+        area: Pixels.
+        predicted_iou: The model's own estimate.
+        stability_score: IoU between the masks at the threshold minus and plus the offset.
+        point_coords: The prompt points, (x, y) in original pixels; empty for a box prompt.
+        crop_box: xywh of the crop the mask was found in, original pixels.
+        prompt_id: The user's name of the prompt; None in everything mode.
+        counts: COCO's compressed run lengths of the (height, width) mask, column-major.
+    """
+
+    mask_id: int
+    bbox: tuple[float, float, float, float]
+    area: int
+    predicted_iou: float
+    stability_score: float
+    point_coords: tuple[tuple[float, float], ...]
+    crop_box: tuple[float, float, float, float]
+    prompt_id: str | None
+    counts: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImageResult:
+    """How one planned image ended: exactly one a planned image.
+
+    Attributes:
+        ref: What it is.
+        status: ok, empty or failed.
+        height: Pixels, 0 where the image could not be decoded.
+        width: Likewise.
+        sha256: Of the bytes, or an empty string where they could not be read.
+        annotations: In the order the reference returns them.
+        failure: Present exactly when the status is failed.
+    """
+
+    ref: ImageRef
+    status: Status
+    height: int = 0
+    width: int = 0
+    sha256: str = ""
+    annotations: tuple[Annotation, ...] = field(default=())
+    failure: Failure | None = None
+
+    @classmethod
+    def failed(cls, ref: ImageRef, failure: Failure, sha256: str = "") -> "ImageResult":
+        """The row of an image that has no masks because something went wrong."""
+        return cls(ref=ref, status=Status.FAILED, sha256=sha256, failure=failure)
