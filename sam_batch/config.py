@@ -68,7 +68,8 @@ class ModelConfig(Section):
     """Which weights."""
 
     name: Literal["demo", "vit_b", "vit_l", "vit_h", "auto"] = Field(
-        "vit_h", description="demo is in the package; the others are Meta's; auto reads the type from the checkpoint."
+        "vit_h",
+        description="demo is in the package; the others are Meta's; auto reads the type from the checkpoint.",
     )
     checkpoint: str = Field("auto", description="auto (by name), a path (.pth or .safetensors), or a URL.")
     sha256: str | None = Field(
@@ -97,7 +98,10 @@ class GeneratorConfig(Section):
 
     mode: Literal["everything"] = Field("everything", description="Segment everything from a grid of points.")
     points_per_side: int | None = Field(
-        32, ge=1, le=512, description="Points along one side of the grid; null exactly when point_grids is given."
+        32,
+        ge=1,
+        le=512,
+        description="Points along one side of the grid; null exactly when point_grids is given.",
     )
     points_per_batch: int = Field(64, ge=1, description="Prompts decoded at once; changes memory, not masks.")
     pred_iou_thresh: UnitInterval = Field(0.88, description="Masks with a lower predicted IoU are dropped.")
@@ -111,7 +115,8 @@ class GeneratorConfig(Section):
         1, ge=1, description="Layer i has points_per_side / factor**i points a side."
     )
     point_grids: tuple[PointGrid, ...] | None = Field(
-        None, description="Own grids instead of points_per_side: one a layer, each a list of [x, y] in 0 to 1."
+        None,
+        description="Own grids instead of points_per_side: one a layer, each a list of [x, y] in 0 to 1.",
     )
     min_mask_region_area: int = Field(0, ge=0, description="Fill holes and drop islands smaller than this; 0 is off.")
     max_mask_region_area: int = Field(0, ge=0, description="Drop masks with more pixels than this; 0 is off.")
@@ -191,6 +196,10 @@ class RunConfig(Section):
     actors: int | Literal["auto"] = Field("auto", description="Engines; auto is one a GPU, or one on the CPU.")
     max_failure_rate: UnitInterval = Field(0.05, description="More failed images than this end in exit code 3.")
     retry_failed: bool = Field(False, description="Work again on images that failed in earlier runs.")
+    stall_timeout_seconds: int = Field(
+        7200, ge=10, description="Give up when no shard moves for so long; a shard on a CPU can take an hour."
+    )
+    verbose: bool = Field(False, description="Show Ray's own log and progress bars, and tracebacks.")
 
     @field_validator("actors")
     @classmethod

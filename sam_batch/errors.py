@@ -105,4 +105,3 @@ class NonFiniteError(EngineError):
 
 class JobError(SamBatchError):
     """The job as a whole cannot succeed."""
-
