@@ -1,0 +1,87 @@
+"""A SAM of segment-anything's own classes that is small enough to run hundreds of times in a test.
+
+Its weights are random but lively: masks follow the picture, predicted IoUs spread around 0.8 and stabilities
+over 0 to 1, so that every threshold keeps some masks and drops others.
+"""
+
+import torch
+from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
+from torch import nn
+
+CHANNELS = 32
+
+
+def small_sam(seed: int = 0, image_side: int = 128) -> Sam:
+    """A random SAM in float32 on the CPU, in eval mode; the same for the same seed.
+
+    The embedding is (32, image_side / 16, image_side / 16) and the low-resolution logits have a quarter of the
+    image's side. The encoder has a window block (with padding) and a global one, with relative positions.
+    """
+    state = torch.random.get_rng_state()
+    torch.manual_seed(seed)
+    try:
+        sam = _build(image_side)
+        _enliven(sam)
+    finally:
+        torch.random.set_rng_state(state)
+    return sam.eval()
+
+
+def _build(image_side: int) -> Sam:
+    grid = (image_side // 16, image_side // 16)
+    return Sam(
+        image_encoder=ImageEncoderViT(
+            img_size=image_side,
+            embed_dim=32,
+            depth=2,
+            num_heads=2,
+            mlp_ratio=2,
+            out_chans=CHANNELS,
+            norm_layer=lambda dim: nn.LayerNorm(dim, eps=1e-6),
+            use_rel_pos=True,
+            window_size=3,
+            global_attn_indexes=(1,),
+        ),
+        prompt_encoder=PromptEncoder(
+            embed_dim=CHANNELS, image_embedding_size=grid, input_image_size=(image_side, image_side), mask_in_chans=8
+        ),
+        mask_decoder=MaskDecoder(
+            num_multimask_outputs=3,
+            transformer=TwoWayTransformer(depth=2, embedding_dim=CHANNELS, mlp_dim=64, num_heads=4),
+            transformer_dim=CHANNELS,
+            iou_head_depth=3,
+            iou_head_hidden_dim=CHANNELS,
+        ),
+    )
+
+
+@torch.no_grad()
+def _enliven(sam: Sam) -> None:
+    """Replace the zeros and ones of a fresh model, and stretch what would otherwise hardly vary."""
+    for name, parameter in sam.named_parameters():
+        if name.endswith(("pos_embed", "rel_pos_h", "rel_pos_w")):
+            nn.init.normal_(parameter, std=0.05)
+        elif parameter.ndim == 1:
+            parameter.add_(0.1 * torch.randn_like(parameter))
+        elif name.endswith(("q_proj.weight", "k_proj.weight")):
+            parameter.mul_(9.0)  # peaked attention: masks depend on where the prompt is
+        elif name.endswith(("v_proj.weight", "out_proj.weight")):
+            parameter.mul_(4.0)
+    for layer in (sam.mask_decoder.output_upscaling[0], sam.mask_decoder.output_upscaling[3]):
+        smooth = layer.weight.mean(dim=(2, 3), keepdim=True)
+        layer.weight.mul_(0.3).add_(2.0 * smooth)
+    for mlp in sam.mask_decoder.output_hypernetworks_mlps:
+        mlp.layers[-1].weight.mul_(160.0)
+    _spread_predicted_iou(sam)
+
+
+def _spread_predicted_iou(sam: Sam) -> None:
+    """Give each mask token's predicted IoU a mean of 0.8 and a deviation of 0.2 over random prompts."""
+    side = sam.image_encoder.img_size
+    sparse, dense = sam.prompt_encoder((side * torch.rand(64, 1, 2), torch.ones(64, 1)), None, None)
+    embedding = sam.image_encoder(torch.randn(1, 3, side, side))
+    _, iou = sam.mask_decoder.predict_masks(embedding, sam.prompt_encoder.get_dense_pe(), sparse, dense)
+    last = sam.mask_decoder.iou_prediction_head.layers[-1]
+    scale = 0.2 / iou.std(dim=0)
+    last.weight.mul_(scale[:, None])
+    last.bias.copy_(0.8 + (last.bias - iou.mean(dim=0)) * scale)
