@@ -1,0 +1,185 @@
+"""The shape of the package, read from its source: who imports whom, who touches files, who needs torch or Ray."""
+
+import ast
+import graphlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "sam_batch"
+FILES = {path.relative_to(PACKAGE).as_posix(): path for path in sorted(PACKAGE.rglob("*.py"))}
+TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in FILES.items()}
+
+# A module imports only from lines above its own, and from its own folder.
+LAYERS = (
+    ("errors",),
+    ("config", "records"),
+    ("configfile",),
+    ("masks",),
+    ("model",),
+    ("engine",),
+    ("segment",),
+    ("data",),
+    ("job",),
+    ("cli",),
+)
+RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+
+FILE_CALLS = {
+    "open", "fdopen", "read_bytes", "read_text", "write_bytes", "write_text", "imread", "imwrite", "save", "savez",
+    "fromfile", "tofile", "memmap", "mkdir", "makedirs", "unlink", "rmdir", "rmtree", "rename", "touch", "link",
+    "symlink", "iterdir", "glob", "rglob", "listdir", "scandir", "walk", "mkstemp", "mkdtemp", "NamedTemporaryFile",
+    "TemporaryDirectory", "ParquetFile", "read_table", "write_table", "ParquetWriter",
+}  # fmt: skip
+FILE_LAYER = ("data/storage.py", "data/storage_local.py", "data/storage_objects.py")
+MAY_CALL = {
+    "configfile.py": {"read_bytes"},  # the job's YAML
+    "job/lease.py": {"read_text"},  # /proc, to know whether a process is the one it was
+}
+IN_MEMORY = ("BytesIO", "BufferOutputStream", "BufferReader")  # what the same calls may be given elsewhere
+
+WITHOUT_OWN_TEST = {
+    "engine/protocol.py": "declarations only; tests/engine holds every engine to them",
+}
+
+
+def modules() -> list[str]:
+    return [name for name in FILES if not name.endswith("__init__.py")]
+
+
+def imports(name: str) -> Iterator[str]:
+    """Every module a file imports, at its top or inside a function, as dotted names."""
+    for node in ast.walk(TREES[name]):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name}: relative import"
+            assert node.module is not None
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def own_imports(name: str) -> set[str]:
+    """The package's files that a file imports."""
+    dotted = {one.replace(".", "/") for one in imports(name) if one.startswith("sam_batch.")}
+    return {path for one in dotted if (path := one.removeprefix("sam_batch/") + ".py") in FILES}
+
+
+def part(name: str) -> str:
+    return name.partition("/")[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("name", modules())
+def test_imports_point_one_way(name: str) -> None:
+    for other in own_imports(name):
+        assert part(other) == part(name) or RANK[part(other)] < RANK[part(name)], f"{name} imports {other}"
+
+
+def test_imports_have_no_cycle() -> None:
+    graphlib.TopologicalSorter({name: own_imports(name) for name in modules()}).prepare()
+
+
+@pytest.mark.parametrize("name", modules())
+def test_only_the_job_knows_ray(name: str) -> None:
+    assert part(name) == "job" or not any(one.split(".")[0] == "ray" for one in imports(name))
+
+
+@pytest.mark.parametrize("name", [one for one in modules() if part(one) == "masks"])
+def test_masks_know_no_file_and_no_clock(name: str) -> None:
+    roots = {one.split(".")[0] for one in imports(name)}
+    assert not roots & {"os", "io", "pathlib", "time", "datetime", "random", "fsspec", "tempfile", "shutil", "logging"}
+
+
+def touches_files(name: str) -> Iterator[str]:
+    """Calls that open, list or write a file, except those that are given a buffer in memory."""
+    for node in ast.walk(TREES[name]):
+        if not isinstance(node, ast.Call):
+            continue
+        called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        if called in FILE_CALLS - MAY_CALL.get(name, set()) and not in_memory(node, name):
+            yield f"sam_batch/{name}:{node.lineno}: {ast.unparse(node)[:80]}"
+
+
+def in_memory(call: ast.Call, name: str) -> bool:
+    """Whether an argument is a buffer, written on the spot or bound to a name anywhere in the file."""
+    given = [*call.args, *(keyword.value for keyword in call.keywords)]
+    return any(is_buffer(one) or (isinstance(one, ast.Name) and one.id in buffers(name)) for one in given)
+
+
+def is_buffer(node: ast.expr | None) -> bool:
+    return isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in IN_MEMORY
+
+
+def buffers(name: str) -> set[str]:
+    bound: set[str] = set()
+    for node in ast.walk(TREES[name]):
+        if isinstance(node, ast.Assign) and is_buffer(node.value):
+            bound.update(ast.unparse(target) for target in node.targets)
+        elif isinstance(node, ast.withitem) and is_buffer(node.context_expr) and node.optional_vars is not None:
+            bound.add(ast.unparse(node.optional_vars))
+        elif isinstance(node, ast.arg) and node.annotation and ast.unparse(node.annotation).endswith(IN_MEMORY):
+            bound.add(node.arg)
+    return bound
+
+
+@pytest.mark.parametrize("name", [one for one in modules() if one not in FILE_LAYER])
+def test_only_the_storage_touches_files(name: str) -> None:
+    assert list(touches_files(name)) == []
+
+
+def test_the_search_for_file_calls_finds_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = "open(path)\nPath(p).write_bytes(b'')\nImage.open(path)\nImage.open(io.BytesIO(data))\n"
+    monkeypatch.setitem(TREES, "probe.py", ast.parse(source))
+    assert [line.split(":")[1] for line in touches_files("probe.py")] == ["1", "2", "3"]
+
+
+def test_init_files_of_folders_are_empty() -> None:
+    full = [name for name, path in FILES.items() if name.endswith("/__init__.py") and path.read_bytes().strip()]
+    assert full == []
+
+
+def test_every_folder_has_its_place_in_the_order() -> None:
+    assert {part(name) for name in FILES} - {"__init__"} == set(RANK)
+
+
+@pytest.mark.parametrize("name", modules())
+def test_every_module_has_a_test_file_of_its_own(name: str) -> None:
+    folder, _, module = name.rpartition("/")
+    assert (ROOT / "tests" / folder / f"test_{module}").is_file() != (name in WITHOUT_OWN_TEST)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "jobs").glob("*.py")), ids=lambda path: path.name)
+def test_entry_points_are_thin(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 40
+
+
+def loaded_after(code: str) -> set[str]:
+    """The top-level modules a fresh interpreter holds after running the code."""
+    script = f"import sys\ntry:\n    {code}\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
+    script += "print('loaded:', *{name.partition('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.rpartition("loaded:")[2].split())
+
+
+def command(*arguments: str) -> str:
+    return f"sys.argv[1:] = {list(arguments)!r}; from sam_batch.cli import main; main()"
+
+
+def test_help_needs_neither_torch_nor_ray() -> None:
+    assert not loaded_after(command("--help")) & {"torch", "ray"}
+
+
+def test_plan_and_status_do_not_import_torch(tmp_path: Path) -> None:
+    job = [str(ROOT / "configs" / "demo.yaml"), f"input.uri={ROOT / 'examples'}", f"output.uri={tmp_path / 'out'}"]
+    assert "torch" not in loaded_after(command("plan", *job))
+    assert "torch" not in loaded_after(command("status", *job))
+
+
+def test_the_data_folder_does_not_import_torch() -> None:
+    names = [f"sam_batch.data.{Path(name).stem}" for name in modules() if part(name) == "data"]
+    assert "torch" not in loaded_after(f"import {', '.join(names)}")
