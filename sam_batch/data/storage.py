@@ -1,0 +1,263 @@
+"""Files and objects by exact key: the only door to what the user stores.
+
+Every verb addresses exactly one key, byte for byte: no pattern is expanded, no listing is cached, and nothing is
+streamed into its final name. A write is whole or absent. `storage_local` and `storage_objects` do the work; this module
+checks keys, names places and translates errors. It knows no images, no plan and no formats.
+"""
+
+import errno
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import quote_from_bytes, unquote_to_bytes
+
+from sam_batch.config import StorageConfig
+from sam_batch.data.storage_local import TEMPORARY, LocalFiles
+from sam_batch.data.storage_objects import FsspecObjects, S3Objects
+from sam_batch.errors import (
+    AlreadyExistsError,
+    ConfigError,
+    ImageError,
+    NotFoundError,
+    PermissionDeniedError,
+    StorageError,
+)
+from sam_batch.records import FailureKind
+
+SCHEMES = ("s3", "gs", "gcs", "abfs", "az", "memory")
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
+_IMAGE_FAILURES = {  # what the system calls a name that is not an ordinary file, or one too large
+    errno.ENXIO: FailureKind.NOT_REGULAR_FILE,
+    errno.EISDIR: FailureKind.NOT_REGULAR_FILE,
+    errno.ELOOP: FailureKind.NOT_REGULAR_FILE,
+    errno.EFBIG: FailureKind.TOO_MANY_BYTES,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One stored file or object.
+
+    Attributes:
+        key: Relative to the listed root, POSIX, always valid UTF-8 (bytes that are not become `%XX`).
+        uri: Where `read_uri` finds exactly these bytes.
+        size: Bytes; None where the listing could not tell.
+    """
+
+    key: str
+    uri: str
+    size: int | None
+
+
+class _Files(Protocol):
+    """What a kind of storage can do; names are relative to its root and errors are `OSError`."""
+
+    def below(self, name: str) -> "_Files": ...
+    def uri(self, name: str) -> str: ...
+    def list(self, prefix: str, recursive: bool) -> Iterator[tuple[str, int | None]]: ...
+    def size(self, name: str) -> int: ...
+    def read(self, name: str, max_bytes: int | None = None) -> bytes: ...
+    def write(self, name: str, data: bytes) -> None: ...
+    def create(self, name: str, data: bytes) -> None: ...
+    def put_file(self, name: str, path: Path) -> None: ...
+    def delete(self, name: str) -> None: ...
+    def flush(self) -> None: ...
+    def clear_temporary(self) -> None: ...
+
+
+class Storage:
+    """A root and the exact verbs below it. Cheap to construct; survives pickling.
+
+    Every verb raises `NotFoundError`, `PermissionDeniedError` or `StorageError`; object stores are tried
+    `config.attempts` times before that, where the trouble may pass.
+
+    Attributes:
+        root: The canonical URI: an absolute path, or `scheme://bucket/prefix`.
+    """
+
+    def __init__(self, root: str, config: StorageConfig) -> None:
+        files, name = _locate(root, config)
+        self._files = files.below(name.strip("/")) if name.strip("/") else files
+        self.root = self._files.uri("").rstrip("/") or "/"
+
+    def list(self, prefix: str = "", recursive: bool = True) -> Iterator[Entry]:
+        """Everything in the folder `prefix`, in no order; a folder that does not exist is empty.
+
+        Links are listed by their own name where they lead to files under the root, and not followed to folders.
+        """
+        folder = prefix.rstrip("/")
+        with _translated("list", self._files.uri(folder)):
+            for name, size in self._files.list(_checked(folder) if folder else "", recursive):
+                yield Entry(escape_undecodable(name), _escaped_uri(self._files.uri(name)), size)
+
+    def stat(self, key: str) -> Entry:
+        """The entry of one file; raises `NotFoundError` also where the key is a folder."""
+        with _translated("look up", self._files.uri(key)):
+            return Entry(key, self._files.uri(key), self._files.size(_checked(key)))
+
+    def exists(self, key: str) -> bool:
+        """Whether a file or object has exactly this key."""
+        try:
+            self.stat(key)
+        except NotFoundError:
+            return False
+        return True
+
+    def read(self, key: str) -> bytes:
+        """The whole content."""
+        with _translated("read", self._files.uri(key)):
+            return self._files.read(_checked(key))
+
+    def write(self, key: str, data: bytes) -> None:
+        """Puts the content in place, whole and at once, replacing what was there."""
+        with _translated("write", self._files.uri(key)):
+            self._files.write(_checked(key), data)
+
+    def create(self, key: str, data: bytes) -> None:
+        """Like `write`, durable on return, and only if the key is free.
+
+        Of any number of racing callers exactly one succeeds; the others get `AlreadyExistsError`.
+
+        Raises:
+            ValueError: There is no data: some stores do not create empty objects exclusively.
+        """
+        if not data:
+            raise ValueError(f"nothing to create under {key!r}: an empty object cannot be created exclusively")
+        with _translated("create", self._files.uri(key)):
+            self._files.create(_checked(key), data)
+
+    def put_file(self, key: str, path: Path) -> None:
+        """Like `write`, from a local file, for what is too large for memory."""
+        with _translated("write", self._files.uri(key)):
+            self._files.put_file(_checked(key), path)
+
+    def delete(self, key: str) -> None:
+        """Removes exactly this key; one that is not there is fine."""
+        with _translated("delete", self._files.uri(key)):
+            self._files.delete(_checked(key))
+
+    def flush(self) -> None:
+        """Returns when everything written so far survives a power failure."""
+        with _translated("flush", self.root):
+            self._files.flush()
+
+    def clear_temporary(self) -> None:
+        """Drops the unfinished writes of killed runs; for the only writer of this root."""
+        with _translated("clean", self.root):
+            self._files.clear_temporary()
+
+
+def open_storage(uri: str, config: StorageConfig) -> Storage:
+    """The storage below a folder or prefix; it need not exist yet.
+
+    Raises:
+        ConfigError: The scheme is unknown, or its package is not installed.
+    """
+    return Storage(uri, config)
+
+
+def read_uri(uri: str, config: StorageConfig, max_bytes: int | None = None) -> bytes:
+    """The whole content behind an `Entry.uri`, as it was listed.
+
+    Raises:
+        ImageError: It is no regular file, or has more than `max_bytes`; in both cases it was not read.
+        StorageError: As the verbs of `Storage` do.
+    """
+    files, name = _locate(uri, config)
+    try:
+        with _translated("read", uri):
+            return files.read(name, max_bytes)
+    except StorageError as error:
+        kind = _IMAGE_FAILURES.get(getattr(error.__cause__, "errno", None) or 0)
+        if kind is None:
+            raise
+        raise ImageError(kind, str(error)) from error
+
+
+def is_local(uri: str) -> bool:
+    """Whether the URI is a path or `file://` URI of this machine."""
+    match = _SCHEME.fullmatch(uri)
+    return match is None or match[1].lower() == "file"
+
+
+def shown(place: str) -> str:
+    """A name as it can be printed on one line: itself, or quoted with its odd characters escaped."""
+    return place if place.isprintable() else repr(place)
+
+
+def escape_undecodable(name: str) -> str:
+    """The name with the bytes that are not valid UTF-8 as `%XX`; other names are returned as they are."""
+    if name.isascii() or _is_utf8(name):
+        return name
+    return re.sub("[\udc80-\udcff]", lambda byte: f"%{ord(byte[0]) - 0xDC00:02X}", name)
+
+
+def _is_utf8(name: str) -> bool:
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
+def _escaped_uri(uri: str) -> str:
+    """The URI as it is, or as `file://` with percent-encoded bytes where it would not be valid UTF-8."""
+    if uri.isascii() or _is_utf8(uri):
+        return uri
+    return "file://" + quote_from_bytes(uri.encode("utf-8", "surrogateescape"))
+
+
+def _locate(uri: str, config: StorageConfig) -> tuple[_Files, str]:
+    """The storage a URI lies in and its name there."""
+    match = _SCHEME.fullmatch(uri)
+    if match is None:
+        return LocalFiles("/"), _absolute(uri)
+    scheme, rest = match[1].lower(), match[2]
+    if scheme == "file":
+        return LocalFiles("/"), _absolute(unquote_to_bytes("/" + rest.lstrip("/")).decode("utf-8", "surrogateescape"))
+    bucket, _, name = rest.partition("/")
+    if scheme not in SCHEMES or not bucket:
+        raise ConfigError(
+            f"{uri!r} is not a place this program reads or writes: "
+            f"give a local path or file://, {', '.join(one + '://' for one in SCHEMES[:-1])} with a bucket"
+        )
+    if scheme == "s3":
+        return S3Objects(bucket, "", config), name
+    return FsspecObjects(scheme, bucket, "", config), name
+
+
+def _absolute(path: str) -> str:
+    """An absolute path without its leading slash; links in it are kept, as another machine may have others."""
+    if "\0" in path:
+        raise ConfigError(f"{path!r} is not a path: it holds a NUL character")
+    return os.path.abspath(os.path.expanduser(path)).lstrip("/")  # noqa: PTH100, PTH111 - pathlib keeps ".."
+
+
+def _checked(key: str) -> str:
+    """The key, if it names a place below the root on every kind of storage."""
+    parts = key.split("/")
+    if not {"", ".", ".."}.isdisjoint(parts) or parts[0] == TEMPORARY or "\0" in key or not _is_utf8(key):
+        raise StorageError(f"{key!r} is not the name of a file or object below a folder")
+    return key
+
+
+@contextmanager
+def _translated(verb: str, place: str) -> Iterator[None]:
+    """Turns the system's errors into this package's: the one place where that happens."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error) or type(error).__name__
+        raise _class_of(error)(f"cannot {verb} {shown(place)}: {reason}") from error
+
+
+def _class_of(error: OSError) -> type[StorageError]:
+    match error:
+        case FileNotFoundError() | NotADirectoryError():
+            return NotFoundError
+        case FileExistsError():
+            return AlreadyExistsError
+        case PermissionError():
+            return PermissionDeniedError
+        case _:
+            return StorageError

@@ -1,0 +1,193 @@
+"""Files below a local folder, by exact name: whole, atomic, and without following links out of the folder.
+
+New content is written to a hidden `.tmp` folder under the root, which is on the same file system as the final name,
+and appears there by one rename or link. Names are `str` as `os.fsdecode` gives them, so any bytes can be addressed.
+Errors are plain `OSError`s; `storage` translates them.
+"""
+
+import ctypes
+import errno
+import logging
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+TEMPORARY = ".tmp"
+_CHUNK = 1 << 20
+_log = logging.getLogger(__name__)
+
+
+class LocalFiles:
+    """The files below one folder, which need not exist yet."""
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+
+    def below(self, name: str) -> "LocalFiles":
+        """The same, for a folder further down."""
+        return LocalFiles(self.uri(name))
+
+    def uri(self, name: str) -> str:
+        """The absolute path."""
+        return os.path.join(self._root, name)
+
+    def list(self, prefix: str, recursive: bool) -> Iterator[tuple[str, int | None]]:
+        """Names and sizes of what lies in a folder, `.tmp` left out.
+
+        Links to folders are not followed, so each folder is seen once and loops end; links to files are listed where
+        they lead to a place under the root. What is listed without a size could not be looked at: a broken link,
+        a pipe, a socket or a device.
+        """
+        real_root = os.path.realpath(self._root)
+        skipped = 0
+        folders = [prefix]
+        while folders:
+            folder = folders.pop()
+            for entry in self._scan(folder):
+                name = f"{folder}/{entry.name}" if folder else entry.name
+                if entry.is_dir(follow_symlinks=False):
+                    if recursive and name != TEMPORARY:
+                        folders.append(name)
+                elif entry.is_symlink() and not _is_listed_link(entry, real_root):
+                    skipped += 1
+                else:
+                    yield name, _size_of(entry)
+        if skipped:
+            _log.warning("%s: skipped %d links to folders or out of it", self._root, skipped)
+
+    def _scan(self, folder: str) -> Sequence[os.DirEntry[str]]:
+        try:
+            with os.scandir(self.uri(folder)) as entries:
+                return tuple(entries)
+        except FileNotFoundError:
+            return []
+
+    def size(self, name: str) -> int:
+        """Bytes of a regular file."""
+        status = os.stat(self.uri(name))
+        if not stat.S_ISREG(status.st_mode):
+            raise FileNotFoundError(errno.ENOENT, "not a regular file")
+        return status.st_size
+
+    def read(self, name: str, max_bytes: int | None = None) -> bytes:
+        """The whole file; pipes, devices and folders fail at once instead of blocking."""
+        # Opening a pipe for reading waits for a writer unless it may not.
+        descriptor = os.open(self.uri(name), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+        with open(descriptor, "rb") as file:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise OSError(errno.ENXIO, "not a regular file")
+            if max_bytes is not None and status.st_size > max_bytes:
+                raise OSError(errno.EFBIG, f"{status.st_size} bytes; at most {max_bytes} are allowed")
+            data = file.read(status.st_size + 1)
+            if len(data) != status.st_size:
+                raise OSError(errno.EIO, f"{len(data)} of {status.st_size} bytes: it changed while it was read")
+        return data
+
+    def write(self, name: str, data: bytes) -> None:
+        """Puts the content in place by a rename."""
+        with self._temporary() as (temporary, file):
+            file.write(data)
+            file.close()
+            os.replace(temporary, self._with_folder(name))
+
+    def put_file(self, name: str, path: Path) -> None:
+        """Likewise, from a file."""
+        with open(path, "rb") as source, self._temporary() as (temporary, file):
+            shutil.copyfileobj(source, file, _CHUNK)
+            file.close()
+            os.replace(temporary, self._with_folder(name))
+
+    def create(self, name: str, data: bytes) -> None:
+        """Puts the content in place by a hard link, which fails if the name is taken, and makes it durable."""
+        with self._temporary() as (temporary, file):
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+            final = self._with_folder(name)
+            os.link(temporary, final)
+            self._sync_folders(os.path.dirname(final))
+
+    def delete(self, name: str) -> None:
+        """Removes one file; its folder stays."""
+        with suppress(FileNotFoundError, NotADirectoryError):
+            os.unlink(self.uri(name))
+
+    def flush(self) -> None:
+        """Writes the whole file system's dirty pages: one call instead of one a file."""
+        try:
+            descriptor = os.open(self._root, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return
+        try:
+            _sync_file_system(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def clear_temporary(self) -> None:
+        """Drops what killed writers left; nobody else may be writing."""
+        with suppress(FileNotFoundError):
+            shutil.rmtree(self.uri(TEMPORARY))
+
+    @contextmanager
+    def _temporary(self) -> Iterator[tuple[str, BinaryIO]]:
+        """A new file nobody else has, gone at the end unless it was renamed."""
+        path = self._with_folder(f"{TEMPORARY}/{secrets.token_hex(16)}")
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        try:
+            with open(descriptor, "wb") as file:
+                yield path, file
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(path)
+
+    def _with_folder(self, name: str) -> str:
+        """The path of a name, whose folder then exists."""
+        path = self.uri(name)
+        try:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+        except FileExistsError as error:
+            # The same class as "the final name is taken", which it is not.
+            raise NotADirectoryError(errno.ENOTDIR, "a file stands where a folder is needed") from error
+        return path
+
+    def _sync_folders(self, folder: str) -> None:
+        """Makes the names of new files and folders durable, from a folder up to the root."""
+        while len(folder) >= len(self._root.rstrip("/")):
+            descriptor = os.open(folder or "/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            if not folder:
+                return
+            folder = folder.rpartition("/")[0]
+
+
+def _is_listed_link(entry: os.DirEntry[str], real_root: str) -> bool:
+    """Whether a link leads to no folder and not out of the root; one that leads nowhere is listed, to be reported."""
+    if entry.is_dir():
+        return False
+    return os.path.commonpath((real_root, os.path.realpath(entry.path))) == real_root
+
+
+def _size_of(entry: os.DirEntry[str]) -> int | None:
+    try:
+        status = entry.stat()
+    except OSError:
+        return None
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+
+def _sync_file_system(descriptor: int) -> None:
+    syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
+    if syncfs is None:  # not Linux
+        os.sync()
+    elif syncfs(descriptor) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))

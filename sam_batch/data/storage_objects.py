@@ -1,0 +1,319 @@
+"""Objects in buckets, by exact key: S3 by its own calls, other stores through fsspec's single-object verbs.
+
+fsspec's convenient verbs expand `*`, `?` and `[` even in names that exist, and its writers publish what was written
+before an exception; neither is used. All retries are made here: the clients' own are off where they can be, so that a
+"name taken" can be told from the echo of our own write. Errors are plain `OSError`s; `storage` translates them.
+"""
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import lru_cache
+from importlib import import_module
+from itertools import count
+from pathlib import Path
+from typing import Any, TypeVar
+
+import fsspec
+from fsspec.asyn import sync
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, stop_after_delay, wait_random_exponential
+
+from sam_batch.config import StorageConfig
+from sam_batch.errors import ConfigError
+
+T = TypeVar("T")
+
+_EXTRAS = {"s3": "s3", "gs": "gcs", "gcs": "gcs", "abfs": "azure", "az": "azure"}
+_LONGEST_S = 120.0
+_PASSING_STATUS = {408, 409, 429, 500, 502, 503, 504}
+_PASSING_CODES = {"RequestTimeout", "IncompleteBody", "BadDigest", "XAmzContentSHA256Mismatch", "SlowDown"}
+# What the clients raise beside `OSError`; those that say "the request did not get through" may pass.
+_CLIENT_ERRORS = (
+    "aiohttp:ClientError",
+    "azure.core.exceptions:AzureError",
+    "botocore.exceptions:BotoCoreError",
+    "botocore.exceptions:ClientError",
+    "botocore.parsers:ResponseParserError",
+    "gcsfs.retry:HttpError",
+    "google.auth.exceptions:GoogleAuthError",
+)
+_PASSING_ERRORS = (
+    "aiohttp:ClientConnectionError",
+    "aiohttp:ClientPayloadError",
+    "azure.core.exceptions:ServiceRequestError",
+    "azure.core.exceptions:ServiceResponseError",
+    "botocore.exceptions:ConnectionError",
+    "botocore.exceptions:HTTPClientError",
+    "botocore.exceptions:IncompleteReadError",
+    "botocore.parsers:ResponseParserError",
+)
+
+
+class S3Objects:
+    """The objects of one bucket under a prefix."""
+
+    def __init__(self, bucket: str, prefix: str, config: StorageConfig) -> None:
+        self._bucket = bucket
+        self._prefix = prefix
+        self._config = config
+        _client("s3", bucket, config, os.getpid())  # a missing package shows here, not in a worker
+
+    def below(self, name: str) -> "S3Objects":
+        """The same, for a longer prefix."""
+        return S3Objects(self._bucket, f"{self._prefix}{name}/", self._config)
+
+    def uri(self, name: str) -> str:
+        """The URI, with the key as it is."""
+        return f"s3://{self._bucket}/{self._prefix}{name}"
+
+    def list(self, prefix: str, recursive: bool) -> Iterator[tuple[str, int | None]]:
+        """Names and sizes below a prefix; the empty objects that stand for folders are left out."""
+        start = f"{self._prefix}{prefix}/" if prefix else self._prefix
+        wanted = {"Prefix": start} if recursive else {"Prefix": start, "Delimiter": "/"}
+        while True:
+            page = self._call("list_objects_v2", **wanted)
+            for found in page.get("Contents", ()):
+                if not found["Key"].endswith("/"):
+                    yield found["Key"][len(self._prefix) :], found["Size"]
+            if not page.get("IsTruncated"):
+                return
+            wanted["ContinuationToken"] = page["NextContinuationToken"]
+
+    def size(self, name: str) -> int:
+        """Bytes, by a HEAD request."""
+        return int(self._call("head_object", Key=self._prefix + name)["ContentLength"])
+
+    def read(self, name: str, max_bytes: int | None = None) -> bytes:
+        """The whole object, by one request: never parts of two versions."""
+        client = self._client()
+        key = self._prefix + name
+        return _tried(self._config, lambda: sync(client.loop, _get, client, self._bucket, key, max_bytes))
+
+    def write(self, name: str, data: bytes) -> None:
+        """Puts the whole object."""
+        self._call("put_object", Key=self._prefix + name, Body=data)
+
+    def create(self, name: str, data: bytes) -> None:
+        """Puts the object with `If-None-Match: *`."""
+        request = {"Bucket": self._bucket, "Key": self._prefix + name, "Body": data, "IfNoneMatch": "*"}
+        client = self._client()
+        _created(self._config, lambda: client.call_s3("put_object", **request), lambda: self.read(name) == data)
+
+    def put_file(self, name: str, path: Path) -> None:
+        """Puts a file, in parts if it is large; the object appears when all have arrived."""
+        client = self._client()
+        _tried(self._config, lambda: client.put_file(str(path), f"{self._bucket}/{self._prefix}{name}"))
+
+    def delete(self, name: str) -> None:
+        """Removes one object."""
+        self._call("delete_object", Key=self._prefix + name)
+
+    def flush(self) -> None:
+        """Nothing to do: an acknowledged object is durable."""
+
+    def clear_temporary(self) -> None:
+        """Aborts uploads that were left in parts; without the right to list them they stay, invisible."""
+        with suppress(PermissionError):
+            page = self._call("list_multipart_uploads", Prefix=self._prefix)
+            for upload in page.get("Uploads", ()):
+                self._call("abort_multipart_upload", Key=upload["Key"], UploadId=upload["UploadId"])
+
+    def _client(self) -> Any:
+        return _client("s3", self._bucket, self._config, os.getpid())
+
+    def _call(self, method: str, **request: Any) -> dict[str, Any]:
+        client = self._client()
+        return _tried(self._config, lambda: client.call_s3(method, Bucket=self._bucket, **request))
+
+
+async def _get(client: Any, bucket: str, key: str, max_bytes: int | None) -> bytes:
+    answer = await client._call_s3("get_object", Bucket=bucket, Key=key)
+    size = answer["ContentLength"]
+    async with answer["Body"] as body:
+        _check_size(size, max_bytes)
+        data: bytes = await body.read()
+    if len(data) != size:
+        raise ConnectionResetError(errno.ECONNRESET, f"the answer ended after {len(data)} of {size} bytes")
+    return data
+
+
+class FsspecObjects:
+    """The objects of one bucket or container under a prefix, in any store fsspec knows."""
+
+    def __init__(self, scheme: str, bucket: str, prefix: str, config: StorageConfig) -> None:
+        self._scheme = scheme
+        self._bucket = bucket
+        self._prefix = prefix
+        self._config = config
+        _client(scheme, bucket, config, os.getpid())  # a missing package shows here, not in a worker
+
+    def below(self, name: str) -> "FsspecObjects":
+        """The same, for a longer prefix."""
+        return FsspecObjects(self._scheme, self._bucket, f"{self._prefix}{name}/", self._config)
+
+    def uri(self, name: str) -> str:
+        """The URI, with the key as it is."""
+        return f"{self._scheme}://{self._bucket}/{self._prefix}{name}"
+
+    def list(self, prefix: str, recursive: bool) -> Iterator[tuple[str, int | None]]:
+        """Names and sizes below a prefix."""
+        start = self._path(prefix)
+        depth = None if recursive else 1
+        with suppress(FileNotFoundError):
+            found = self._call("find", start, maxdepth=depth, detail=True)
+            skipped = len(self._path(""))
+            for path, info in found.items():
+                if info["type"] == "file" and path != start:
+                    yield path[skipped:].lstrip("/"), info["size"]
+
+    def size(self, name: str) -> int:
+        """Bytes of one object."""
+        info = self._call("info", self._path(name))
+        if info["type"] != "file":
+            raise FileNotFoundError(errno.ENOENT, "not an object")
+        return int(info["size"])
+
+    def read(self, name: str, max_bytes: int | None = None) -> bytes:
+        """The whole object."""
+        size = self.size(name)
+        _check_size(size, max_bytes)
+        data: bytes = self._call("cat_file", self._path(name))
+        if len(data) != size:
+            raise OSError(errno.EIO, f"{len(data)} of {size} bytes: it changed while it was read")
+        return data
+
+    def write(self, name: str, data: bytes) -> None:
+        """Puts the whole object."""
+        self._call("pipe_file", self._path(name), data)
+
+    def create(self, name: str, data: bytes) -> None:
+        """Puts the object on the store's own condition that there is none."""
+        client = self._client()
+        _created(
+            self._config,
+            lambda: client.pipe_file(self._path(name), data, mode="create"),
+            lambda: self.read(name) == data,
+        )
+
+    def put_file(self, name: str, path: Path) -> None:
+        """Puts a file."""
+        self._call("put_file", str(path), self._path(name))
+
+    def delete(self, name: str) -> None:
+        """Removes one object."""
+        with suppress(FileNotFoundError):
+            self._call("rm_file", self._path(name))
+
+    def flush(self) -> None:
+        """Nothing to do: an acknowledged object is durable."""
+
+    def clear_temporary(self) -> None:
+        """Nothing to do: these stores drop unfinished uploads themselves."""
+
+    def _path(self, name: str) -> str:
+        return str(self._client()._strip_protocol(self.uri(name)))
+
+    def _client(self) -> Any:
+        return _client(self._scheme, self._bucket, self._config, os.getpid())
+
+    def _call(self, method: str, *args: Any, **options: Any) -> Any:
+        client = self._client()
+        return _tried(self._config, lambda: getattr(client, method)(*args, **options))
+
+
+def _check_size(size: int, max_bytes: int | None) -> None:
+    if max_bytes is not None and size > max_bytes:
+        raise OSError(errno.EFBIG, f"{size} bytes; at most {max_bytes} are allowed")
+
+
+@lru_cache(maxsize=16)
+def _client(scheme: str, bucket: str, config: StorageConfig, process: int) -> Any:
+    """One client a process and configuration; a forked child must not use its parent's connections."""
+    try:
+        of_uri = fsspec.get_filesystem_class(scheme)._get_kwargs_from_urls(f"{scheme}://{bucket}/")
+        client = fsspec.filesystem(
+            scheme, use_listings_cache=False, skip_instance_cache=True, **{**of_uri, **_options(scheme, config)}
+        )
+    except ImportError as error:
+        extra = _EXTRAS[scheme]
+        raise ConfigError(
+            f"{scheme}:// needs a package that is not installed: pip install 'sam-batch[{extra}]'"
+        ) from error
+    client.retries = 1  # s3fs's own loop; the others do not look at it
+    return client
+
+
+def _options(scheme: str, config: StorageConfig) -> dict[str, Any]:
+    if scheme == "s3":
+        timeouts = {"connect_timeout": 10, "read_timeout": 30, "retries": {"total_max_attempts": 1}}
+        return {
+            "anon": config.anonymous,
+            "endpoint_url": config.endpoint_url,
+            "client_kwargs": {"region_name": config.region} if config.region else {},
+            "config_kwargs": timeouts,
+        }
+    options: dict[str, Any] = {}
+    if config.anonymous and scheme != "memory":
+        options.update({"token": "anon"} if scheme in ("gs", "gcs") else {"anon": True})
+    if config.endpoint_url and scheme in ("gs", "gcs"):
+        options["endpoint_url"] = config.endpoint_url
+    return options
+
+
+def _tried(config: StorageConfig, act: Callable[[], T]) -> T:
+    """The result of a request, tried again with growing, jittered waits while the trouble may pass."""
+    tries = Retrying(
+        stop=stop_after_attempt(config.attempts) | stop_after_delay(_LONGEST_S),
+        wait=wait_random_exponential(multiplier=0.2, max=20.0),
+        retry=retry_if_exception(_may_pass),
+        reraise=True,
+    )
+    try:
+        return tries(act)
+    except OSError:
+        raise
+    except _known(_CLIENT_ERRORS) as error:
+        raise OSError(errno.EIO, f"{type(error).__name__}: {error}") from error
+
+
+def _created(config: StorageConfig, put: Callable[[], Any], is_ours: Callable[[], bool]) -> None:
+    """Makes a create-only request, and knows its own lost acknowledgement from another writer.
+
+    An answer that got lost makes the next try fail with "name taken" by our own first try: then, and only then, equal
+    content counts as success.
+    """
+    tries = count(1)
+
+    def act() -> None:
+        first = next(tries) == 1
+        try:
+            put()
+        except FileExistsError:
+            if first or not is_ours():
+                raise
+
+    _tried(config, act)
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Whether a later try may succeed: the network, an overloaded server, a conflict with another request."""
+    if isinstance(error, (FileNotFoundError, FileExistsError, PermissionError)):
+        return False
+    response = getattr(error.__cause__, "response", None)  # s3fs keeps botocore's error as the cause
+    if isinstance(response, dict):
+        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        return status in _PASSING_STATUS or response.get("Error", {}).get("Code") in _PASSING_CODES
+    status = getattr(error, "code", None) or getattr(error, "status_code", None)  # gcsfs; Azure
+    return status in _PASSING_STATUS or isinstance(error, (ConnectionError, TimeoutError, *_known(_PASSING_ERRORS)))
+
+
+@lru_cache(maxsize=8)
+def _known(paths: tuple[str, ...]) -> tuple[type[Exception], ...]:
+    """The classes among `package.module:Name` whose packages are installed."""
+    classes = []
+    for path in paths:
+        module, _, name = path.partition(":")
+        with suppress(ImportError):
+            classes.append(getattr(import_module(module), name))
+    return tuple(classes)
