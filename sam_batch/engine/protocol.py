@@ -82,7 +82,7 @@ class Engine(Protocol):
         """What this engine is."""
         ...
 
-    def embed(self, images_N3SS: Tensor) -> Tensor:  # noqa: N803 - shape suffix
+    def embed(self, images_N3SS: Tensor) -> Tensor:
         """Run the image encoder.
 
         Args:
@@ -105,7 +105,7 @@ class Engine(Protocol):
         """
         ...
 
-    def finish(self, scored: ScoredPrompts, index_K2: Tensor) -> Tensor:  # noqa: N803 - shape suffix
+    def finish(self, scored: ScoredPrompts, index_K2: Tensor) -> Tensor:
         """Up-scale the chosen masks.
 
         Args:

@@ -1,0 +1,134 @@
+"""The torch engine: segment-anything's own modules, on the CPU or on CUDA, in three precisions.
+
+In float32 its numbers are those of `Sam.forward`. It does not resize, choose, threshold or batch: callers do. It
+reaches the modules through `sam.image_encoder`, `sam.prompt_encoder` and `model.decoder` alone, so that faster ones
+can take their place.
+"""
+
+from typing import NamedTuple
+
+import torch
+from segment_anything.modeling import Sam
+from torch import Tensor
+
+from sam_batch.engine.protocol import EngineSpec, Prompts, ScoredPrompts
+from sam_batch.errors import NonFiniteError
+from sam_batch.model.decoder import transform, upscale
+from sam_batch.model.precision import DTYPES, autocast, lower
+
+# Prompts up-scaled at once: about 40 MB each in float32 at SAM's size.
+UPSCALE_CHUNK = 16
+
+
+class _State(NamedTuple):
+    """What `finish` needs of `score`.
+
+    Attributes:
+        tokens: (P, 4, C), one a mask.
+        image: (P, C, S/16, S/16), the embedding as the decoder left it.
+        masks: Which of the four tokens are the answer's masks.
+    """
+
+    tokens: Tensor
+    image: Tensor
+    masks: slice
+
+
+class TorchEngine:
+    """One SAM on one device; `engine.protocol.Engine` says what its methods promise.
+
+    The engine takes the model over: it moves it to the device and, in half precision, lowers its weights.
+
+    Args:
+        sam: float32, in eval mode.
+        model: The model's name, for the spec.
+        precision: fp32, bf16 or fp16; what stays float32 is in `model.precision`.
+        device: cpu, cuda or cuda:<index>.
+    """
+
+    def __init__(self, sam: Sam, *, model: str, precision: str, device: str) -> None:
+        self._dtype = DTYPES[precision]
+        lower(sam, self._dtype)
+        self._sam = sam.to(device)
+        self._device: torch.device = sam.device  # with its number, where `device` names none
+        self.spec = EngineSpec(
+            kind="torch",
+            model=model,
+            image_side=sam.image_encoder.img_size,
+            mask_side=sam.prompt_encoder.mask_input_size[0],
+            pixel_mean=tuple(sam.pixel_mean.flatten().tolist()),
+            pixel_std=tuple(sam.pixel_std.flatten().tolist()),
+            mask_threshold=sam.mask_threshold,
+            precision=precision,
+            device=str(self._device),
+        )
+        with torch.inference_mode():
+            self._position = self._sam.prompt_encoder.get_dense_pe()
+
+    @torch.inference_mode()
+    def embed(self, images_N3SS: Tensor) -> Tensor:
+        """Run the image encoder."""
+        with autocast(self._device, self._dtype):
+            embeddings = self._sam.image_encoder(images_N3SS.to(self._device))
+        return embeddings.to(self._dtype)
+
+    @torch.inference_mode()
+    def score(self, embedding: Tensor, prompts: Prompts) -> ScoredPrompts:
+        """Run the decoder's transformer and, in float32, its IoU head."""
+        decoder = self._sam.mask_decoder
+        sparse, dense = self._encode(prompts)
+        with autocast(self._device, self._dtype):
+            tokens = transform(decoder, embedding.to(self._device), self._position, sparse, dense)
+        masks = slice(1, None) if prompts.multimask else slice(0, 1)
+        iou = decoder.iou_prediction_head(tokens.iou.float())[:, masks]
+        _require_finite(iou, "a predicted IoU")
+        return ScoredPrompts(iou, _State(tokens.masks, tokens.image.to(self._dtype), masks))
+
+    @torch.inference_mode()
+    def finish(self, scored: ScoredPrompts, index_K2: Tensor) -> Tensor:
+        """Up-scale the chosen masks, each prompt once, a bounded number of prompts at a time."""
+        state: _State = scored.state
+        index = index_K2.cpu()  # the one synchronisation: which prompts are needed decides the shapes below
+        _require_within(index, scored.iou.shape)
+        side = self.spec.mask_side
+        logits_Khw = torch.empty((len(index), side, side), device=self._device)
+        prompts, position = torch.unique(index[:, 0], return_inverse=True)
+        for start in range(0, len(prompts), UPSCALE_CHUNK):
+            chunk = prompts[start : start + UPSCALE_CHUNK]
+            rows = ((position >= start) & (position < start + UPSCALE_CHUNK)).nonzero().flatten()
+            masks = self._upscale(state, chunk)
+            logits_Khw[rows] = masks[position[rows] - start, index[rows, 1]]
+        _require_finite(logits_Khw, "a mask logit")
+        return logits_Khw
+
+    def close(self) -> None:
+        """Free the device's memory."""
+        del self._sam, self._position
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _encode(self, prompts: Prompts) -> tuple[Tensor, Tensor]:
+        """Prompts to the decoder's sparse and dense inputs, in float32."""
+        points, labels, boxes, masks = (
+            None if given is None else given.to(self._device)
+            for given in (prompts.points, prompts.labels, prompts.boxes, prompts.masks)
+        )
+        sparse, dense = self._sam.prompt_encoder(None if points is None else (points, labels), boxes, masks)
+        return sparse, dense
+
+    def _upscale(self, state: _State, chunk: Tensor) -> Tensor:
+        """The (n, M, h, w) float32 logits of n prompts."""
+        with autocast(self._device, self._dtype):
+            masks = upscale(self._sam.mask_decoder, state.tokens[chunk], state.image[chunk])
+        return masks[:, state.masks].float()
+
+
+def _require_finite(values: Tensor, what: str) -> None:
+    if values.numel() and not torch.stack(torch.aminmax(values)).isfinite().all():
+        raise NonFiniteError(f"the torch engine returned {what} that is NaN or infinite")
+
+
+def _require_within(index: Tensor, shape: torch.Size) -> None:
+    """On CUDA an index out of range would end the process's use of the device."""
+    if len(index) and not ((index >= 0) & (index < torch.tensor(shape))).all():
+        raise IndexError(f"a (prompt, mask) pair lies outside of the {tuple(shape)} scored")
