@@ -137,6 +137,18 @@ def test_the_search_for_file_calls_finds_them(monkeypatch: pytest.MonkeyPatch) -
     assert [line.split(":")[1] for line in touches_files("probe.py")] == ["1", "2", "3"]
 
 
+def test_one_broad_except_exists() -> None:
+    """At the item boundary, where a bad image becomes a row."""
+    broad = [name for name in modules() for node in ast.walk(TREES[name]) if is_broad(node)]
+    assert broad == ["job/boundary.py"]
+
+
+def is_broad(node: ast.AST) -> bool:
+    if not isinstance(node, ast.ExceptHandler):
+        return False
+    return node.type is None or ast.unparse(node.type) in {"Exception", "BaseException"}
+
+
 def test_init_files_of_folders_are_empty() -> None:
     full = [name for name, path in FILES.items() if name.endswith("/__init__.py") and path.read_bytes().strip()]
     assert full == []
