@@ -105,25 +105,33 @@ def touches_files(name: str) -> Iterator[str]:
 
 
 def in_memory(call: ast.Call, name: str) -> bool:
-    """Whether an argument is a buffer, written on the spot or bound to a name anywhere in the file."""
-    given = [*call.args, *(keyword.value for keyword in call.keywords)]
-    return any(is_buffer(one) or (isinstance(one, ast.Name) and one.id in buffers(name)) for one in given)
+    """Whether the call works on a buffer: is given one, or is a method of one or of what was made from one."""
+    known: set[str] = set()
+    while found := set(new_buffers(name, known)) - known:
+        known |= found
+    on = call.func.value if isinstance(call.func, ast.Attribute) else call.func
+    return from_buffer(call, known) or ast.unparse(on) in known
 
 
-def is_buffer(node: ast.expr | None) -> bool:
-    return isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in IN_MEMORY
-
-
-def buffers(name: str) -> set[str]:
-    bound: set[str] = set()
+def new_buffers(name: str, known: set[str]) -> Iterator[str]:
+    """Names that a file binds to buffers, or to what is made from the known ones."""
     for node in ast.walk(TREES[name]):
-        if isinstance(node, ast.Assign) and is_buffer(node.value):
-            bound.update(ast.unparse(target) for target in node.targets)
-        elif isinstance(node, ast.withitem) and is_buffer(node.context_expr) and node.optional_vars is not None:
-            bound.add(ast.unparse(node.optional_vars))
+        if isinstance(node, ast.Assign) and from_buffer(node.value, known):
+            yield from map(ast.unparse, node.targets)
+        elif isinstance(node, ast.withitem) and node.optional_vars and from_buffer(node.context_expr, known):
+            yield ast.unparse(node.optional_vars)
         elif isinstance(node, ast.arg) and node.annotation and ast.unparse(node.annotation).endswith(IN_MEMORY):
-            bound.add(node.arg)
-    return bound
+            yield node.arg
+
+
+def from_buffer(node: ast.expr, known: set[str]) -> bool:
+    """Whether an expression makes a buffer, or is a call that is given one."""
+    if not isinstance(node, ast.Call):
+        return False
+    given = [*node.args, *(keyword.value for keyword in node.keywords)]
+    return ast.unparse(node.func).endswith(IN_MEMORY) or any(
+        ast.unparse(one) in known or from_buffer(one, known) for one in given
+    )
 
 
 @pytest.mark.parametrize("name", [one for one in modules() if one not in FILE_LAYER])
