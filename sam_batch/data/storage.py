@@ -29,7 +29,8 @@ from sam_batch.errors import (
 from sam_batch.records import FailureKind
 
 SCHEMES = ("s3", "gs", "gcs", "abfs", "az", "memory")
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
+# With the colon, "simplecache::s3://..." is one unknown scheme and not a file of that name.
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.:-]*)://(.*)", re.DOTALL)
 _IMAGE_FAILURES = {  # what the system calls a name that is not an ordinary file, or one too large
     errno.ENXIO: FailureKind.NOT_REGULAR_FILE,
     errno.EISDIR: FailureKind.NOT_REGULAR_FILE,
@@ -77,9 +78,11 @@ class Storage:
 
     Attributes:
         root: The canonical URI: an absolute path, or `scheme://bucket/prefix`.
+        config: As given.
     """
 
     def __init__(self, root: str, config: StorageConfig) -> None:
+        self.config = config
         files, name = _locate(root, config)
         self._files = files.below(name.strip("/")) if name.strip("/") else files
         self.root = self._files.uri("").rstrip("/") or "/"
@@ -90,7 +93,7 @@ class Storage:
         Links are listed by their own name where they lead to files under the root, and not followed to folders.
         """
         folder = prefix.rstrip("/")
-        with _translated("list", self._files.uri(folder)):
+        with _translated("list", self._files.uri(folder) if folder else self.root):
             for name, size in self._files.list(_checked(folder) if folder else "", recursive):
                 yield Entry(escape_undecodable(name), _escaped_uri(self._files.uri(name)), size)
 
@@ -248,7 +251,7 @@ def _translated(verb: str, place: str) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error) or type(error).__name__
-        raise _class_of(error)(f"cannot {verb} {shown(place)}: {reason}") from error
+        raise _class_of(error)(f"cannot {verb} {shown(place)}: {shown(reason)}") from error
 
 
 def _class_of(error: OSError) -> type[StorageError]:

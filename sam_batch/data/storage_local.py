@@ -171,7 +171,7 @@ class LocalFiles:
 
 def _is_listed_link(entry: os.DirEntry[str], real_root: str) -> bool:
     """Whether a link leads to no folder and not out of the root; one that leads nowhere is listed, to be reported."""
-    if entry.is_dir():
+    if os.path.isdir(entry.path):
         return False
     return os.path.commonpath((real_root, os.path.realpath(entry.path))) == real_root
 

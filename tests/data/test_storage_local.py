@@ -1,0 +1,250 @@
+"""Local files: crashes, full disks, links, pipes, and names that are not text."""
+
+import errno
+import os
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from sam_batch.config import StorageConfig
+from sam_batch.data.storage import Storage, open_storage, read_uri
+from sam_batch.errors import AlreadyExistsError, ImageError, NotFoundError, PermissionDeniedError, StorageError
+
+CONFIG = StorageConfig()
+
+
+class Crash(BaseException):
+    """The process dies here."""
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    return open_storage(str(tmp_path / "root"), CONFIG)
+
+
+def files(root: str) -> list[str]:
+    return sorted(path.relative_to(root).as_posix() for path in Path(root).rglob("*") if path.is_file())
+
+
+def failing(function: Callable[..., object], error: BaseException, after: bool) -> Callable[..., object]:
+    def wrapper(*args: object, **kwargs: object) -> object:
+        if after:
+            function(*args, **kwargs)
+        raise error
+
+    return wrapper
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("step", ["makedirs", "open", "fsync", "link", "replace", "unlink"])
+@pytest.mark.parametrize("verb", ["write", "create"])
+def test_a_crash_at_any_step_leaves_all_or_nothing(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch, verb: str, step: str, after: bool
+) -> None:
+    act = getattr(storage, verb)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, step, failing(getattr(os, step), Crash(), after))
+        with suppress(Crash):
+            act("a/part", b"content")
+    visible = [entry.key for entry in storage.list()]
+    assert visible in ([], ["a/part"])
+    if visible:
+        assert storage.read("a/part") == b"content"
+    else:
+        act("a/part", b"content")
+    storage.clear_temporary()
+    assert files(storage.root) == ["a/part"]
+
+
+@pytest.mark.parametrize("verb", ["write", "create", "put_file"])
+def test_a_full_disk_leaves_no_file(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch, verb: str, tmp_path: Path
+) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(b"x" * 100_000)
+    real = os.open
+
+    def full(path: str, flags: int, *args: int) -> int:
+        # /dev/full takes every open and refuses every byte, as a full disk does.
+        return real("/dev/full", os.O_WRONLY) if flags & os.O_CREAT else real(path, flags, *args)
+
+    monkeypatch.setattr(os, "open", full)
+    with pytest.raises(StorageError, match="No space left"):
+        getattr(storage, verb)("a", source if verb == "put_file" else source.read_bytes())
+    monkeypatch.undo()
+    assert files(storage.root) == []
+
+
+def test_a_failed_sync_is_an_error_and_leaves_no_file(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fsync", failing(os.fsync, OSError(errno.EIO, "Input/output error"), after=False))
+    with pytest.raises(StorageError, match="Input/output error"):
+        storage.create("a", b"x")
+    assert files(storage.root) == []
+
+
+def test_what_a_killed_run_left_is_hidden_and_cleared(storage: Storage) -> None:
+    storage.write("a", b"x")
+    left = Path(storage.root, ".tmp", "0123")
+    left.write_bytes(b"half")
+    assert [entry.key for entry in storage.list()] == ["a"]
+    assert [entry.key for entry in storage.list(recursive=False)] == ["a"]
+    storage.clear_temporary()
+    assert files(storage.root) == ["a"]
+
+
+def test_a_file_in_the_place_of_a_folder_is_no_taken_name(storage: Storage) -> None:
+    storage.write("a", b"x")
+    for verb in (storage.write, storage.create):
+        with pytest.raises(StorageError, match="a file stands where a folder is needed") as caught:
+            verb("a/b", b"y")
+        assert not isinstance(caught.value, AlreadyExistsError)
+
+
+def test_a_folder_in_the_place_of_a_file_is_an_error(storage: Storage) -> None:
+    storage.write("a/b", b"x")
+    for act in (lambda: storage.write("a", b"y"), lambda: storage.read("a"), lambda: storage.delete("a")):
+        with pytest.raises(StorageError):
+            act()
+    assert files(storage.root) == ["a/b"]
+
+
+def test_refused_access_is_its_own_error(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "open", failing(os.open, PermissionError(errno.EACCES, "Permission denied"), after=False))
+    for act in (lambda: storage.write("a", b"x"), lambda: storage.create("a", b"x"), lambda: storage.read("a")):
+        with pytest.raises(PermissionDeniedError, match="Permission denied"):
+            act()
+
+
+def test_new_files_have_the_usual_rights(storage: Storage) -> None:
+    storage.write("a", b"x")
+    mask = os.umask(0)
+    os.umask(mask)
+    assert Path(storage.root, "a").stat().st_mode & 0o777 == 0o666 & ~mask
+
+
+def test_roots_are_absolute_and_without_dots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/someone")
+    spellings = ("root", "./root/", "x/../root", str(tmp_path / "root"), f"file://{tmp_path}/root")
+    assert {open_storage(one, CONFIG).root for one in spellings} == {str(tmp_path / "root")}
+    assert open_storage("~/data", CONFIG).root == "/home/someone/data"
+
+
+def test_file_uris_are_percent_decoded(tmp_path: Path) -> None:
+    (tmp_path / "a b%.jpg").write_bytes(b"x")
+    assert read_uri(f"file://{tmp_path}/a%20b%25.jpg", CONFIG) == b"x"
+
+
+@pytest.mark.parametrize(
+    "name", [b"x::y.jpg", b"new\nline.jpg", b"L" * 251 + b".jpg", b"p%FF.jpg", b"~x.jpg", b"s*.jpg"]
+)
+def test_names_only_local_files_have(storage: Storage, name: bytes) -> None:
+    storage.write(name.decode(), name)
+    (entry,) = storage.list()
+    assert (entry.key, entry.uri) == (name.decode(), f"{storage.root}/{name.decode()}")
+    assert storage.read(entry.key) == read_uri(entry.uri, CONFIG) == name
+
+
+def test_names_that_are_not_utf8_are_listed_escaped_and_read_by_their_uri(tmp_path: Path) -> None:
+    for name in (b"bad\xff\xfe.jpg", "caf\u00e9 %41\udc80.jpg".encode("utf-8", "surrogateescape")):
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).write_bytes(name)
+    entries = sorted(open_storage(str(tmp_path), CONFIG).list(), key=lambda entry: entry.key)
+    assert [entry.key for entry in entries] == ["bad%FF%FE.jpg", "caf\u00e9 %41%80.jpg"]
+    for entry in entries:
+        entry.uri.encode("utf-8")
+        assert read_uri(entry.uri, CONFIG).startswith(entry.key[:3].encode())
+
+
+def test_links_are_listed_inside_the_root_and_never_followed_to_folders(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = tmp_path / "root"
+    (root / "sub").mkdir(parents=True)
+    (tmp_path / "secret").write_bytes(b"secret")
+    (root / "sub" / "a").write_bytes(b"a")
+    for name, target in {
+        "inside": "sub/a", "outside": "../secret", "up": "..", "folder": "sub", "sub/loop": ".",
+        "broken": "nothing", "itself": "itself",
+    }.items():  # fmt: skip
+        (root / name).symlink_to(target)
+    storage = open_storage(str(root), CONFIG)
+    listed = {entry.key: entry.size for entry in storage.list()}
+    assert listed == {"inside": 1, "sub/a": 1, "broken": None, "itself": None}
+    assert "skipped 4 links" in caplog.text
+
+
+def test_a_root_that_is_a_link_is_listed(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "a").write_bytes(b"x")
+    (tmp_path / "real" / "b").symlink_to("a")
+    (tmp_path / "link").symlink_to("real")
+    listed = sorted(open_storage(str(tmp_path / "link"), CONFIG).list(), key=lambda entry: entry.key)
+    assert [entry.uri for entry in listed] == [f"{tmp_path}/link/a", f"{tmp_path}/link/b"]
+
+
+def test_a_folder_that_may_not_be_listed_is_an_error(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "scandir", failing(os.scandir, PermissionError(errno.EACCES, "Permission denied"), False))
+    with pytest.raises(PermissionDeniedError):
+        list(storage.list())
+
+
+def test_pipes_sockets_devices_and_folders_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    monkeypatch.chdir(tmp_path)  # a socket's path is short
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("socket")
+        for name in ("pipe", "socket", "loop", "zero", "."):
+            with pytest.raises(ImageError) as caught:
+                read_uri(str(tmp_path / name), CONFIG)
+            assert caught.value.kind == "not_regular_file"
+
+
+def test_broken_links_and_paths_through_files_are_not_found(tmp_path: Path) -> None:
+    (tmp_path / "broken").symlink_to("nothing")
+    (tmp_path / "file").write_bytes(b"")
+    for name in ("broken", "file/below"):
+        with pytest.raises(NotFoundError):
+            read_uri(str(tmp_path / name), CONFIG)
+
+
+def test_a_huge_file_is_refused_by_its_size_alone(tmp_path: Path) -> None:
+    with (tmp_path / "sparse").open("wb") as file:
+        file.truncate(20 << 30)
+    with pytest.raises(ImageError, match="at most"):
+        read_uri(str(tmp_path / "sparse"), CONFIG, max_bytes=1 << 20)
+
+
+def test_a_file_that_shrinks_while_it_is_read_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"0123456789")
+    real = os.fstat
+
+    def shrinking(descriptor: int) -> os.stat_result:
+        status = real(descriptor)
+        path.write_bytes(b"0123")
+        return status
+
+    monkeypatch.setattr(os, "fstat", shrinking)
+    with pytest.raises(StorageError, match="changed while it was read"):
+        read_uri(str(path), CONFIG)
+
+
+def test_a_name_that_is_too_long_is_a_storage_error(storage: Storage) -> None:
+    with pytest.raises(StorageError, match="too long"):
+        storage.write("L" * 256, b"x")
+    assert files(storage.root) == []
+
+
+def test_flush_reports_what_the_system_reports(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(descriptor: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    storage.write("a", b"x")
+    monkeypatch.setattr("sam_batch.data.storage_local._sync_file_system", broken)
+    with pytest.raises(StorageError, match="Input/output error"):
+        storage.flush()

@@ -1,0 +1,147 @@
+"""An S3 server on loopback, and a proxy before it that fails on request.
+
+`s3_bucket` (in `conftest.py`) gives a test a bucket of its own; `FaultyProxy` stands between a client and the server.
+"""
+
+import http.client
+import socket
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import ClassVar
+from urllib.parse import urlsplit
+
+import boto3
+from moto.server import ThreadedMotoServer
+
+from sam_batch.config import StorageConfig
+
+CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "AWS_CONFIG_FILE": "/dev/null",
+    "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+}
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """An empty bucket.
+
+    Attributes:
+        uri: `s3://name`.
+        endpoint_url: Of the server.
+        config: What a job needs to reach it, with the credentials in the environment.
+        client: boto3's, to look at the bucket past the code under test.
+    """
+
+    name: str
+    endpoint_url: str
+    client: object
+
+    @property
+    def uri(self) -> str:
+        return f"s3://{self.name}"
+
+    @property
+    def config(self) -> StorageConfig:
+        return StorageConfig(endpoint_url=self.endpoint_url, region="us-east-1")
+
+
+@contextmanager
+def serve() -> Iterator[str]:
+    """Runs moto's server; yields its URL."""
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    try:
+        yield f"http://{host}:{port}"
+    finally:
+        server.stop()
+
+
+def make_bucket(endpoint_url: str, name: str) -> Bucket:
+    client = boto3.client("s3", endpoint_url=endpoint_url)
+    client.create_bucket(Bucket=name)
+    return Bucket(name, endpoint_url, client)
+
+
+class FaultyProxy:
+    """Forwards to a server; while `faults` holds any, a matching request meets the first instead.
+
+    A fault is a status (`503`), `reset` (nothing is forwarded), `lost_ack` (forwarded, then the line is cut) or
+    `truncate` (half of the answer, then the line is cut).
+    """
+
+    def __init__(self, endpoint_url: str) -> None:
+        self.faults: deque[int | str] = deque()
+        self.requests: list[str] = []
+        handler = type("Handler", (_Handler,), {"proxy": self, "upstream": urlsplit(endpoint_url).netloc})
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self.endpoint_url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self) -> "FaultyProxy":
+        Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    proxy: ClassVar[FaultyProxy]
+    upstream: ClassVar[str]
+
+    def handle_any(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        fault = self.proxy.faults.popleft() if self.proxy.faults else None
+        self.proxy.requests.append(f"{self.command} {fault or 'ok'}")
+        if isinstance(fault, int):
+            error = f"<Error><Code>Injected{fault}</Code><Message>injected</Message></Error>".encode()
+            self._answer(fault, {}, error, len(error))
+        elif fault == "reset":
+            self._cut()
+        else:
+            status, headers, data = self._forward(body)
+            if fault == "lost_ack":
+                self._cut()
+                return
+            self._answer(status, headers, data[: len(data) // 2] if fault == "truncate" else data, len(data))
+            if fault == "truncate":
+                self._cut()
+
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = handle_any  # noqa: N815 - the base class's names
+
+    def _forward(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
+        connection = http.client.HTTPConnection(self.upstream, timeout=30)
+        connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+        for name, value in self.headers.items():
+            connection.putheader(name, value)
+        connection.endheaders(body or None)
+        answer = connection.getresponse()
+        data = answer.read()
+        connection.close()
+        dropped = {"transfer-encoding", "connection", "server", "date"}
+        headers = {name: value for name, value in answer.getheaders() if name.lower() not in dropped}
+        return answer.status, headers, data
+
+    def _answer(self, status: int, headers: dict[str, str], data: bytes, length: int) -> None:
+        self.send_response(status)
+        for name, value in {"Content-Length": str(length), **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(data)
+
+    def _cut(self) -> None:
+        self.close_connection = True
+        self.connection.shutdown(socket.SHUT_RDWR)
+
+    def log_message(self, *_: object) -> None:
+        """Silent."""
