@@ -1,0 +1,261 @@
+"""The tables: what the values of `sam_batch.records` are in Arrow, in Parquet and between the stages of the job.
+
+Four schemas. `PLAN_SCHEMA` and `ANNOTATION_SCHEMA` are files, and a file's bytes depend on its rows and metadata alone:
+no times, no host names. `LOADED_SCHEMA` and `SEGMENTED_SCHEMA` are what flows between processes: encoded bytes and
+resized views, never masks as pixels. Columns are found by name, so that others may stand beside them.
+
+It opens no file. Sizes above 2 GB are safe: long columns have 64-bit offsets.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sam_batch.errors import StorageError
+from sam_batch.records import (
+    Annotation,
+    Failure,
+    FailureKind,
+    ImageRef,
+    ImageResult,
+    LoadedImage,
+    Stage,
+    Status,
+    UInt8Array,
+    View,
+)
+
+_Row: TypeAlias = dict[str, Any]
+
+_BOX = pa.list_(pa.float64(), 4)
+_ERROR = pa.struct([("stage", pa.string()), ("kind", pa.string()), ("message", pa.string())])
+_MASK = pa.struct(
+    [
+        ("mask_id", pa.int32()),
+        ("bbox", _BOX),
+        ("area", pa.int64()),
+        ("predicted_iou", pa.float32()),
+        ("stability_score", pa.float32()),
+        ("point_coords", pa.list_(pa.list_(pa.float64(), 2))),
+        ("crop_box", _BOX),
+        ("prompt_id", pa.string()),
+        ("counts", pa.large_string()),
+    ]
+)
+_VIEW = pa.struct(
+    [
+        ("box", pa.list_(pa.int32(), 4)),
+        ("height", pa.int32()),
+        ("width", pa.int32()),
+        ("pixels", pa.large_binary()),
+    ]
+)
+_MASK_FIELDS = tuple(_MASK.names)
+_REF = [("image_id", pa.int64()), ("key", pa.string()), ("uri", pa.string())]
+_DECODED = [("height", pa.int32()), ("width", pa.int32()), ("sha256", pa.string())]
+
+PLAN_SCHEMA = pa.schema([("shard", pa.int32()), *_REF, ("size", pa.int64())])
+"""One row a planned image; `size` is null where the listing did not say."""
+
+ANNOTATION_SCHEMA = pa.schema(
+    [*_REF, ("status", pa.string()), ("error", _ERROR), *_DECODED, ("masks", pa.large_list(_MASK))]
+)
+"""One row an image. `masks` is never null: an empty or failed image has an empty list."""
+
+LOADED_SCHEMA = pa.schema(
+    [
+        *_REF,
+        ("size", pa.int64()),
+        *_DECODED,
+        ("data", pa.large_binary()),
+        ("views", pa.large_list(_VIEW)),
+        ("error", _ERROR),
+    ]
+)
+"""One row an image on its way to an engine; where `error` is not null there is nothing to segment."""
+
+SEGMENTED_SCHEMA = ANNOTATION_SCHEMA.append(pa.field("data", pa.large_binary()))
+"""One annotation row an image, and its encoded bytes for whoever draws on them."""
+
+
+def plan_to_table(rows: Iterable[tuple[int, ImageRef]], metadata: Mapping[str, str]) -> pa.Table:
+    """Make the plan's table from (shard, image) pairs."""
+    return _table(({"shard": shard, **_ref_row(ref), "size": ref.size} for shard, ref in rows), PLAN_SCHEMA, metadata)
+
+
+def table_to_plan(table: pa.Table) -> list[tuple[int, ImageRef]]:
+    """Read back what `plan_to_table` was given."""
+    return [(row["shard"], _ref(row)) for row in _rows(table, PLAN_SCHEMA.names)]
+
+
+def results_to_table(results: Iterable[ImageResult], metadata: Mapping[str, str]) -> pa.Table:
+    """Make the annotation table, one row a result, in the given order."""
+    return _table(map(_result_row, results), ANNOTATION_SCHEMA, metadata)
+
+
+def table_to_results(table: pa.Table) -> list[ImageResult]:
+    """Read back what `results_to_table` was given.
+
+    Two things are not stored: `ref.size` comes back as None, and scores come back rounded to float32.
+    """
+    return [_result(row) for row in _rows(table, ANNOTATION_SCHEMA.names)]
+
+
+def loaded_to_table(images: Iterable[LoadedImage | ImageResult]) -> pa.Table:
+    """Make the table between loading and segmenting; a result stands for an image that failed to load."""
+    return _table(map(_loaded_row, images), LOADED_SCHEMA, {})
+
+
+def table_to_loaded(table: pa.Table) -> list[LoadedImage | ImageResult]:
+    """Read back what `loaded_to_table` was given.
+
+    The pixels of the views are windows on the table's memory: not copied, and not to be written to.
+    """
+    rows = _rows(table, [name for name in LOADED_SCHEMA.names if name != "views"])
+    return [_loaded(row, _views(views.values)) for row, views in zip(rows, table.column("views"), strict=True)]
+
+
+def segmented_to_table(pairs: Iterable[tuple[ImageResult, bytes]]) -> pa.Table:
+    """Make the table between segmenting and writing, from results and the images' encoded bytes."""
+    rows = ({**_result_row(result), "data": data} for result, data in pairs)
+    return _table(rows, SEGMENTED_SCHEMA, {})
+
+
+def table_to_segmented(table: pa.Table) -> list[tuple[ImageResult, bytes]]:
+    """Read back what `segmented_to_table` was given, with `table_to_results`' two exceptions."""
+    return [(_result(row), row["data"]) for row in _rows(table, SEGMENTED_SCHEMA.names)]
+
+
+def part_bytes(table: pa.Table) -> bytes:
+    """Encode a table as Parquet: the same rows and metadata give the same bytes, however the table was put together."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table.combine_chunks(), sink, compression="zstd")
+    return sink.getvalue().to_pybytes()
+
+
+def read_part(data: bytes, schema: pa.Schema = ANNOTATION_SCHEMA) -> pa.Table:
+    """Decode what `part_bytes` made of a table of this schema.
+
+    Raises:
+        StorageError: The bytes are damaged, or hold other columns.
+    """
+    try:
+        table = pq.ParquetFile(pa.BufferReader(data)).read()
+    except (pa.ArrowException, OSError) as error:
+        raise StorageError(f"damaged Parquet: {' '.join(str(error).split())}") from error
+    if not table.schema.equals(schema):
+        raise StorageError(f"not a part of this job: it has the columns {', '.join(table.column_names)}")
+    return table
+
+
+def part_metadata(table: pa.Table) -> dict[str, str]:
+    """Read back the metadata a table was made with."""
+    return {name.decode(): value.decode() for name, value in (table.schema.metadata or {}).items()}
+
+
+def _table(rows: Iterable[_Row], schema: pa.Schema, metadata: Mapping[str, str]) -> pa.Table:
+    return pa.Table.from_pylist(list(rows), schema.with_metadata(dict(sorted(metadata.items())) or None))
+
+
+def _rows(table: pa.Table, names: Sequence[str]) -> list[_Row]:
+    rows: list[_Row] = table.select(names).to_pylist()
+    return rows
+
+
+def _ref_row(ref: ImageRef) -> _Row:
+    return {"image_id": ref.image_id, "key": ref.key, "uri": ref.uri}
+
+
+def _ref(row: _Row) -> ImageRef:
+    return ImageRef(row["image_id"], row["key"], row["uri"], row.get("size"))
+
+
+def _failure_row(failure: Failure | None) -> _Row | None:
+    if failure is None:
+        return None
+    # Messages quote what others wrote, and Arrow refuses text that is not UTF-8.
+    message = failure.message.encode(errors="backslashreplace").decode()
+    return {"stage": failure.stage, "kind": failure.kind, "message": message}
+
+
+def _failure(row: _Row | None) -> Failure | None:
+    return None if row is None else Failure(Stage(row["stage"]), FailureKind(row["kind"]), row["message"])
+
+
+def _result_row(result: ImageResult) -> _Row:
+    return {
+        **_ref_row(result.ref),
+        "status": result.status,
+        "error": _failure_row(result.failure),
+        "height": result.height,
+        "width": result.width,
+        "sha256": result.sha256,
+        "masks": [{name: getattr(mask, name) for name in _MASK_FIELDS} for mask in result.annotations],
+    }
+
+
+def _result(row: _Row) -> ImageResult:
+    return ImageResult(
+        ref=_ref(row),
+        status=Status(row["status"]),
+        height=row["height"],
+        width=row["width"],
+        sha256=row["sha256"],
+        annotations=tuple(_annotation(mask) for mask in row["masks"]),
+        failure=_failure(row["error"]),
+    )
+
+
+def _annotation(row: _Row) -> Annotation:
+    points = tuple((x, y) for x, y in row["point_coords"])
+    return Annotation(**{**row, "bbox": tuple(row["bbox"]), "crop_box": tuple(row["crop_box"]), "point_coords": points})
+
+
+def _loaded_row(image: LoadedImage | ImageResult) -> _Row:
+    row = {
+        **_ref_row(image.ref),
+        "size": image.ref.size,
+        "height": image.height,
+        "width": image.width,
+        "sha256": image.sha256,
+    }
+    if isinstance(image, ImageResult):
+        return {**row, "data": b"", "views": [], "error": _failure_row(image.failure)}
+    return {**row, "data": image.data, "views": [_view_row(view) for view in image.views], "error": None}
+
+
+def _loaded(row: _Row, views: tuple[View, ...]) -> LoadedImage | ImageResult:
+    about: dict[str, Any] = {name: row[name] for name in ("height", "width", "sha256")}
+    failure = _failure(row["error"])
+    if failure is not None:
+        return ImageResult(ref=_ref(row), status=Status.FAILED, failure=failure, **about)
+    return LoadedImage(ref=_ref(row), data=row["data"], views=views, **about)
+
+
+def _view_row(view: View) -> _Row:
+    height, width, _ = view.pixels.shape
+    pixels = np.ascontiguousarray(view.pixels).data.cast("B")
+    return {"box": view.box, "height": height, "width": width, "pixels": pixels}
+
+
+def _views(structs: pa.StructArray) -> tuple[View, ...]:
+    boxes, heights, widths = (structs.field(name).to_pylist() for name in ("box", "height", "width"))
+    windows = _windows(structs.field("pixels"))
+    return tuple(
+        View(box=tuple(box), pixels=pixels.reshape(height, width, 3))
+        for box, height, width, pixels in zip(boxes, heights, widths, windows, strict=True)
+    )
+
+
+def _windows(values: pa.LargeBinaryArray) -> list[UInt8Array]:
+    """Give each value as a window on the array's memory; Arrow's own scalars would copy it."""
+    if len(values) == 0:
+        return []
+    _, offsets, data = values.buffers()
+    bounds = np.frombuffer(offsets, np.int64)[values.offset : values.offset + len(values) + 1]
+    memory = np.frombuffer(data, np.uint8)
+    return [memory[start:stop] for start, stop in pairwise(bounds)]
