@@ -1,0 +1,162 @@
+"""The command line: arguments to a configuration, a verb to do, its result to an exit code.
+
+What can be set is declared in `sam_batch.config`; the options here are shorter names for some of it.
+"""
+
+import contextlib
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from sam_batch import __version__, configfile
+from sam_batch.config import Config
+from sam_batch.errors import ConfigError, SamBatchError
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+app = typer.Typer(
+    name="sam-batch",
+    help="Label image datasets with the Segment Anything Model.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+config_app = typer.Typer(help="Show, describe or start a configuration.", no_args_is_help=True)
+app.add_typer(config_app, name="config")
+
+Arguments = Annotated[
+    list[str], typer.Argument(metavar="JOB.yaml... [section.key=value...]", help="Files, merged in order; overrides.")
+]
+
+
+@app.command()
+def run(
+    arguments: Arguments,
+    limit: Annotated[int | None, typer.Option(help="input.limit: only the first so many images.")] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="run.retry_failed: failed images again.")] = False,
+    overwrite: Annotated[
+        str | None, typer.Option(metavar="OUTPUT", help="Throw the results of this output away first; name it.")
+    ] = None,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="run.verbose: Ray's log, tracebacks.")] = False,
+) -> None:
+    """Label every image that has no result yet."""
+    shorthand = [f"input.limit={limit}"] if limit is not None else []
+    shorthand += ["run.retry_failed=true"] if retry_failed else []
+    shorthand += ["run.verbose=true"] if verbose else []
+    config = _config([*arguments, *shorthand])
+    from sam_batch.job.run import run_job
+
+    with _quiet(config.run.verbose) as console:
+        report = run_job(config, console, overwrite)
+        console.print(report.to_text(), markup=False, highlight=False, soft_wrap=True)
+        if report.error:
+            console.print(f"error: {report.error}", style="red", markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(report.exit_code)
+
+
+@app.command()
+def plan(
+    arguments: Arguments,
+    images_per_second: Annotated[float | None, typer.Option("--rate", min=0, help="Estimate the time at it.")] = None,
+) -> None:
+    """Say what a run would do, and do nothing."""
+    from sam_batch.job.status import dry_run
+
+    typer.echo(dry_run(_config(arguments)).to_text(images_per_second))
+
+
+@app.command()
+def status(arguments: Arguments) -> None:
+    """Say how far a job has come."""
+    from sam_batch.job.status import status as job_status
+
+    typer.echo(job_status(_config(arguments)).to_text())
+
+
+@app.command()
+def version() -> None:
+    """Say which version this is."""
+    typer.echo(__version__)
+
+
+@config_app.command("show")
+def config_show(arguments: Arguments) -> None:
+    """Print the effective configuration: files, overrides and defaults."""
+    typer.echo(configfile.to_yaml(_config(arguments)), nl=False)
+
+
+@config_app.command("schema")
+def config_schema() -> None:
+    """Print the JSON Schema that editors check and complete YAML files with."""
+    typer.echo(configfile.json_schema(), nl=False)
+
+
+@config_app.command("init")
+def config_init() -> None:
+    """Print a commented configuration to start from."""
+    typer.echo(configfile.template(), nl=False)
+
+
+def _config(arguments: list[str]) -> Config:
+    """Arguments with a `=` that are no file are overrides; the others are files."""
+    overrides = [one for one in arguments if "=" in one and not Path(one).is_file()]
+    files = [one for one in arguments if one not in overrides]
+    return configfile.load(files, overrides)
+
+
+@contextlib.contextmanager
+def _quiet(verbose: bool) -> Iterator[Console]:
+    """A console on the real stderr, while what Ray's C++ prints there goes to a log file.
+
+    The log is kept only when the job fails; then its name is printed.
+    """
+    if verbose:
+        yield Console(stderr=True)
+        return
+    log = tempfile.NamedTemporaryFile(prefix="sam-batch-", suffix=".log", delete=False)  # noqa: SIM115 - kept on failure
+    saved = [os.dup(descriptor) for descriptor in (1, 2)]
+    for descriptor in (1, 2):
+        os.dup2(log.fileno(), descriptor)
+    with os.fdopen(saved[1], "w", buffering=1, closefd=False) as terminal:
+        try:
+            yield Console(file=terminal)
+        finally:
+            for stream in (sys.stdout, sys.stderr):
+                stream.flush()
+            for descriptor, original in zip((1, 2), saved, strict=True):
+                os.dup2(original, descriptor)
+                os.close(original)
+            log.close()
+            Path(log.name).unlink()
+
+
+def main() -> None:
+    """The program `sam-batch`."""
+    try:
+        app()
+    except SamBatchError as error:
+        _complain(error)
+        sys.exit(EXIT_USAGE if isinstance(error, ConfigError) else EXIT_FAILED)
+    except KeyboardInterrupt:
+        typer.echo("interrupted", err=True)
+        sys.exit(EXIT_INTERRUPTED)
+
+
+def _complain(error: SamBatchError) -> None:
+    typer.echo(f"error: {error}", err=True)
+    if "-v" in sys.argv or "--verbose" in sys.argv:
+        traceback.print_exception(error)
+
+
+if __name__ == "__main__":
+    main()

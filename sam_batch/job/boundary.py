@@ -1,0 +1,54 @@
+"""The item boundary: the one place where any exception of one image becomes its `failed` row."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from sam_batch.errors import EngineError, ImageError, NonFiniteError, NotFoundError, PermissionDeniedError, StorageError
+from sam_batch.records import Failure, FailureKind, ImageRef, ImageResult, Stage
+
+T = TypeVar("T")
+
+MESSAGE_LENGTH = 500
+
+
+def attempt(ref: ImageRef, stage: Stage, work: Callable[[], T]) -> T | ImageResult:
+    """Do one image's work; whatever goes wrong with this image alone becomes its result.
+
+    Raises:
+        EngineError: The engine is broken, which is no image's fault.
+    """
+    try:
+        return work()
+    except Exception as error:  # noqa: BLE001 - the item boundary
+        if isinstance(error, EngineError) and not isinstance(error, NonFiniteError):
+            raise
+        return ImageResult.failed(ref, describe(stage, error))
+
+
+def describe(stage: Stage, error: Exception) -> Failure:
+    """An exception as a row's failure: its kind from the closed list, and one short line."""
+    message = " ".join(str(error).split())[:MESSAGE_LENGTH]
+    kind = _kind(error)
+    if kind is FailureKind.INTERNAL_ERROR:
+        message = f"{type(error).__name__}: {message}"
+    return Failure(stage, kind, message)
+
+
+def _kind(error: Exception) -> FailureKind:
+    match error:
+        case ImageError():
+            return FailureKind(error.kind)
+        case NotFoundError():
+            return FailureKind.NOT_FOUND
+        case PermissionDeniedError():
+            return FailureKind.PERMISSION_DENIED
+        case StorageError():
+            return FailureKind.READ_FAILED
+        case NonFiniteError():
+            return FailureKind.NON_FINITE_OUTPUT
+        case MemoryError():
+            return FailureKind.OUT_OF_MEMORY
+        case _ if type(error).__name__ == "OutOfMemoryError":  # torch's, without importing torch here
+            return FailureKind.OUT_OF_MEMORY
+        case _:
+            return FailureKind.INTERNAL_ERROR

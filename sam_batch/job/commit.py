@@ -1,0 +1,87 @@
+"""The commit: a shard is done exactly when its Parquet part exists. Written last, whole, atomically, only once.
+
+Pictures lie under names that depend on the image's key alone, so an attempt that died half-way is simply overwritten.
+"""
+
+import contextlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Self
+
+from sam_batch.data import schema
+from sam_batch.data.storage import Storage
+from sam_batch.errors import AlreadyExistsError
+from sam_batch.job import layout
+from sam_batch.records import ImageResult, Status
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What the writer reports of a shard.
+
+    Attributes:
+        shard: Its number.
+        ok: Images with masks.
+        empty: Images without.
+        failed: Images that could not be labelled.
+        masks: In all of them.
+        load_seconds: Worker time.
+        segment_seconds: Likewise.
+        write_seconds: Likewise.
+        error: Why the shard could not be committed; empty if it was.
+    """
+
+    shard: int
+    ok: int = 0
+    empty: int = 0
+    failed: int = 0
+    masks: int = 0
+    load_seconds: float = 0.0
+    segment_seconds: float = 0.0
+    write_seconds: float = 0.0
+    error: str = ""
+
+    @property
+    def images(self) -> int:
+        """How many images the shard holds."""
+        return self.ok + self.empty + self.failed
+
+    @classmethod
+    def of(cls, shard: int, results: Sequence[ImageResult], seconds: tuple[float, float, float]) -> Self:
+        """Count a shard's results; the seconds are those of load, segment and write."""
+        counts = Counter(result.status for result in results)
+        masks = sum(len(result.annotations) for result in results)
+        return cls(shard, counts[Status.OK], counts[Status.EMPTY], counts[Status.FAILED], masks, *seconds)
+
+
+def commit(
+    storage: Storage, receipt: Receipt, results: Sequence[ImageResult], metadata: Mapping[str, str], *, replace: bool
+) -> None:
+    """Make a shard's rows visible, all at once.
+
+    With `replace` an existing part is exchanged; otherwise the first part wins: another attempt that was faster has
+    committed the same images.
+    """
+    storage.write(layout.metrics_key(receipt.shard), _metrics(receipt, results))
+    part = schema.part_bytes(schema.results_to_table(results, metadata))
+    key = layout.part_key(layout.ANNOTATIONS, receipt.shard)
+    if replace:
+        storage.write(key, part)
+    else:
+        with contextlib.suppress(AlreadyExistsError):
+            storage.create(key, part)
+
+
+def merge_into_part(storage: Storage, shard: int, again: Sequence[ImageResult]) -> list[ImageResult]:
+    """The rows of a committed part, with those that were done again in place of the old ones."""
+    part = schema.read_part(storage.read(layout.part_key(layout.ANNOTATIONS, shard)))
+    newer = {result.ref.image_id: result for result in again}
+    return [newer.get(result.ref.image_id, result) for result in schema.table_to_results(part)]
+
+
+def _metrics(receipt: Receipt, results: Iterable[ImageResult]) -> bytes:
+    failures = Counter(result.failure.kind.value for result in results if result.failure)
+    counts = {key: value for key, value in asdict(receipt).items() if key != "error"}
+    return json.dumps(counts | {"failures": dict(sorted(failures.items()))}).encode()

@@ -1,0 +1,54 @@
+"""Who runs the stages: the protocol, and the plain loop. Ray's executor lies in `sam_batch.job.ray_executor`."""
+
+from collections.abc import Iterable, Iterator
+from typing import Protocol
+
+import pyarrow as pa
+
+from sam_batch.job.commit import Receipt
+from sam_batch.job.spec import JobSpec
+from sam_batch.job.stages import Segmenter, load, write
+
+
+class Executor(Protocol):
+    """Runs shards through load, segment and write."""
+
+    def run(self, job: JobSpec, shards: Iterable[pa.Table], *, again: bool) -> Iterator[Receipt]:
+        """Work through shards, in any order; a shard whose worker dies again and again is left out.
+
+        Args:
+            job: The job.
+            shards: `schema.PLAN_SCHEMA`, one table a shard.
+            again: The shards are committed already; these of their images are done once more.
+
+        Raises:
+            JobError: No worker can start, or nothing moves any more.
+        """
+        ...
+
+    def segment_one_by_one(self, job: JobSpec, images: Iterable[pa.Table]) -> Iterator[pa.Table]:
+        """Load and segment single images, each in a worker's hands alone; what kills its worker is left out.
+
+        Args:
+            job: The job.
+            images: `schema.PLAN_SCHEMA`, one row each.
+        """
+        ...
+
+
+class InlineExecutor:
+    """A plain loop in this process: for few images, for tests, for a debugger. A crash ends it."""
+
+    def run(self, job: JobSpec, shards: Iterable[pa.Table], *, again: bool) -> Iterator[Receipt]:
+        """See `Executor.run`."""
+        segmenter = Segmenter(job)
+        for shard in shards:
+            yield write(segmenter(load(shard, job)), job, again=again)
+        segmenter.close()
+
+    def segment_one_by_one(self, job: JobSpec, images: Iterable[pa.Table]) -> Iterator[pa.Table]:
+        """See `Executor.segment_one_by_one`."""
+        segmenter = Segmenter(job)
+        for image in images:
+            yield segmenter(load(image, job))
+        segmenter.close()

@@ -1,0 +1,83 @@
+"""The pictures of a shard: drawn from its rows and the encoded bytes, written under names that depend on keys alone."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from sam_batch.config import OutputConfig
+from sam_batch.data import pixels, render
+from sam_batch.data.storage import Storage
+from sam_batch.job import layout
+from sam_batch.job.boundary import attempt
+from sam_batch.job.spec import JobSpec
+from sam_batch.records import ImageResult, Stage, Status
+
+Picture = tuple[str, bytes]  # key in the output, encoded picture
+
+IO_THREADS = 8
+
+
+def write_pictures(
+    segmented: Sequence[tuple[ImageResult, bytes]], shard: int, job: JobSpec, storage: Storage
+) -> list[ImageResult]:
+    """Draw and write every image's pictures.
+
+    Args:
+        segmented: Results and the images' encoded bytes.
+        shard: Names the shard's tar where segments are packed.
+        job: The job.
+        storage: The output.
+
+    Returns:
+        The results in the same order, `failed` where a picture could not be drawn.
+
+    Raises:
+        StorageError: The output cannot be written.
+    """
+    output = job.config.output
+
+    def one_image(pair: tuple[ImageResult, bytes]) -> tuple[ImageResult, list[Picture]]:
+        result, data = pair
+        drawn = attempt(result.ref, Stage.WRITE, lambda: list(draw(result, data, job)))
+        if isinstance(drawn, ImageResult):
+            return drawn, []
+        for key, picture in drawn:
+            if not _is_packed(key, output):
+                storage.write(key, picture)
+        return result, [picture for picture in drawn if _is_packed(picture[0], output)]
+
+    with ThreadPoolExecutor(IO_THREADS) as pool:
+        written = list(pool.map(one_image, segmented))
+    packed = [(_inside_tar(key), picture) for _, pictures in written for key, picture in pictures]
+    if packed:
+        storage.write(f"{layout.SEGMENTS}/shard-{shard:05d}.tar", render.tar_bytes(packed))
+    return [result for result, _ in written]
+
+
+def draw(result: ImageResult, data: bytes, job: JobSpec) -> Iterator[Picture]:
+    """The pictures of one image; none of a failed one."""
+    output = job.config.output
+    if result.status is Status.FAILED:
+        return
+    key, masks, size = result.ref.key, result.annotations, (result.height, result.width)
+    if output.label_masks.enabled:
+        yield f"{layout.LABEL_MASKS}/{render.output_name(key, '.png')}", render.label_mask(masks, *size)
+    over_image = output.color_masks.over_image
+    if not (output.segments.enabled or (output.color_masks.enabled and over_image)):
+        image = None
+    else:
+        image = pixels.decode(data, job.config.input.max_pixels)
+    if output.color_masks.enabled:
+        picture = render.color_mask(image if over_image else None, masks, *size)
+        yield f"{layout.COLOR_MASKS}/{render.output_name(key, '.png')}", picture
+    if output.segments.enabled and image is not None:
+        folder = f"{layout.SEGMENTS}/{render.output_name(key, '')}"
+        for mask_id, picture in render.segment_cutouts(image, masks, output.segments.min_area, output.segments.frame):
+            yield f"{folder}/{mask_id}.png", picture
+
+
+def _is_packed(key: str, output: OutputConfig) -> bool:
+    return output.segments.pack == "tar" and key.startswith(f"{layout.SEGMENTS}/")
+
+
+def _inside_tar(key: str) -> str:
+    return key.removeprefix(f"{layout.SEGMENTS}/")

@@ -1,0 +1,154 @@
+"""The stages on Ray Data: CPU loaders, an actor pool with an engine each, CPU writers.
+
+A shard travels as one row: its table as an Arrow stream. So no stage, whatever its batch size or Ray's idea of a good
+block, can ever split or join shards.
+
+Ray's defaults retry for ever. Here a dead worker's shard is tried again a bounded number of times and then left out,
+and a stream in which nothing moves ends with an error.
+"""
+
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from typing import Any
+
+import pyarrow as pa
+import ray
+import ray.data
+from ray.exceptions import RayError
+
+from sam_batch.errors import EngineError, JobError, StorageError
+from sam_batch.job.cluster import Resources
+from sam_batch.job.commit import Receipt
+from sam_batch.job.spec import JobSpec
+from sam_batch.job.stages import Segmenter, Ticket, load, write
+
+RETRIES = 2  # of a shard whose worker died
+WORKER_RESTARTS = 100  # of one actor in one stream: a worker that cannot live must not be revived for ever
+
+_ONE_ROW: dict[str, Any] = {"batch_size": 1, "batch_format": "pyarrow"}
+_TASK: dict[str, Any] = {"num_cpus": 1, "max_retries": RETRIES, **_ONE_ROW}
+
+
+class RayExecutor:
+    """Runs the stages on the Ray that this process is connected to."""
+
+    def __init__(self, resources: Resources) -> None:
+        self._resources = resources
+
+    def run(self, job: JobSpec, shards: Iterable[pa.Table], *, again: bool) -> Iterator[Receipt]:
+        """See `Executor.run`."""
+        options = {"fn_kwargs": {"job": job, "again": again}, **_TASK}
+        stream = self._segmented(job, shards, in_flight=None).map_batches(_write_row, **options)
+        for table in _rows(stream):
+            for receipt in table.to_pylist():
+                yield Receipt(**receipt)
+
+    def segment_one_by_one(self, job: JobSpec, images: Iterable[pa.Table]) -> Iterator[pa.Table]:
+        """See `Executor.segment_one_by_one`."""
+        # One task at a time on an actor: when it dies, nobody else's image was in its hands.
+        return _rows(self._segmented(job, images, in_flight=1))
+
+    def _segmented(self, job: JobSpec, shards: Iterable[pa.Table], in_flight: int | None) -> Any:
+        _set_context(job)
+        actors = self._actor_count(job)
+        pool = ray.data.ActorPoolStrategy(size=actors, max_tasks_in_flight_per_actor=in_flight)
+        return (
+            ray.data.from_arrow([_pack(shard) for shard in shards])
+            .map_batches(_load_row, fn_kwargs={"job": job}, **_TASK)
+            .map_batches(
+                _SegmentActor,
+                fn_constructor_args=(job, self._threads(job, actors)),
+                compute=pool,
+                # On one machine an engine takes no slot, or a machine with few cores would have none left to load.
+                num_cpus=0 if self._resources.is_local else 1,
+                num_gpus=1 if _on_gpu(job) else None,
+                max_restarts=WORKER_RESTARTS,
+                max_task_retries=RETRIES,
+                **_ONE_ROW,
+            )
+        )
+
+    def _actor_count(self, job: JobSpec) -> int:
+        if job.config.run.actors != "auto":
+            return job.config.run.actors
+        return max(1, self._resources.gpus if _on_gpu(job) else self._resources.nodes)
+
+    def _threads(self, job: JobSpec, actors: int) -> int | None:
+        """CPU threads of one engine; None leaves it to the engine."""
+        if _on_gpu(job):
+            return None
+        here = self._resources.cpus if not self._resources.is_local else os.cpu_count() or 1
+        return max(1, here // actors)
+
+
+class _SegmentActor:
+    """An engine in a Ray actor. An engine that breaks takes its process with it, and Ray starts another."""
+
+    def __init__(self, job: JobSpec, threads: int | None) -> None:
+        self._segmenter = Segmenter(job, threads)
+
+    def __call__(self, row: pa.Table) -> pa.Table:
+        try:
+            return _pack(self._segmenter(_unpack(row)))
+        except EngineError as error:
+            sys.stderr.write(f"engine broken, worker ends: {error}\n")
+            sys.stderr.flush()
+            os._exit(1)  # an exception would leave this actor, with its broken engine, in the pool
+
+
+def _load_row(row: pa.Table, job: JobSpec) -> pa.Table:
+    return _pack(load(_unpack(row), job))
+
+
+def _write_row(row: pa.Table, job: JobSpec, again: bool) -> pa.Table:
+    """Write a shard; what must end the job travels in the receipt, since Ray drops tasks that raise."""
+    table = _unpack(row)
+    try:
+        receipt = write(table, job, again=again)
+    except StorageError as error:
+        receipt = Receipt(Ticket.of(table).shard, error=str(error))
+    return _pack(pa.Table.from_pylist([asdict(receipt)]))
+
+
+def _pack(table: pa.Table) -> pa.Table:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return pa.table({"shard": pa.array([sink.getvalue()], pa.large_binary())})
+
+
+def _unpack(row: pa.Table) -> pa.Table:
+    return pa.ipc.open_stream(row["shard"][0].as_buffer()).read_all()
+
+
+def _rows(stream: Any) -> Iterator[pa.Table]:
+    """What comes out of a stream, as it comes."""
+    try:
+        for batch in stream.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+            for start in range(batch.num_rows):
+                yield _unpack(batch.slice(start, 1))
+    except RayError as error:
+        raise JobError(_cause(error)) from error
+
+
+def _cause(error: BaseException) -> str:
+    """The innermost reason in the words of whoever raised it, without Ray's boiler-plate."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    ours = [line for line in lines if line.startswith("sam_batch.errors.")]
+    return ours[-1].partition(": ")[2] if ours else lines[-1] if lines else type(error).__name__
+
+
+def _set_context(job: JobSpec) -> None:
+    """Must be set before a dataset is made: it keeps a copy."""
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = job.config.run.verbose
+    context.print_on_execution_start = job.config.run.verbose
+    context.execution_no_progress_timeout_s = job.config.run.stall_timeout_seconds
+    context.max_errored_blocks = -1  # the shards that are missing are counted and done again by the caller
+    context.target_max_block_size = None
+
+
+def _on_gpu(job: JobSpec) -> bool:
+    return job.engine.device.startswith("cuda")

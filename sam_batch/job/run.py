@@ -1,0 +1,236 @@
+"""The job from beginning to end, as the driver sees it.
+
+1. Check everything that can be checked before a worker starts: input, weights, device, output.
+2. Hold the output. Extend the plan by new images; refuse another job's output.
+3. Stream the shards without a part through the stages. A part that appears is a shard done.
+4. Give the shards that are still missing a second pass, image by image: what kills its worker again is `failed`.
+5. Read all parts once: count the rows and write COCO.
+
+Killed at any point and started again, it ends with the same files.
+"""
+
+import contextlib
+import signal
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from types import FrameType
+from typing import NoReturn
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from rich.console import Console
+
+from sam_batch import configfile
+from sam_batch.config import Config
+from sam_batch.data import coco, listing, schema
+from sam_batch.data.storage import Entry, Storage, open_storage
+from sam_batch.errors import ConfigError, EngineError, JobError, OutputError, StorageError
+from sam_batch.job import layout, lease
+from sam_batch.job.cluster import connected
+from sam_batch.job.executor import Executor, InlineExecutor
+from sam_batch.job.plan import Plan, committed_shards, extend, read_plan, store
+from sam_batch.job.progress import RunProgress
+from sam_batch.job.report import Report
+from sam_batch.job.second_pass import second_pass
+from sam_batch.job.spec import JobSpec, refuse_other
+from sam_batch.records import Status
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What the steps of one run share."""
+
+    job: JobSpec
+    storage: Storage
+    executor: Executor
+    lease: lease.Lease
+    report: Report
+    console: Console
+
+
+def run_job(config: Config, console: Console, overwrite: str | None = None) -> Report:
+    """Label the images that have no row yet.
+
+    Args:
+        config: The job.
+        console: For progress.
+        overwrite: The output's URI once more, to throw its results away first.
+
+    Returns:
+        The report, also of a job that was interrupted or failed on the way.
+
+    Raises:
+        ConfigError: Something is wrong that was found before any work began.
+    """
+    if overwrite is not None and overwrite != config.output.uri:
+        raise ConfigError(f"--overwrite {overwrite}: is not the output, {config.output.uri}; name the output itself")
+    listed = listing.list_images(config.input, config.storage, output=config.output.uri)
+    storage = open_storage(config.output.uri, config.storage)
+    report = Report(storage.root, config.run.max_failure_rate)
+    with _executor(config) as (executor, has_gpus), _sigterm_as_interrupt():  # Ray sets a handler of its own
+        job = _resolve(config, has_gpus)
+        with _held(storage) as held:
+            run = Run(job, storage, executor, held, report, console)
+            _work(run, listed, overwrite is not None)
+    return report
+
+
+def _resolve(config: Config, has_gpus: bool) -> JobSpec:
+    # Imported here: they bring torch, which plan, status and --help do without.
+    from sam_batch.engine import factory
+    from sam_batch.model.checkpoints import resolve_checkpoint
+
+    checkpoint = resolve_checkpoint(config.model, config.engine.kind)
+    return JobSpec(config, checkpoint, factory.resolve(config.engine, has_gpus))
+
+
+@contextlib.contextmanager
+def _executor(config: Config) -> Iterator[tuple[Executor, bool]]:
+    import torch
+
+    if config.run.executor == "inline":
+        yield InlineExecutor(), torch.cuda.is_available()
+        return
+    with connected(config.run.verbose) as resources:
+        from sam_batch.job.ray_executor import RayExecutor
+
+        yield RayExecutor(resources), resources.gpus > 0
+
+
+@contextlib.contextmanager
+def _held(storage: Storage) -> Iterator[lease.Lease]:
+    try:
+        holding = lease.acquire(storage)
+    except StorageError as error:
+        raise OutputError(f"output.uri: cannot be written: {error}") from error
+    try:
+        yield holding
+    finally:
+        holding.release()
+
+
+def _work(run: Run, listed: Sequence[Entry], overwrite: bool) -> None:
+    """Steps 2 to 5; what goes wrong from here on ends in the report."""
+    run.storage.clear_temporary()
+    if overwrite:
+        clear_output(run.storage)
+    plan = _extended_plan(run, listed)
+    run.report.planned = len(plan)
+    try:
+        changed = _label(run, plan)
+        _finish(run, plan, changed)
+    except KeyboardInterrupt:
+        run.report.interrupted = True
+        _count(run, plan)
+    except (JobError, StorageError, EngineError) as error:
+        run.report.error = str(error)
+        _count(run, plan)
+    run.storage.write(layout.SUMMARY, run.report.to_json().encode())
+
+
+def clear_output(storage: Storage) -> None:
+    """Delete what a job wrote, the commits first, so that no moment shows results without their plan."""
+    if read_plan(storage) is None:
+        raise OutputError(f"--overwrite: {storage.root} holds no plan of a job; it is left as it is")
+    for folder in layout.FOLDERS:
+        for entry in list(storage.list(folder)):
+            storage.delete(entry.key)
+    for key in layout.FILES:
+        storage.delete(key)
+
+
+def _extended_plan(run: Run, listed: Sequence[Entry]) -> Plan:
+    plan = read_plan(run.storage)
+    fingerprint = run.job.fingerprint()
+    if plan is not None:
+        refuse_other(plan.fingerprint, fingerprint)
+    plan = store(run.storage, plan, extend(plan, listed, run.job.config.run.shard_size), fingerprint)
+    effective = configfile.to_yaml(run.job.config).encode()
+    if not run.storage.exists(layout.CONFIG) or run.storage.read(layout.CONFIG) != effective:
+        run.storage.write(layout.CONFIG, effective)
+    return plan
+
+
+def _label(run: Run, plan: Plan) -> bool:
+    """Steps 3 and 4. Returns whether any part is new."""
+    done = committed_shards(run.storage)
+    pending = set(range(plan.shard_count)) - done
+    again = _shards_with_failures(run.storage, done) if run.job.config.run.retry_failed else []
+    if not pending and not again:
+        return False
+    for entry in list(run.storage.list(layout.COCO)):
+        run.storage.delete(entry.key)  # it would no longer be the whole
+    total = sum(rows.num_rows for rows in again) + plan.image_count(pending)
+    with RunProgress(run.console, total) as progress:
+        _label_shards(run, list(plan.shards(pending)), progress, again=False)
+        _label_shards(run, again, progress, again=True)
+    return True
+
+
+def _label_shards(run: Run, shards: Sequence[pa.Table], progress: RunProgress, *, again: bool) -> None:
+    if not shards:
+        return
+    missing = {rows["shard"][0].as_py(): rows for rows in shards}
+    for receipt in run.executor.run(run.job, shards, again=again):
+        run.lease.check()
+        if receipt.error:
+            raise StorageError(receipt.error)
+        missing.pop(receipt.shard, None)
+        run.report.add(receipt)
+        progress.add(receipt)
+    survivors = len(shards) - len(missing)
+    for receipt in second_pass(run.executor, run.job, list(missing.values()), again=again, any_survived=survivors > 0):
+        run.lease.check()
+        run.report.add(receipt)
+        progress.add(receipt)
+
+
+def _shards_with_failures(storage: Storage, done: Iterable[int]) -> list[pa.Table]:
+    """The plan's rows of failed images, by shard, from the parts themselves."""
+    found = []
+    for shard in sorted(done):
+        part = schema.read_part(storage.read(layout.part_key(layout.ANNOTATIONS, shard)))
+        failed = part.filter(pc.equal(part["status"], Status.FAILED.value)).select(["image_id", "key", "uri"])
+        if failed.num_rows:
+            columns = failed.to_pydict() | {"shard": [shard] * failed.num_rows, "size": [None] * failed.num_rows}
+            found.append(pa.table(columns, schema=schema.PLAN_SCHEMA))
+    return found
+
+
+def _finish(run: Run, plan: Plan, changed: bool) -> None:
+    """Step 5. Every planned image has exactly one row, or the job has failed."""
+    wants_coco = run.job.config.output.coco.enabled
+    has_coco = any(True for _ in run.storage.list(layout.COCO))
+    parts = run.report.tally(read_parts(run.storage, range(plan.shard_count)))
+    if wants_coco and (changed or not has_coco):
+        coco.write_coco(parts, run.storage, run.job.config.output.coco.max_bytes)
+    for _ in parts:
+        pass
+    if run.report.done != run.report.planned:
+        raise JobError(f"{run.report.planned} images are planned, but the parts hold {run.report.done}")
+
+
+def _count(run: Run, plan: Plan) -> None:
+    """The counts of a job that did not end, from the shards that are done."""
+    for _ in run.report.tally(read_parts(run.storage, sorted(committed_shards(run.storage)))):
+        pass
+
+
+def read_parts(storage: Storage, shards: Iterable[int]) -> Iterator[pa.Table]:
+    """The committed rows, shard by shard."""
+    for shard in shards:
+        yield schema.read_part(storage.read(layout.part_key(layout.ANNOTATIONS, shard)))
+
+
+@contextlib.contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """A cluster stops a driver with SIGTERM; it ends like Ctrl-C, with a summary."""
+
+    def interrupt(signum: int, frame: FrameType | None) -> NoReturn:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

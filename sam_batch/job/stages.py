@@ -1,0 +1,152 @@
+"""What happens to a shard: load, segment, write. Each takes one shard as an Arrow table.
+
+The same callables run in Ray's workers and in a plain loop; nothing here imports Ray. A bad image becomes a `failed`
+row here and harms no neighbour; a broken engine raises EngineError; storage that fails raises StorageError.
+
+A table in flight is `schema.LOADED_SCHEMA` or `schema.SEGMENTED_SCHEMA`, with a `Ticket`.
+"""
+
+import hashlib
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from typing import Self
+
+import pyarrow as pa
+
+from sam_batch.data import pixels, schema
+from sam_batch.data.storage import open_storage, read_uri
+from sam_batch.job.boundary import attempt
+from sam_batch.job.commit import Receipt, commit, merge_into_part
+from sam_batch.job.pictures import write_pictures
+from sam_batch.job.spec import JobSpec
+from sam_batch.records import ImageRef, ImageResult, LoadedImage, Stage, Status
+from sam_batch.segment.views import cut_views
+
+IO_THREADS = 8  # reads in flight in one worker: object stores answer slowly, not narrowly
+TICKET = b"sam_batch.ticket"
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """What accompanies a shard on its way, in the metadata of its table.
+
+    Attributes:
+        shard: Its number.
+        load_seconds: Time its load took.
+        segment_seconds: Time its segmentation took.
+    """
+
+    shard: int
+    load_seconds: float = 0.0
+    segment_seconds: float = 0.0
+
+    def attach(self, table: pa.Table) -> pa.Table:
+        """The table with this ticket."""
+        return table.replace_schema_metadata({TICKET: json.dumps(asdict(self))})
+
+    @classmethod
+    def of(cls, table: pa.Table) -> Self:
+        """The ticket that a table carries."""
+        return cls(**json.loads(table.schema.metadata[TICKET]))
+
+
+def load(shard: pa.Table, job: JobSpec) -> pa.Table:
+    """Read and decode a shard's images and cut them into views.
+
+    Args:
+        shard: `schema.PLAN_SCHEMA`; rows of one shard.
+        job: The job.
+
+    Returns:
+        `schema.LOADED_SCHEMA` with a ticket; images that failed carry their failure.
+    """
+    started = time.perf_counter()
+    rows = shard.to_pylist()
+    refs = [ImageRef(row["image_id"], row["key"], row["uri"], row["size"]) for row in rows]
+    with ThreadPoolExecutor(IO_THREADS) as pool:
+        loaded = list(pool.map(lambda ref: _load_image(ref, job), refs))
+    ticket = Ticket(rows[0]["shard"], load_seconds=time.perf_counter() - started)
+    return ticket.attach(schema.loaded_to_table(loaded))
+
+
+def _load_image(ref: ImageRef, job: JobSpec) -> LoadedImage | ImageResult:
+    def work() -> LoadedImage:
+        data = read_uri(ref.uri, job.config.storage, job.config.input.max_bytes)
+        image = pixels.decode(data, job.config.input.max_pixels)
+        height, width = image.shape[:2]
+        views = cut_views(image, job.config.generator, job.checkpoint.image_side)
+        return LoadedImage(ref, height, width, hashlib.sha256(data).hexdigest(), data, views)
+
+    return attempt(ref, Stage.LOAD, work)
+
+
+class Segmenter:
+    """The segment stage: one engine, held for the life of its worker."""
+
+    def __init__(self, job: JobSpec, threads: int | None = None) -> None:
+        # Imported here, where an engine is needed: torch takes seconds, and loaders and writers do without.
+        from sam_batch.engine import factory
+        from sam_batch.segment import everything
+
+        self._job = job
+        self._engine = factory.build(job.engine, job.checkpoint, threads=threads)
+        self._segment = everything.segment
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        """Find the masks of a loaded shard.
+
+        Args:
+            table: What `load` returned.
+
+        Returns:
+            `schema.SEGMENTED_SCHEMA` with the ticket; pixels stay behind.
+
+        Raises:
+            EngineError: The engine is broken; no row is lost if the shard is tried again.
+        """
+        started = time.perf_counter()
+        done = [self._segment_image(image) for image in schema.table_to_loaded(table)]
+        ticket = replace(Ticket.of(table), segment_seconds=time.perf_counter() - started)
+        return ticket.attach(schema.segmented_to_table(done))
+
+    def _segment_image(self, image: LoadedImage | ImageResult) -> tuple[ImageResult, bytes]:
+        if isinstance(image, ImageResult):
+            return image, b""
+
+        def work() -> ImageResult:
+            generator = self._job.config.generator
+            found = self._segment(self._engine, image.views, image.height, image.width, generator)
+            status = Status.OK if found else Status.EMPTY
+            return ImageResult(image.ref, status, image.height, image.width, image.sha256, tuple(found))
+
+        return attempt(image.ref, Stage.SEGMENT, work), image.data
+
+    def close(self) -> None:
+        """Free the engine."""
+        self._engine.close()
+
+
+def write(table: pa.Table, job: JobSpec, again: bool = False) -> Receipt:
+    """Write a shard's pictures, then commit it by creating its part.
+
+    Args:
+        table: What `Segmenter` returned: all rows of one shard, or with `again` those that are done once more.
+        job: The job.
+        again: Put the rows into the existing part instead of creating it. For the holder of the lease alone.
+
+    Raises:
+        StorageError: The output cannot be written.
+    """
+    started = time.perf_counter()
+    ticket = Ticket.of(table)
+    storage = open_storage(job.config.output.uri, job.config.storage)
+    results = write_pictures(schema.table_to_segmented(table), ticket.shard, job, storage)
+    if again:
+        results = merge_into_part(storage, ticket.shard, results)
+    storage.flush()  # the pictures are on the disk before the part that names them
+    seconds = (ticket.load_seconds, ticket.segment_seconds, time.perf_counter() - started)
+    receipt = Receipt.of(ticket.shard, results, seconds)
+    commit(storage, receipt, results, job.metadata(), replace=again)
+    return receipt

@@ -1,0 +1,133 @@
+"""What a job would do (`plan`) and how far it has come (`status`), without torch, Ray or a worker."""
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+
+from sam_batch.config import Config
+from sam_batch.data import listing
+from sam_batch.data.storage import Storage, open_storage
+from sam_batch.errors import NotFoundError
+from sam_batch.job import layout, lease
+from sam_batch.job.plan import committed_shards, extend, read_plan
+
+
+@dataclass(frozen=True, slots=True)
+class DryRun:
+    """What a run would do.
+
+    Attributes:
+        images: Listed now.
+        size: Their bytes, as far as the listing tells.
+        planned: In the stored plan, of earlier runs.
+        new: Listed, but not yet in the plan.
+        shards: Of the plan as it would be.
+        shards_to_do: Without a part.
+        images_to_do: In those shards.
+    """
+
+    images: int
+    size: int
+    planned: int
+    new: int
+    shards: int
+    shards_to_do: int
+    images_to_do: int
+
+    def to_text(self, images_per_second: float | None) -> str:
+        """For a person; with a rate, also the time it would take."""
+        lines = [
+            f"{self.images} images, {self.size / 1e6:,.1f} MB",
+            f"{self.planned} planned by earlier runs, {self.new} new",
+            f"{self.shards} shards, {self.shards - self.shards_to_do} done and skipped, {self.shards_to_do} to do",
+            f"{self.images_to_do} images to do",
+        ]
+        if images_per_second:
+            hours = self.images_to_do / images_per_second / 3600
+            lines.append(f"{hours:.2f} hours at {images_per_second:g} images/s")
+        return "\n".join(lines)
+
+
+def dry_run(config: Config) -> DryRun:
+    """List the input and compare it with what the output holds; writes nothing.
+
+    Raises:
+        InputError: The input cannot be listed.
+    """
+    listed = listing.list_images(config.input, config.storage, output=config.output.uri)
+    storage = open_storage(config.output.uri, config.storage)
+    plan = read_plan(storage)
+    new = extend(plan, listed, config.run.shard_size)
+    new_shards = set(new["shard"].to_pylist())
+    pending = set(range(plan.shard_count)) - committed_shards(storage) if plan else set()
+    return DryRun(
+        images=len(listed),
+        size=sum(entry.size or 0 for entry in listed),
+        planned=len(plan) if plan else 0,
+        new=new.num_rows,
+        shards=(plan.shard_count if plan else 0) + len(new_shards),
+        shards_to_do=len(pending) + len(new_shards),
+        images_to_do=(plan.image_count(pending) if plan else 0) + new.num_rows,
+    )
+
+
+@dataclass(slots=True)
+class JobStatus:
+    """How far a job has come.
+
+    Attributes:
+        output: Where it writes.
+        planned: Images.
+        shards: In the plan.
+        done_shards: With a part.
+        counts: ok, empty, failed and masks of the shards that are done.
+        failures: By kind.
+        holder: Who works on it now, in words; empty if nobody does.
+    """
+
+    output: str
+    planned: int = 0
+    shards: int = 0
+    done_shards: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    failures: Counter[str] = field(default_factory=Counter)
+    holder: str = ""
+
+    def to_text(self) -> str:
+        """For a person."""
+        if not self.planned:
+            return f"{self.output}: no job has been planned here"
+        images = self.counts["ok"] + self.counts["empty"] + self.counts["failed"]
+        lines = [
+            f"{self.output}: {images} of {self.planned} images, {self.done_shards} of {self.shards} shards done",
+            f"{self.counts['ok']} with {self.counts['masks']} masks, {self.counts['empty']} without, "
+            f"{self.counts['failed']} failed",
+        ]
+        lines += [f"  failed, {kind}: {count}" for kind, count in self.failures.most_common()]
+        return "\n".join([*lines, f"running: {self.holder}" if self.holder else "not running"])
+
+
+def status(config: Config) -> JobStatus:
+    """Look at the plan, the parts' names and the shards' metrics; reads no annotations."""
+    storage = open_storage(config.output.uri, config.storage)
+    plan = read_plan(storage)
+    state = JobStatus(storage.root)
+    if plan is None:
+        return state
+    done = committed_shards(storage)
+    state.planned, state.shards, state.done_shards = len(plan), plan.shard_count, len(done)
+    for shard in sorted(done):
+        _add_metrics(state, storage, shard)
+    holder = lease.read_holder(storage)
+    if holder is not None and not holder.is_gone():
+        state.holder = f"process {holder.pid} on {holder.host}"
+    return state
+
+
+def _add_metrics(state: JobStatus, storage: Storage, shard: int) -> None:
+    try:
+        metrics = json.loads(storage.read(layout.metrics_key(shard)))
+    except (NotFoundError, ValueError):
+        return  # metrics are no result; a copied output may lack them
+    state.counts.update({name: metrics[name] for name in ("ok", "empty", "failed", "masks")})
+    state.failures.update(metrics["failures"])
