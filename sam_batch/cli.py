@@ -6,7 +6,6 @@ What can be set is declared in `sam_batch.config`; the options here are shorter 
 import contextlib
 import os
 import sys
-import tempfile
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,7 +42,7 @@ Arguments = Annotated[
 def run(
     arguments: Arguments,
     limit: Annotated[int | None, typer.Option(help="input.limit: only the first so many images.")] = None,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="run.retry_failed: failed images again.")] = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="run.retry_failed: the failed again.")] = False,
     overwrite: Annotated[
         str | None, typer.Option(metavar="OUTPUT", help="Throw the results of this output away first; name it.")
     ] = None,
@@ -116,28 +115,26 @@ def _config(arguments: list[str]) -> Config:
 
 @contextlib.contextmanager
 def _quiet(verbose: bool) -> Iterator[Console]:
-    """A console on the real stderr, while what Ray's C++ prints there goes to a log file.
-
-    The log is kept only when the job fails; then its name is printed.
-    """
+    """A console on the real stderr, while what Ray prints past Python's logging goes nowhere."""
     if verbose:
         yield Console(stderr=True)
         return
-    log = tempfile.NamedTemporaryFile(prefix="sam-batch-", suffix=".log", delete=False)  # noqa: SIM115 - kept on failure
     saved = [os.dup(descriptor) for descriptor in (1, 2)]
-    for descriptor in (1, 2):
-        os.dup2(log.fileno(), descriptor)
-    with os.fdopen(saved[1], "w", buffering=1, closefd=False) as terminal:
+    with Path(os.devnull).open("w") as nowhere, os.fdopen(saved[1], "w", buffering=1, closefd=False) as terminal:
+        _redirect([nowhere.fileno(), nowhere.fileno()])
         try:
             yield Console(file=terminal)
         finally:
-            for stream in (sys.stdout, sys.stderr):
-                stream.flush()
-            for descriptor, original in zip((1, 2), saved, strict=True):
-                os.dup2(original, descriptor)
-                os.close(original)
-            log.close()
-            Path(log.name).unlink()
+            _redirect(saved)
+            for descriptor in saved:
+                os.close(descriptor)
+
+
+def _redirect(targets: list[int]) -> None:
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    for descriptor, target in zip((1, 2), targets, strict=True):
+        os.dup2(target, descriptor)
 
 
 def main() -> None:

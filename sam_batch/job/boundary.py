@@ -19,7 +19,7 @@ def attempt(ref: ImageRef, stage: Stage, work: Callable[[], T]) -> T | ImageResu
     """
     try:
         return work()
-    except Exception as error:  # noqa: BLE001 - the item boundary
+    except Exception as error:  # the item boundary: the only broad one
         if isinstance(error, EngineError) and not isinstance(error, NonFiniteError):
             raise
         return ImageResult.failed(ref, describe(stage, error))

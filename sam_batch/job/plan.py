@@ -58,7 +58,8 @@ def read_plan(storage: Storage) -> Plan | None:
     numbers = _part_numbers(storage, layout.PLAN)
     if not numbers:
         return None
-    tables = [schema.read_part(storage.read(layout.part_key(layout.PLAN, number))) for number in sorted(numbers)]
+    keys = [layout.part_key(layout.PLAN, number) for number in sorted(numbers)]
+    tables = [schema.read_part(storage.read(key), schema.PLAN_SCHEMA) for key in keys]
     metadata = tables[0].schema.metadata or {}
     rows = pa.concat_tables([table.replace_schema_metadata(None) for table in tables])
     return Plan(rows, json.loads(metadata[FINGERPRINT]), len(tables))
