@@ -37,6 +37,7 @@ FILE_CALLS = {
 }  # fmt: skip
 FILE_LAYER = ("data/storage.py", "data/storage_local.py", "data/storage_objects.py")
 MAY_CALL = {
+    "cli.py": {"NamedTemporaryFile", "fdopen", "unlink"},  # the log of its own process
     "configfile.py": {"read_bytes"},  # the job's YAML
     "job/lease.py": {"read_text"},  # /proc, to know whether a process is the one it was
 }
