@@ -1,0 +1,46 @@
+"""What a run shows while it runs."""
+
+import io
+
+from rich.console import Console
+
+from sam_batch.job.commit import Receipt
+from sam_batch.job.progress import RunProgress
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def shown(terminal, receipts):
+    """Add (seconds, receipt) pairs; returns what was printed and the last line."""
+    clock, out = Clock(), io.StringIO()
+    console = Console(file=out, force_terminal=terminal, width=200)
+    with RunProgress(console, total=40, clock=clock) as progress:
+        for seconds, receipt in receipts:
+            clock.now = seconds
+            progress.add(receipt)
+        return out, progress.line()
+
+
+def test_line_gives_rates_failures_and_the_time_left():
+    _, line = shown(False, [(5.0, Receipt(0, ok=9, failed=1, masks=100))])
+    assert line == "10/40 images  2.00 images/s  20.0 masks/s  1 failed  0:15 left"
+
+
+def test_rate_is_that_of_the_last_minute():
+    _, line = shown(False, [(1000.0, Receipt(0, ok=10)), (1010.0, Receipt(1, ok=10))])
+    assert "1.00 images/s" in line
+
+
+def test_without_a_terminal_a_plain_line_comes_every_ten_seconds():
+    out, _ = shown(False, [(seconds, Receipt(0, ok=1)) for seconds in (1, 9, 11, 15, 22)])
+    assert [line.split()[0] for line in out.getvalue().splitlines()] == ["3/40", "5/40"]
+
+
+def test_on_a_terminal_there_is_a_bar():
+    out, _ = shown(True, [(1, Receipt(0, ok=40))])
+    assert "40/40 images" in out.getvalue()
