@@ -17,8 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sam_batch.engine.protocol import EngineSpec, Prompts, ScoredPrompts
+from sam_batch.model.names import FAKE
 
-IMAGE_SIDE = 256
+IMAGE_SIDE = FAKE.image_side
 MASK_SIDE = IMAGE_SIDE // 4
 PIXEL_MEAN = (123.675, 116.28, 103.53)
 PIXEL_STD = (58.395, 57.12, 57.375)
@@ -54,7 +55,7 @@ class FakeEngine:
 
     spec = EngineSpec(
         kind="fake",
-        model="fake",
+        model=FAKE.name,
         image_side=IMAGE_SIDE,
         mask_side=MASK_SIDE,
         pixel_mean=PIXEL_MEAN,

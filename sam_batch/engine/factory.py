@@ -1,0 +1,59 @@
+"""Which engine, decided on the driver without building one; and the engine, built in the worker that uses it."""
+
+import torch
+
+from sam_batch.config import EngineConfig
+from sam_batch.engine.choice import EngineChoice
+from sam_batch.engine.fake import FakeEngine
+from sam_batch.engine.protocol import Engine
+from sam_batch.engine.torch_engine import TorchEngine
+from sam_batch.errors import ConfigError, EngineError
+from sam_batch.model.checkpoints import load_resolved
+from sam_batch.model.names import ResolvedCheckpoint
+
+
+def resolve(engine: EngineConfig, has_gpus: bool) -> EngineChoice:
+    """Replace every `auto` by what it means here; the result is part of the job's fingerprint.
+
+    Args:
+        engine: The job's section.
+        has_gpus: Whether workers will find a GPU; the driver itself may have none.
+
+    Raises:
+        ConfigError: A GPU is asked for, and there is none.
+    """
+    if engine.kind == "fake":
+        return EngineChoice(kind="fake", precision="fp32", device="cpu")
+    if engine.device == "cuda" and not has_gpus:
+        raise ConfigError(
+            "engine.device: cuda is asked for, but no GPU was found; use auto or cpu, or a CUDA build of torch"
+        )
+    device = engine.device
+    if device == "auto":
+        device = "cuda" if has_gpus else "cpu"
+    precision = engine.precision
+    if precision == "auto":
+        precision = "fp16" if device == "cuda" else "fp32"
+    return EngineChoice(kind="torch", precision=precision, device=device)
+
+
+def build(choice: EngineChoice, checkpoint: ResolvedCheckpoint, threads: int | None = None) -> Engine:
+    """Load the weights and build the engine in this process.
+
+    Args:
+        choice: What `resolve` returned.
+        checkpoint: What `resolve_checkpoint` returned.
+        threads: CPU threads of torch in this process; None leaves them alone.
+
+    Raises:
+        CheckpointError: The weights are not what was resolved.
+        EngineError: This worker sees no GPU.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    if choice.kind == "fake":
+        return FakeEngine()
+    if choice.device == "cuda" and not torch.cuda.is_available():
+        raise EngineError("this worker sees no GPU; it was promised one (CUDA_VISIBLE_DEVICES, driver)")
+    sam = load_resolved(checkpoint)
+    return TorchEngine(sam, model=checkpoint.name, precision=choice.precision, device=choice.device)
