@@ -1,17 +1,17 @@
 """Objects in buckets, by exact key: S3 by its own calls, other stores through fsspec's single-object verbs.
 
 fsspec's convenient verbs expand `*`, `?` and `[` even in names that exist, and its writers publish what was written
-before an exception; neither is used. All retries are made here: the clients' own are off where they can be, so that a
-"name taken" can be told from the echo of our own write. Errors are plain `OSError`s; `storage` translates them.
+before an exception; neither is used. All retries are made here; the clients' own are off where they can be. Errors
+are plain `OSError`s; `storage` translates them.
 """
 
 import errno
 import os
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import lru_cache
 from importlib import import_module
-from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,6 +25,7 @@ from sam_batch.errors import ConfigError
 T = TypeVar("T")
 
 _EXTRAS = {"s3": "s3", "gs": "gcs", "gcs": "gcs", "abfs": "azure", "az": "azure"}
+_WRITER = "writer"
 _LONGEST_S = 120.0
 _PASSING_STATUS = {408, 409, 429, 500, 502, 503, 504}
 _PASSING_CODES = {"RequestTimeout", "IncompleteBody", "BadDigest", "XAmzContentSHA256Mismatch", "SlowDown"}
@@ -57,7 +58,7 @@ class S3Objects:
         self._bucket = bucket
         self._prefix = prefix
         self._config = config
-        _client("s3", bucket, config, os.getpid())  # a missing package shows here, not in a worker
+        _client("s3", "", config, os.getpid())  # a missing package shows here, not in a worker
 
     def below(self, name: str) -> "S3Objects":
         """The same, for a longer prefix."""
@@ -95,10 +96,17 @@ class S3Objects:
         self._call("put_object", Key=self._prefix + name, Body=data)
 
     def create(self, name: str, data: bytes) -> None:
-        """Puts the object with `If-None-Match: *`."""
-        request = {"Bucket": self._bucket, "Key": self._prefix + name, "Body": data, "IfNoneMatch": "*"}
-        client = self._client()
-        _created(self._config, lambda: client.call_s3("put_object", **request), lambda: self.read(name) == data)
+        """Puts the object with `If-None-Match: *`.
+
+        An answer that got lost makes the next try, ours or the HTTP client's own, fail with "name taken" by ourselves;
+        a token stored beside the object tells that from another writer.
+        """
+        token = secrets.token_hex(16)
+        try:
+            self._call("put_object", Key=self._prefix + name, Body=data, IfNoneMatch="*", Metadata={_WRITER: token})
+        except FileExistsError:
+            if self._call("head_object", Key=self._prefix + name)["Metadata"].get(_WRITER) != token:
+                raise
 
     def put_file(self, name: str, path: Path) -> None:
         """Puts a file, in parts if it is large; the object appears when all have arrived."""
@@ -120,7 +128,7 @@ class S3Objects:
                 self._call("abort_multipart_upload", Key=upload["Key"], UploadId=upload["UploadId"])
 
     def _client(self) -> Any:
-        return _client("s3", self._bucket, self._config, os.getpid())
+        return _client("s3", "", self._config, os.getpid())
 
     def _call(self, method: str, **request: Any) -> dict[str, Any]:
         client = self._client()
@@ -188,13 +196,12 @@ class FsspecObjects:
         self._call("pipe_file", self._path(name), data)
 
     def create(self, name: str, data: bytes) -> None:
-        """Puts the object on the store's own condition that there is none."""
-        client = self._client()
-        _created(
-            self._config,
-            lambda: client.pipe_file(self._path(name), data, mode="create"),
-            lambda: self.read(name) == data,
-        )
+        """Puts the object on the store's own condition that there is none; equal content counts as ours."""
+        try:
+            self._call("pipe_file", self._path(name), data, mode="create")
+        except FileExistsError:
+            if self.read(name) != data:
+                raise
 
     def put_file(self, name: str, path: Path) -> None:
         """Puts a file."""
@@ -228,10 +235,10 @@ def _check_size(size: int, max_bytes: int | None) -> None:
 
 
 @lru_cache(maxsize=16)
-def _client(scheme: str, bucket: str, config: StorageConfig, process: int) -> Any:
+def _client(scheme: str, account: str, config: StorageConfig, process: int) -> Any:
     """One client a process and configuration; a forked child must not use its parent's connections."""
     try:
-        of_uri = fsspec.get_filesystem_class(scheme)._get_kwargs_from_urls(f"{scheme}://{bucket}/")
+        of_uri = fsspec.get_filesystem_class(scheme)._get_kwargs_from_urls(f"{scheme}://{account}/")
         client = fsspec.filesystem(
             scheme, use_listings_cache=False, skip_instance_cache=True, **{**of_uri, **_options(scheme, config)}
         )
@@ -275,25 +282,6 @@ def _tried(config: StorageConfig, act: Callable[[], T]) -> T:
         raise
     except _known(_CLIENT_ERRORS) as error:
         raise OSError(errno.EIO, f"{type(error).__name__}: {error}") from error
-
-
-def _created(config: StorageConfig, put: Callable[[], Any], is_ours: Callable[[], bool]) -> None:
-    """Makes a create-only request, and knows its own lost acknowledgement from another writer.
-
-    An answer that got lost makes the next try fail with "name taken" by our own first try: then, and only then, equal
-    content counts as success.
-    """
-    tries = count(1)
-
-    def act() -> None:
-        first = next(tries) == 1
-        try:
-            put()
-        except FileExistsError:
-            if first or not is_ours():
-                raise
-
-    _tried(config, act)
 
 
 def _may_pass(error: BaseException) -> bool:

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import ClassVar
@@ -27,6 +28,15 @@ CREDENTIALS = {
     "AWS_CONFIG_FILE": "/dev/null",
     "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
 }
+CODES = {
+    400: "InvalidArgument",
+    403: "AccessDenied",
+    404: "NoSuchKey",
+    409: "ConditionalRequestConflict",
+    429: "TooManyRequests",
+    500: "InternalError",
+    503: "SlowDown",
+}
 
 
 @dataclass(frozen=True)
@@ -34,9 +44,8 @@ class Bucket:
     """An empty bucket.
 
     Attributes:
-        uri: `s3://name`.
+        name: Of the bucket alone.
         endpoint_url: Of the server.
-        config: What a job needs to reach it, with the credentials in the environment.
         client: boto3's, to look at the bucket past the code under test.
     """
 
@@ -46,10 +55,12 @@ class Bucket:
 
     @property
     def uri(self) -> str:
+        """`s3://name`."""
         return f"s3://{self.name}"
 
     @property
     def config(self) -> StorageConfig:
+        """What a job needs to reach it, with the credentials in the environment."""
         return StorageConfig(endpoint_url=self.endpoint_url, region="us-east-1")
 
 
@@ -65,8 +76,14 @@ def serve() -> Iterator[str]:
         server.stop()
 
 
+@cache
+def client_of(endpoint_url: str) -> object:
+    """boto3's client; making one takes half a second."""
+    return boto3.client("s3", endpoint_url=endpoint_url)
+
+
 def make_bucket(endpoint_url: str, name: str) -> Bucket:
-    client = boto3.client("s3", endpoint_url=endpoint_url)
+    client = client_of(endpoint_url)
     client.create_bucket(Bucket=name)
     return Bucket(name, endpoint_url, client)
 
@@ -74,8 +91,8 @@ def make_bucket(endpoint_url: str, name: str) -> Bucket:
 class FaultyProxy:
     """Forwards to a server; while `faults` holds any, a matching request meets the first instead.
 
-    A fault is a status (`503`), `reset` (nothing is forwarded), `lost_ack` (forwarded, then the line is cut) or
-    `truncate` (half of the answer, then the line is cut).
+    A fault is one of the statuses in `CODES`, `reset` (nothing is forwarded), `lost_ack` (forwarded, then the line is
+    cut) or `truncate` (half of the answer, then the line is cut).
     """
 
     def __init__(self, endpoint_url: str) -> None:
@@ -104,7 +121,7 @@ class _Handler(BaseHTTPRequestHandler):
         fault = self.proxy.faults.popleft() if self.proxy.faults else None
         self.proxy.requests.append(f"{self.command} {fault or 'ok'}")
         if isinstance(fault, int):
-            error = f"<Error><Code>Injected{fault}</Code><Message>injected</Message></Error>".encode()
+            error = f"<Error><Code>{CODES[fault]}</Code><Message>injected</Message></Error>".encode()
             self._answer(fault, {}, error, len(error))
         elif fault == "reset":
             self._cut()
@@ -137,7 +154,8 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in {"Content-Length": str(length), **headers}.items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(data)
+        if self.command != "HEAD":
+            self.wfile.write(data)
 
     def _cut(self) -> None:
         self.close_connection = True

@@ -1,0 +1,207 @@
+"""Object stores: what the network does to requests, and names and sizes only buckets have."""
+
+import multiprocessing
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from support.s3 import Bucket, FaultyProxy
+from tenacity import wait_none
+
+from sam_batch.config import StorageConfig
+from sam_batch.data import storage_objects
+from sam_batch.data.storage import Storage, open_storage, read_uri
+from sam_batch.errors import AlreadyExistsError, ConfigError, NotFoundError, PermissionDeniedError, StorageError
+
+ATTEMPTS = 5
+
+
+@pytest.fixture(scope="module")
+def one_proxy(s3_server: str) -> Iterator[FaultyProxy]:
+    with FaultyProxy(s3_server) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def proxy(one_proxy: FaultyProxy) -> Iterator[FaultyProxy]:
+    """The proxy, without faults and without memory of other tests."""
+    one_proxy.requests.clear()
+    yield one_proxy
+    one_proxy.faults.clear()
+
+
+@pytest.fixture
+def storage(s3_bucket: Bucket, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch) -> Storage:
+    """The bucket through the proxy, without the waits between tries."""
+    monkeypatch.setattr(storage_objects, "wait_random_exponential", lambda **_: wait_none())
+    config = StorageConfig(endpoint_url=proxy.endpoint_url, region="us-east-1", attempts=ATTEMPTS)
+    return open_storage(s3_bucket.uri, config)
+
+
+VERBS: dict[str, Callable[[Storage], object]] = {
+    "read": lambda storage: storage.read("old"),
+    "stat": lambda storage: storage.stat("old"),
+    "list": lambda storage: list(storage.list()),
+    "write": lambda storage: storage.write("new", b"content"),
+    "create": lambda storage: storage.create("new", b"content"),
+    "delete": lambda storage: storage.delete("new"),
+    "put_file": lambda storage: storage.put_file("new", Path(__file__)),
+}
+
+
+@pytest.mark.parametrize("fault", [500, 503, 429, "reset", "lost_ack"])
+@pytest.mark.parametrize("verb", VERBS)
+def test_passing_trouble_is_tried_again(storage: Storage, proxy: FaultyProxy, verb: str, fault: int | str) -> None:
+    storage.write("old", b"old content")
+    proxy.faults.extend([fault] * (ATTEMPTS - 1))
+    VERBS[verb](storage)
+    assert not proxy.faults
+    assert storage.read("old") == b"old content"
+    if verb in ("write", "create"):
+        assert storage.read("new") == b"content"
+
+
+@pytest.mark.parametrize("fault", [500, "reset"])
+@pytest.mark.parametrize("verb", VERBS)
+def test_lasting_trouble_ends_after_the_attempts(
+    storage: Storage, proxy: FaultyProxy, verb: str, fault: int | str
+) -> None:
+    storage.write("old", b"old content")
+    proxy.faults.extend([fault] * 100)
+    proxy.requests.clear()
+    with pytest.raises(StorageError, match=r"cannot .* s3://"):
+        VERBS[verb](storage)
+    # A connection that was open already and is cut is opened again by the HTTP client itself.
+    assert len(proxy.requests) in ([ATTEMPTS] if fault == 500 else range(ATTEMPTS, 2 * ATTEMPTS + 1))
+
+
+def test_a_truncated_answer_is_never_taken_for_the_object(storage: Storage, proxy: FaultyProxy) -> None:
+    content = bytes(range(256)) * 400
+    storage.write("a", content)
+    proxy.faults.extend(["truncate"] * 2)
+    assert storage.read("a") == content
+    assert proxy.requests[-3:] == ["GET truncate", "GET truncate", "GET ok"]
+
+
+def test_a_lost_acknowledgement_is_not_another_writer(storage: Storage, proxy: FaultyProxy) -> None:
+    storage.write("old", b"x")  # opens a connection, whose loss the HTTP client hides by asking again
+    for name in ("first", "second"):
+        proxy.requests.clear()
+        proxy.faults.append("lost_ack")
+        storage.create(name, b"mine")
+        assert proxy.requests == ["PUT lost_ack", "PUT ok", "HEAD ok"]
+        assert storage.read(name) == b"mine"
+
+
+def test_another_writer_is_not_a_lost_acknowledgement(storage: Storage, proxy: FaultyProxy) -> None:
+    storage.create("lease", b"the same")
+    for fault in ([], ["reset"], [500]):
+        proxy.faults.extend(fault)
+        with pytest.raises(AlreadyExistsError):
+            storage.create("lease", b"the same")
+
+
+def test_a_conflict_with_another_request_is_tried_again(storage: Storage, proxy: FaultyProxy) -> None:
+    proxy.faults.append(409)
+    storage.create("a", b"x")
+    assert storage.read("a") == b"x"
+
+
+@pytest.mark.parametrize(("status", "error"), [(403, PermissionDeniedError), (404, NotFoundError), (400, StorageError)])
+@pytest.mark.parametrize("verb", ["read", "write", "create", "list"])
+def test_a_refusal_is_final(
+    storage: Storage, proxy: FaultyProxy, verb: str, status: int, error: type[StorageError]
+) -> None:
+    proxy.faults.append(status)
+    with pytest.raises(error):
+        VERBS[verb](storage)
+    assert len(proxy.requests) == 1
+
+
+def test_a_missing_bucket_is_not_found(s3_bucket: Bucket) -> None:
+    storage = open_storage(s3_bucket.uri + "-not", s3_bucket.config)
+    for act in (lambda: storage.read("a"), lambda: storage.write("a", b"x"), lambda: list(storage.list())):
+        with pytest.raises(NotFoundError):
+            act()
+
+
+def test_a_server_that_is_not_there_is_a_storage_error(s3_bucket: Bucket) -> None:
+    config = StorageConfig(endpoint_url="http://127.0.0.1:9", attempts=2)
+    with pytest.raises(StorageError, match="s3://"):
+        open_storage(s3_bucket.uri, config).read("a")
+
+
+def test_no_credentials_are_needed_for_anonymous_access(s3_bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    s3_bucket.client.put_object(Bucket=s3_bucket.name, Key="a", Body=b"x", ACL="public-read")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    assert read_uri(f"{s3_bucket.uri}/a", s3_bucket.config.model_copy(update={"anonymous": True})) == b"x"
+
+
+def test_missing_credentials_are_said(s3_bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    config = s3_bucket.config.model_copy(update={"attempts": 3})  # a client of its own, made without credentials
+    with pytest.raises(StorageError, match="credentials"):
+        read_uri(f"{s3_bucket.uri}/a", config)
+
+
+def test_more_objects_than_one_page_are_listed_once(s3_bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    call = storage_objects.S3Objects._call
+    small_page = lambda self, method, **request: call(self, method, MaxKeys=2, **request)  # noqa: E731
+    storage = open_storage(s3_bucket.uri, s3_bucket.config)
+    for i in range(7):
+        storage.write(f"many/{i}", b"")
+    monkeypatch.setattr(storage_objects.S3Objects, "_call", small_page)
+    assert [entry.key for entry in storage.list("many")] == [f"many/{i}" for i in range(7)]
+
+
+def test_keys_only_buckets_have_are_listed_and_read_exactly(s3_bucket: Bucket) -> None:
+    keys = ["a//b.jpg", "/lead.jpg", "d/../up.jpg", "d/./here.jpg", "K" * 1000 + ".jpg"]
+    for key in keys:
+        s3_bucket.client.put_object(Bucket=s3_bucket.name, Key=key, Body=key.encode())
+    s3_bucket.client.put_object(Bucket=s3_bucket.name, Key="folder/", Body=b"")  # as consoles make folders
+    entries = list(open_storage(s3_bucket.uri, s3_bucket.config).list())
+    assert sorted(entry.key for entry in entries) == sorted(keys)
+    for entry in entries:
+        assert read_uri(entry.uri, s3_bucket.config) == entry.key.encode()
+
+
+def test_a_large_file_appears_when_all_its_parts_have_arrived(s3_bucket: Bucket, tmp_path: Path) -> None:
+    path = tmp_path / "large"
+    path.write_bytes(bytes(101 << 20))
+    storage = open_storage(s3_bucket.uri, s3_bucket.config)
+    storage.put_file("large", path)
+    assert storage.stat("large").size == 101 << 20
+
+
+def test_uploads_left_in_parts_are_aborted_under_the_root_only(s3_bucket: Bucket) -> None:
+    for key in ("out/a", "other/b"):
+        s3_bucket.client.create_multipart_upload(Bucket=s3_bucket.name, Key=key)
+    open_storage(f"{s3_bucket.uri}/out", s3_bucket.config).clear_temporary()
+    left = s3_bucket.client.list_multipart_uploads(Bucket=s3_bucket.name)["Uploads"]
+    assert [upload["Key"] for upload in left] == ["other/b"]
+
+
+def test_a_forked_child_makes_connections_of_its_own(s3_bucket: Bucket) -> None:
+    storage = open_storage(s3_bucket.uri, s3_bucket.config)
+    storage.write("a", b"x")
+    context = multiprocessing.get_context("fork")
+    child = context.Process(target=_read_or_fail, args=(storage,))
+    child.start()
+    child.join(60)
+    assert child.exitcode == 0
+    assert storage.read("a") == b"x"
+
+
+def _read_or_fail(storage: Storage) -> None:
+    assert storage.read("a") == b"x"
+
+
+def test_a_missing_package_is_an_error_before_any_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: object, **__: object) -> None:
+        raise ImportError("no s3fs")
+
+    monkeypatch.setattr(storage_objects.fsspec, "get_filesystem_class", missing)
+    with pytest.raises(ConfigError, match=r"pip install 'sam-batch\[s3\]'"):
+        open_storage("s3://bucket/a", StorageConfig(region="nowhere"))
