@@ -11,29 +11,35 @@ from torch import nn
 CHANNELS = 32
 
 
-def small_sam(seed: int = 0, image_side: int = 128) -> Sam:
+def small_sam(seed: int = 0, image_side: int = 128, lively: bool = True) -> Sam:
     """A random SAM in float32 on the CPU, in eval mode; the same for the same seed.
 
     The embedding is (32, image_side / 16, image_side / 16) and the low-resolution logits have a quarter of the
     image's side. The encoder has a window block (with padding) and a global one, with relative positions.
+
+    Args:
+        seed: Of the weights.
+        image_side: S, a multiple of 16.
+        lively: Stretch the weights as the module's docstring says. Lively weights also magnify rounding errors; what
+            compares precisions wants calm ones.
     """
-    state = torch.random.get_rng_state()
-    torch.manual_seed(seed)
-    try:
-        sam = _build(image_side)
-        _enliven(sam)
-    finally:
-        torch.random.set_rng_state(state)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        sam = skeleton(image_side)
+        _fill(sam)
+        if lively:
+            _enliven(sam)
     return sam.eval()
 
 
-def _build(image_side: int) -> Sam:
+def skeleton(image_side: int = 128, depth: int = 2) -> Sam:
+    """The modules with torch's own initial weights."""
     grid = (image_side // 16, image_side // 16)
     return Sam(
         image_encoder=ImageEncoderViT(
             img_size=image_side,
             embed_dim=32,
-            depth=2,
+            depth=depth,
             num_heads=2,
             mlp_ratio=2,
             out_chans=CHANNELS,
@@ -56,14 +62,20 @@ def _build(image_side: int) -> Sam:
 
 
 @torch.no_grad()
-def _enliven(sam: Sam) -> None:
-    """Replace the zeros and ones of a fresh model, and stretch what would otherwise hardly vary."""
+def _fill(sam: Sam) -> None:
+    """Replace the zeros and ones of a fresh model by random numbers."""
     for name, parameter in sam.named_parameters():
         if name.endswith(("pos_embed", "rel_pos_h", "rel_pos_w")):
             nn.init.normal_(parameter, std=0.05)
         elif parameter.ndim == 1:
             parameter.add_(0.1 * torch.randn_like(parameter))
-        elif name.endswith(("q_proj.weight", "k_proj.weight")):
+
+
+@torch.no_grad()
+def _enliven(sam: Sam) -> None:
+    """Stretch what would otherwise hardly vary."""
+    for name, parameter in sam.named_parameters():
+        if name.endswith(("q_proj.weight", "k_proj.weight")):
             parameter.mul_(9.0)  # peaked attention: masks depend on where the prompt is
         elif name.endswith(("v_proj.weight", "out_proj.weight")):
             parameter.mul_(4.0)
