@@ -93,6 +93,7 @@ _READ_ERRORS: Final = (
     struct.error,
     zlib.error,
 )
+_PILLOW_IS_QUIET: Final = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
 _TURNS: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -151,9 +152,10 @@ def _format_of(data: bytes) -> str:
 def _ignore_warnings() -> None:
     """Keep Pillow's remarks on damaged metadata off the user's screen, and from becoming errors.
 
-    `warnings.catch_warnings` would not do: it is not thread-safe. Adding the same filter again changes nothing.
+    `warnings.catch_warnings` would not do: it is not thread-safe. This filter stays, in front, and is added once.
     """
-    warnings.filterwarnings("ignore", module=r"PIL\.")
+    if list(warnings.filters[:1]) != [_PILLOW_IS_QUIET]:
+        warnings.filterwarnings("ignore", module=_PILLOW_IS_QUIET[3].pattern)
 
 
 def _check_size(image: Image.Image, max_pixels: int) -> None:
