@@ -29,7 +29,7 @@ format: .venv/.dev-ready
 	@$(BIN)/python -m ruff format .
 
 bench: .venv/.dev-ready
-	@for program in benchmarks/bench_*.py; do $(BIN)/python "$$program" || exit 1; done
+	@for program in benchmarks/*.py; do $(BIN)/python "$$program" || exit 1; done
 
 # Removes what the targets above made, and nothing a job wrote.
 clean:
