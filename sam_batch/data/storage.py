@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import quote_from_bytes, unquote_to_bytes
@@ -60,6 +60,7 @@ class _Files(Protocol):
     def below(self, name: str) -> "_Files": ...
     def uri(self, name: str) -> str: ...
     def list(self, prefix: str, recursive: bool) -> Iterator[tuple[str, int | None]]: ...
+    def is_folder(self, name: str) -> bool: ...
     def size(self, name: str) -> int: ...
     def read(self, name: str, max_bytes: int | None = None) -> bytes: ...
     def write(self, name: str, data: bytes) -> None: ...
@@ -96,6 +97,11 @@ class Storage:
         with _translated("list", self._files.uri(folder) if folder else self.root):
             for name, size in self._files.list(_checked(folder) if folder else "", recursive):
                 yield Entry(escape_undecodable(name), _escaped_uri(self._files.uri(name)), size)
+
+    def is_folder(self) -> bool:
+        """Whether the root is a local folder that exists, or a prefix with objects below it."""
+        with _translated("look up", self.root):
+            return self._files.is_folder("")
 
     def stat(self, key: str) -> Entry:
         """The entry of one file; raises `NotFoundError` also where the key is a folder."""
@@ -179,6 +185,32 @@ def read_uri(uri: str, config: StorageConfig, max_bytes: int | None = None) -> b
         if kind is None:
             raise
         raise ImageError(kind, str(error)) from error
+
+
+def locate(uri: str, config: StorageConfig) -> Entry:
+    """The canonical URI of a file or object without looking at it; its key is the path from `/` or the bucket down."""
+    files, name = _locate(uri, config)
+    canonical = _escaped_uri(files.uri(name))
+    return Entry(escape_undecodable(files.uri(name).partition("://")[2] or name), canonical, None)
+
+
+def stat_uri(uri: str, config: StorageConfig) -> Entry:
+    """The same, with the size; raises `NotFoundError` where there is no such regular file or object."""
+    files, name = _locate(uri, config)
+    with _translated("look up", uri):
+        if not name:
+            raise FileNotFoundError(errno.ENOENT, "a bucket is no object")
+        return replace(locate(uri, config), size=files.size(name))
+
+
+def lies_under(uri: str, folder: str, config: StorageConfig) -> bool:
+    """Whether a place is a folder or prefix or lies below it, links resolved."""
+    inner, outer = (_real(open_storage(one, config).root) for one in (uri, folder))
+    return f"{inner}/".startswith(f"{outer.rstrip('/')}/")
+
+
+def _real(root: str) -> str:
+    return os.path.realpath(root) if is_local(root) else root
 
 
 def is_local(uri: str) -> bool:

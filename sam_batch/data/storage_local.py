@@ -67,6 +67,13 @@ class LocalFiles:
         except FileNotFoundError:
             return []
 
+    def is_folder(self, name: str) -> bool:
+        """Whether there is one; raises where that may not be known."""
+        try:
+            return stat.S_ISDIR(os.stat(self.uri(name)).st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+
     def size(self, name: str) -> int:
         """Bytes of a regular file."""
         status = os.stat(self.uri(name))

@@ -81,6 +81,11 @@ class S3Objects:
                 return
             wanted["ContinuationToken"] = page["NextContinuationToken"]
 
+    def is_folder(self, name: str) -> bool:
+        """Whether there is anything below a prefix."""
+        prefix = f"{self._prefix}{name}/" if name else self._prefix
+        return bool(self._call("list_objects_v2", Prefix=prefix, MaxKeys=1).get("Contents"))
+
     def size(self, name: str) -> int:
         """Bytes, by a HEAD request."""
         return int(self._call("head_object", Key=self._prefix + name)["ContentLength"])
@@ -174,6 +179,13 @@ class FsspecObjects:
             for path, info in found.items():
                 if info["type"] == "file" and path != start:
                     yield path[skipped:].lstrip("/"), info["size"]
+
+    def is_folder(self, name: str) -> bool:
+        """Whether there is anything below a prefix."""
+        try:
+            return bool(self._call("info", self._path(name))["type"] == "directory")
+        except FileNotFoundError:
+            return False
 
     def size(self, name: str) -> int:
         """Bytes of one object."""

@@ -1,0 +1,309 @@
+"""Which images an input names, under which keys; and what is said when it names none."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.s3 import Bucket
+
+from sam_batch.config import InputConfig, StorageConfig
+from sam_batch.data.listing import list_images
+from sam_batch.data.storage import Entry, read_uri
+from sam_batch.errors import InputError
+
+CONFIG = StorageConfig()
+
+
+def make(root: Path, *names: str) -> None:
+    """Files whose content is their name."""
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+
+
+def listed(*uris: Path | str, **options: object) -> list[Entry]:
+    return list_images(InputConfig(uri=tuple(map(str, uris)), **options), CONFIG)
+
+
+def keys(*uris: Path | str, **options: object) -> list[str]:
+    return [image.key for image in listed(*uris, **options)]
+
+
+def content(image: Entry) -> str:
+    return read_uri(image.uri, CONFIG).decode()
+
+
+def test_a_folder_is_listed_with_what_is_below_sorted_by_key(tmp_path: Path) -> None:
+    make(tmp_path, "b.jpg", "B.jpg", "a/z.png", "a-1.jpg", "a/b/c.jpeg", "\u00e9.jpg")
+    assert keys(tmp_path) == ["B.jpg", "a-1.jpg", "a/b/c.jpeg", "a/z.png", "b.jpg", "\u00e9.jpg"]
+    assert keys(f"{tmp_path}/") == keys(f"file://{tmp_path}") == keys(tmp_path)
+    assert keys(tmp_path, recursive=False) == ["B.jpg", "a-1.jpg", "b.jpg", "\u00e9.jpg"]
+    assert all(content(image) == image.key and image.size == len(image.key.encode()) for image in listed(tmp_path))
+
+
+def test_a_relative_folder_gives_absolute_uris(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path, "photos/a.jpg")
+    monkeypatch.chdir(tmp_path)
+    assert [image.uri for image in listed("photos")] == [f"{tmp_path}/photos/a.jpg"]
+
+
+def test_only_wanted_extensions_count_whatever_their_case(tmp_path: Path) -> None:
+    make(tmp_path, "a.JPG", "b.jpg.txt", "c", "jpg", "d.TIFF", "notes.md", "x.jpg/inside.txt")
+    assert keys(tmp_path) == ["a.JPG", "d.TIFF"]
+    assert keys(tmp_path, extensions=["md", ".TXT"]) == ["b.jpg.txt", "notes.md", "x.jpg/inside.txt"]
+
+
+def test_hidden_names_and_what_is_below_them_are_left_out(tmp_path: Path) -> None:
+    make(tmp_path, "a.jpg", ".hidden.jpg", ".cache/b.jpg", "sub/.thumbs/c.jpg", "sub/._d.jpg", "sub/e.f.jpg", "_g.jpg")
+    assert keys(tmp_path) == ["_g.jpg", "a.jpg", "sub/e.f.jpg"]
+
+
+def test_the_limit_applies_after_sorting(tmp_path: Path) -> None:
+    make(tmp_path, *(f"{i}.jpg" for i in range(20, 0, -1)))
+    assert keys(tmp_path, limit=3) == ["1.jpg", "10.jpg", "11.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("*.jpg", ["a.jpg", "b.jpg"]),
+        ("**/*.jpg", ["a.jpg", "b.jpg", "s/a.jpg", "s/t/a.jpg", "u/b.jpg"]),
+        ("**", ["a.jpg", "b.jpg", "c.png", "s/a.jpg", "s/t/a.jpg", "u/b.jpg"]),
+        ("**/**/a.jpg", ["a.jpg", "s/a.jpg", "s/t/a.jpg"]),
+        ("s/**/a.jpg", ["a.jpg", "t/a.jpg"]),
+        ("*/?.jpg", ["s/a.jpg", "u/b.jpg"]),
+        ("[!a].*", ["b.jpg", "c.png"]),
+        ("[us]/*", ["s/a.jpg", "u/b.jpg"]),
+        ("s/**/t/*.jpg", ["t/a.jpg"]),
+    ],
+)
+def test_globs_match_within_a_name_and_two_stars_across_folders(
+    tmp_path: Path, pattern: str, expected: list[str]
+) -> None:
+    make(tmp_path, "a.jpg", "b.jpg", "c.png", "s/a.jpg", "s/t/a.jpg", "u/b.jpg", "notes.txt")
+    assert keys(f"{tmp_path}/{pattern}") == expected
+
+
+PART = st.text("ab.*?[]!-", min_size=1, max_size=6).filter(lambda part: part.strip(".") and "**" not in part)
+
+
+@given(PART)
+def test_a_name_that_exists_is_never_a_glob(tmp_path_factory: pytest.TempPathFactory, part: str) -> None:
+    root = tmp_path_factory.mktemp("names")
+    make(root, f"{part}.jpg", "a.jpg", "ab.jpg", "b.jpg")
+    (image,) = listed(root / f"{part}.jpg")
+    assert (image.key, content(image)) == (f"{part}.jpg", f"{part}.jpg")
+
+
+def test_a_folder_named_like_a_glob_is_a_folder(tmp_path: Path) -> None:
+    make(tmp_path, "set[1]/a.jpg", "set1/b.jpg")
+    assert keys(tmp_path / "set[1]") == ["a.jpg"]
+
+
+def test_one_image_is_taken_whatever_its_extension(tmp_path: Path) -> None:
+    make(tmp_path, "sub/scan.dat")
+    assert listed(tmp_path / "sub/scan.dat") == [Entry("scan.dat", f"{tmp_path}/sub/scan.dat", 12)]
+
+
+def test_several_folders_are_told_apart_by_their_names(tmp_path: Path) -> None:
+    make(tmp_path, "x/a.jpg", "y/a.jpg", "y/b/c.jpg")
+    assert keys(tmp_path / "y", tmp_path / "x") == ["x/a.jpg", "y/a.jpg", "y/b/c.jpg"]
+
+
+def test_folders_of_one_name_are_refused(tmp_path: Path) -> None:
+    make(tmp_path, "x/train/a.jpg", "y/train/a.jpg")
+    with pytest.raises(InputError, match=r"input\.uri: 2 inputs have the base name train"):
+        listed(tmp_path / "x/train", tmp_path / "y/train")
+
+
+def test_an_image_found_twice_counts_once(tmp_path: Path) -> None:
+    make(tmp_path, "x/y/a.jpg", "x/b.jpg")
+    assert keys(tmp_path / "x", tmp_path / "x/y", tmp_path / "x/./b.jpg") == ["x/b.jpg", "x/y/a.jpg"]
+
+
+def test_two_images_under_one_key_are_refused(tmp_path: Path) -> None:
+    make(tmp_path, "x/a.jpg", "y/a.jpg")
+    with pytest.raises(InputError, match=r"would both be named a\.jpg"):
+        listed(tmp_path / "x/a.jpg", tmp_path / "y/a.jpg")
+    (tmp_path / "m.csv").write_text("uri,key\nx/a.jpg,same\ny/a.jpg,same\n")
+    with pytest.raises(InputError, match="would both be named same"):
+        listed(tmp_path / "m.csv")
+
+
+def test_a_manifest_names_images_beside_itself_and_elsewhere(tmp_path: Path) -> None:
+    make(tmp_path, "data/x/a.jpg", "data/x/y/b.dat", "data/[1].jpg")
+    (tmp_path / "data/list.txt").write_text(f"x/a.jpg\n./x/y/b.dat\n{tmp_path}/data/[1].jpg\nx/a.jpg\nx/missing.jpg\n")
+    images = listed(tmp_path / "data/list.txt")
+    assert [image.key for image in images] == ["[1].jpg", "x/a.jpg", "x/missing.jpg", "x/y/b.dat"]
+    assert content(images[1]) == "data/x/a.jpg"
+
+
+def test_manifest_keys_start_at_the_longest_common_folder(tmp_path: Path) -> None:
+    (tmp_path / "m.txt").write_text("/data/photos/2024/a.jpg\n/data/photos/2025/b/c.jpg\n")
+    assert keys(tmp_path / "m.txt") == ["2024/a.jpg", "2025/b/c.jpg"]
+    (tmp_path / "m.txt").write_text("/data/one.jpg\n")
+    assert keys(tmp_path / "m.txt") == ["one.jpg"]
+
+
+def test_manifest_keys_may_be_given(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("uri,key\n/a/b/1.jpg,first.jpg\n/a/c/2.jpg,\n/a/b/3.jpg,../../up.jpg\n")
+    assert keys(tmp_path / "m.csv") == ["%2E%2E/%2E%2E/up.jpg", "2.jpg", "first.jpg"]
+
+
+def test_a_manifest_reaches_no_further_than_an_input(tmp_path: Path) -> None:
+    (tmp_path / "m.txt").write_text("a.jpg\nhttp://169.254.169.254/latest\n")
+    with pytest.raises(InputError, match=r"m\.txt, row 2: .*is not a place"):
+        listed(tmp_path / "m.txt")
+
+
+@pytest.mark.parametrize(
+    ("uri", "message"),
+    [
+        ("missing", "missing does not exist"),
+        ("missing/*.jpg", "the folder .*missing/ does not exist"),
+        ("missing.txt", "does not exist"),
+        ("empty", "no images in .*empty: looked for jpg, jpeg"),
+        ("other", r"there are 3 other files \(2 txt, 1 \(none\)\)"),
+        ("other/*.png", "no images"),
+        ("hidden", r"1 other files \(1 \(hidden\)\)"),
+        ("ftp://host/a", "is not a place"),
+        ("n" * 300, "too long"),
+    ],
+)
+def test_an_input_without_images_says_what_was_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str, message: str
+) -> None:
+    make(tmp_path, "other/a.txt", "other/b.TXT", "other/c", "hidden/.a.jpg")
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=message) as caught:
+        listed(uri)
+    assert str(caught.value).startswith("input.uri: ")
+
+
+def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path, "sub/a.jpg")
+    real = os.scandir
+
+    def guarded(path: str) -> object:
+        if path.endswith("sub"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    with pytest.raises(InputError, match=r"input\.uri: .*Permission denied"):
+        listed(tmp_path)
+
+
+def test_names_of_all_kinds_lead_to_their_bytes(tmp_path: Path) -> None:
+    names = ["a b.jpg", "x::y.jpg", "#1.jpg", "q?.jpg", "s*.jpg", "br[1].jpg", "new\nline.jpg", "p%41.jpg", "-rf.jpg"]
+    make(tmp_path, *names)
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/bad\xff.jpg")).write_text("bad%FF.jpg")
+    images = listed(tmp_path)
+    assert [image.key for image in images] == sorted([*names, "bad%FF.jpg"])
+    for image in images:
+        image.uri.encode("utf-8")
+        assert content(image) == image.key
+
+
+def test_links_pipes_and_loops_do_not_stop_the_listing(tmp_path: Path) -> None:
+    make(tmp_path, "root/a.jpg", "outside.jpg")
+    os.mkfifo(tmp_path / "root/pipe.jpg")
+    for name, target in {"loop": "..", "out.jpg": "../outside.jpg", "gone.jpg": "nothing", "in.jpg": "a.jpg"}.items():
+        (tmp_path / "root" / name).symlink_to(target)
+    (tmp_path / "root/folder.jpg").mkdir()
+    sizes = {image.key: image.size for image in listed(tmp_path / "root")}
+    assert sizes == {"a.jpg": 10, "gone.jpg": None, "in.jpg": 10, "pipe.jpg": None}
+
+
+@pytest.mark.parametrize("uri", ["photos", "photos/", "photos/**/*.jpg", "linked", "."])
+def test_an_output_inside_the_input_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str) -> None:
+    make(tmp_path, "photos/a.jpg")
+    (tmp_path / "linked").symlink_to("photos")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="lies in the input"):
+        list_images(InputConfig(uri=uri), CONFIG, output="photos/out")
+
+
+@pytest.mark.parametrize(
+    ("uri", "recursive", "output"),
+    [("photos", True, "out"), ("photos", True, "photos-out"), ("photos/*.jpg", True, "photos/out"),
+     ("photos", False, "photos/out"), ("photos/a.jpg", True, "photos"), ("photos", True, ".")],
+)  # fmt: skip
+def test_an_output_elsewhere_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str, recursive: bool, output: str
+) -> None:
+    make(tmp_path, "photos/a.jpg")
+    monkeypatch.chdir(tmp_path)
+    images = list_images(InputConfig(uri=uri, recursive=recursive), CONFIG, output=output)
+    assert [image.key for image in images] == ["a.jpg"]
+
+
+def test_the_output_may_not_be_the_input(tmp_path: Path) -> None:
+    make(tmp_path, "a.jpg")
+    with pytest.raises(InputError, match="lies in the input"):
+        list_images(InputConfig(uri=str(tmp_path), recursive=False), CONFIG, output=f"{tmp_path}/")
+
+
+def put(bucket: Bucket, *keys: str) -> None:
+    for key in keys:
+        bucket.client.put_object(Bucket=bucket.name, Key=key, Body=key.encode())
+
+
+def test_buckets_are_listed_as_folders_are(s3_bucket: Bucket) -> None:
+    put(
+        s3_bucket,
+        "set/a.jpg",
+        "set/b/c.PNG",
+        "set/b/notes.txt",
+        "set-2/d.jpg",
+        "set/br[1].jpg",
+        "set/br1.jpg",
+        "set/e/",
+    )
+
+    def found(uri: str, **options: object) -> list[str]:
+        images = list_images(InputConfig(uri=f"{s3_bucket.uri}{uri}", **options), s3_bucket.config, "s3://other/out")
+        assert all(read_uri(image.uri, s3_bucket.config).decode().endswith(image.key) for image in images)
+        return [image.key for image in images]
+
+    assert found("/set") == found("/set/") == ["a.jpg", "b/c.PNG", "br1.jpg", "br[1].jpg"]
+    assert found("") == found("/") == ["set-2/d.jpg", "set/a.jpg", "set/b/c.PNG", "set/br1.jpg", "set/br[1].jpg"]
+    assert found("/set", recursive=False) == ["a.jpg", "br1.jpg", "br[1].jpg"]
+    assert found("/set/**/*.PNG") == ["b/c.PNG"]
+    assert found("/*/?.jpg") == ["set-2/d.jpg", "set/a.jpg"]
+    assert found("/set/br[1].jpg") == ["br[1].jpg"]
+    for uri, message in (("/none", "does not exist"), ("/set/b/*.jpg", "no images"), ("-not", "does not exist")):
+        with pytest.raises(InputError, match=message):
+            found(uri)
+
+
+def test_odd_keys_of_buckets_become_relative_paths_and_keep_their_uris(s3_bucket: Bucket) -> None:
+    odd = {"in//a.jpg": "%2F/a.jpg", "in/x/../b.jpg": "x/%2E%2E/b.jpg", "in/./c.jpg": "%2E/c.jpg"}
+    put(s3_bucket, *odd)
+    images = list_images(InputConfig(uri=f"{s3_bucket.uri}/in"), s3_bucket.config)
+    assert {read_uri(image.uri, s3_bucket.config).decode(): image.key for image in images} == odd
+
+
+def test_a_manifest_in_a_bucket_names_objects_beside_itself(s3_bucket: Bucket, tmp_path: Path) -> None:
+    make(tmp_path, "local.jpg")
+    put(s3_bucket, "set/b/a.jpg")
+    body = f"b/a.jpg\n{s3_bucket.uri}/other/c.jpg\n{tmp_path}/local.jpg\n".encode()
+    s3_bucket.client.put_object(Bucket=s3_bucket.name, Key="set/m.txt", Body=body)
+    images = list_images(InputConfig(uri=f"{s3_bucket.uri}/set/m.txt"), s3_bucket.config)
+    assert sorted(image.uri for image in images) == sorted(
+        [f"{tmp_path}/local.jpg", f"{s3_bucket.uri}/other/c.jpg", f"{s3_bucket.uri}/set/b/a.jpg"]
+    )
+    assert f"{s3_bucket.name}/set/b/a.jpg" in [image.key for image in images]
+
+
+def test_an_output_inside_a_prefix_is_refused(s3_bucket: Bucket) -> None:
+    put(s3_bucket, "set/a.jpg")
+    config = InputConfig(uri=f"{s3_bucket.uri}/set")
+    with pytest.raises(InputError, match="lies in the input"):
+        list_images(config, s3_bucket.config, output=f"{s3_bucket.uri}/set/out")
+    assert list_images(config, s3_bucket.config, output=f"{s3_bucket.uri}/set-out")
