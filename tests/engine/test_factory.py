@@ -1,0 +1,44 @@
+import pickle
+
+import pytest
+
+from sam_batch.config import EngineConfig
+from sam_batch.engine import factory
+from sam_batch.engine.choice import EngineChoice
+from sam_batch.engine.fake import FakeEngine
+from sam_batch.errors import ConfigError, EngineError
+from sam_batch.model.names import FAKE, ResolvedCheckpoint
+
+
+@pytest.mark.parametrize(
+    ("asked", "has_gpus", "expected"),
+    [
+        ({}, False, ("torch", "fp32", "cpu")),
+        ({}, True, ("torch", "fp16", "cuda")),
+        ({"device": "cpu"}, True, ("torch", "fp32", "cpu")),
+        ({"precision": "bf16"}, True, ("torch", "bf16", "cuda")),
+        ({"precision": "fp16"}, False, ("torch", "fp16", "cpu")),
+        ({"kind": "torch", "precision": "fp32", "device": "cuda"}, True, ("torch", "fp32", "cuda")),
+        ({"kind": "fake", "device": "auto"}, True, ("fake", "fp32", "cpu")),
+    ],
+)
+def test_auto_is_what_the_hardware_allows(asked, has_gpus, expected):
+    choice = factory.resolve(EngineConfig(**asked), has_gpus)
+    assert choice == EngineChoice(*expected)
+    assert pickle.loads(pickle.dumps(choice)) == choice
+
+
+def test_a_gpu_that_is_not_there_is_refused_by_key():
+    with pytest.raises(ConfigError, match=r"^engine\.device: cuda .* no GPU"):
+        factory.resolve(EngineConfig(device="cuda"), has_gpus=False)
+
+
+def test_a_fake_engine_needs_no_weights():
+    assert isinstance(factory.build(EngineChoice("fake", "fp32", "cpu"), FAKE), FakeEngine)
+
+
+def test_a_worker_without_its_gpu_says_so_before_it_reads_weights(monkeypatch):
+    monkeypatch.setattr(factory.torch.cuda, "is_available", lambda: False)
+    missing = ResolvedCheckpoint("vit_b", "nowhere.pth", "0" * 64, 1024)
+    with pytest.raises(EngineError, match="no GPU"):
+        factory.build(EngineChoice("torch", "fp16", "cuda"), missing)

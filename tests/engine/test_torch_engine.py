@@ -1,0 +1,198 @@
+import pytest
+import torch
+from engine.contract import EngineContract, all_pairs, pictures, point_prompts
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from segment_anything import SamPredictor
+from segment_anything.modeling.common import LayerNorm2d
+from support.small_sam import small_sam
+
+from sam_batch.engine import torch_engine
+from sam_batch.engine.protocol import Prompts
+from sam_batch.engine.torch_engine import TorchEngine
+from sam_batch.errors import NonFiniteError
+
+SIDE = 128
+
+
+def engine_of(sam=None, precision="fp32"):
+    return TorchEngine(sam or small_sam(), model="demo", precision=precision, device="cpu")
+
+
+class TestFloat32(EngineContract):
+    atol = 1e-5
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def engine(cls):
+        return engine_of(small_sam(lively=False))
+
+
+class TestBfloat16(EngineContract):
+    atol = 0.05
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def engine(cls):
+        return engine_of(small_sam(lively=False), "bf16")
+
+
+class TestFloat16(EngineContract):
+    atol = 0.005
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def engine(cls):
+        return engine_of(small_sam(lively=False), "fp16")
+
+
+@st.composite
+def prompts(draw):
+    """Points with any labels, boxes, masks of an earlier round, in every combination SAM knows."""
+    count, n = draw(st.integers(1, 20)), draw(st.integers(1, 3))
+    kinds = draw(st.sampled_from(["points", "boxes", "points+boxes"]))
+    torch.manual_seed(draw(st.integers(0, 2**20)))
+    return Prompts(
+        points=torch.rand(count, n, 2) * SIDE if "points" in kinds else None,
+        labels=torch.randint(-1, 2, (count, n), dtype=torch.int32) if "points" in kinds else None,
+        boxes=torch.rand(count, 4) * SIDE if "boxes" in kinds else None,
+        masks=torch.randn(count, 1, SIDE // 4, SIDE // 4) if draw(st.booleans()) else None,
+        multimask=draw(st.booleans()),
+    )
+
+
+class TestAgainstSegmentAnything:
+    sam = small_sam()
+    engine = engine_of(small_sam())
+
+    @settings(max_examples=40)
+    @given(prompts())
+    def test_float32_gives_the_numbers_of_sam_forward(self, prompts):
+        image = torch.rand(3, 96, SIDE, generator=torch.Generator().manual_seed(0)) * 255
+        record = {"image": image, "original_size": (96, SIDE)}
+        named = {
+            "point_coords": prompts.points,
+            "point_labels": prompts.labels,
+            "boxes": prompts.boxes,
+            "mask_inputs": prompts.masks,
+        }
+        record |= {name: value for name, value in named.items() if value is not None}
+        expected = self.sam([record], prompts.multimask)[0]
+
+        embedding = self.engine.embed(self.sam.preprocess(image)[None])[0]
+        scored = self.engine.score(embedding, prompts)
+        count, masks = scored.iou.shape
+        logits = self.engine.finish(scored, all_pairs(count, masks)).unflatten(0, (count, masks))
+
+        assert torch.equal(scored.iou, expected["iou_predictions"])
+        torch.testing.assert_close(logits, expected["low_res_logits"], rtol=1e-5, atol=1e-5)
+
+    def test_float32_gives_the_numbers_of_sam_predictor(self):
+        predictor = SamPredictor(self.sam)
+        image = pictures(self.engine, 1)
+        predictor.set_torch_image(predictor.model.pixel_mean + image * predictor.model.pixel_std, (SIDE, SIDE))
+        prompts = point_prompts(self.engine, 11)
+        _, iou, logits = predictor.predict_torch(prompts.points, prompts.labels)
+
+        scored = self.engine.score(self.engine.embed(image)[0], prompts)
+        torch.testing.assert_close(scored.iou, iou, rtol=1e-5, atol=1e-5)
+        found = self.engine.finish(scored, all_pairs(11, 3)).unflatten(0, (11, 3))
+        torch.testing.assert_close(found, logits, rtol=1e-4, atol=1e-4)
+
+
+class TestFinish:
+    @pytest.fixture
+    def scored(self):
+        engine = engine_of()
+        return engine, engine.score(engine.embed(pictures(engine, 1))[0], point_prompts(engine, 20))
+
+    def test_each_needed_prompt_is_upscaled_once_in_bounded_chunks(self, scored, monkeypatch):
+        engine, scores = scored
+        pairs = torch.tensor([[19, 0], [2, 1], [2, 0], [7, 2], [2, 2], [11, 1], [0, 0], [19, 2]])
+        whole = engine.finish(scores, pairs)
+        sizes = []
+
+        def spy(decoder, tokens, image):
+            sizes.append(len(tokens))
+            return upscale(decoder, tokens, image)
+
+        upscale = torch_engine.upscale
+        monkeypatch.setattr(torch_engine, "upscale", spy)
+        monkeypatch.setattr(torch_engine, "UPSCALE_CHUNK", 2)
+        torch.testing.assert_close(engine.finish(scores, pairs), whole, rtol=1e-5, atol=1e-5)
+        assert sizes == [2, 2, 1]  # prompts 0, 2, 7, 11, 19
+
+    @pytest.mark.parametrize("pair", [[20, 0], [-1, 0], [0, 3], [0, -1]])
+    def test_a_pair_that_was_not_scored_is_an_error(self, scored, pair):
+        engine, scores = scored
+        with pytest.raises(IndexError, match=r"outside of the \(20, 3\)"):
+            engine.finish(scores, torch.tensor([pair]))
+
+    def test_no_prompts_give_no_scores(self, scored):
+        engine, _ = scored
+        none = Prompts(points=torch.zeros(0, 1, 2), labels=torch.zeros(0, 1, dtype=torch.int32))
+        assert engine.score(engine.embed(pictures(engine, 1))[0], none).iou.shape == (0, 3)
+
+
+class TestReducedPrecision:
+    @pytest.mark.parametrize(("precision", "tolerance"), [("bf16", 0.04), ("fp16", 0.005)])
+    def test_stays_near_float32(self, precision, tolerance):
+        """Within `tolerance` of the spread of what is compared."""
+        full, reduced = engine_of(small_sam(lively=False)), engine_of(small_sam(lively=False), precision)
+        image, prompts = pictures(full, 1), point_prompts(full, 16)
+        pairs = all_pairs(16, 3)
+        outputs = []
+        for engine in (full, reduced):
+            embedding = engine.embed(image)
+            scored = engine.score(embedding[0], prompts)
+            outputs.append((embedding.float(), scored.iou, engine.finish(scored, pairs)))
+        for expected, found in zip(*outputs, strict=True):
+            assert (found - expected).abs().max() < tolerance * (expected.max() - expected.min())
+
+    def test_float16_survives_what_would_overflow_in_the_square_of_a_norm(self):
+        """LayerNorm2d does not see the scale of its input; 1000 squared is beyond float16."""
+        plain, large = small_sam(lively=False), small_sam(lively=False)
+        norms = [module for module in large.image_encoder.neck if isinstance(module, LayerNorm2d)]
+        with torch.no_grad():
+            large.image_encoder.neck[0].weight.mul_(1000)
+        assert len(norms) == 2
+        expected, found = (engine_of(sam, "fp16") for sam in (plain, large))
+        image = pictures(expected, 1)
+        torch.testing.assert_close(found.embed(image), expected.embed(image), rtol=0, atol=0.02)
+
+    def test_predicted_iou_is_not_rounded_to_half(self):
+        engine = engine_of(precision="bf16")
+        iou = engine.score(engine.embed(pictures(engine, 1))[0], point_prompts(engine, 16)).iou
+        assert not torch.equal(iou, iou.bfloat16().float())
+
+    def test_matrices_are_stored_in_half_and_scores_in_full(self):
+        sam = small_sam()
+        engine_of(sam, "fp16")
+        assert sam.image_encoder.blocks[0].attn.qkv.weight.dtype == torch.float16
+        assert sam.image_encoder.blocks[0].norm1.weight.dtype == torch.float32
+        assert {one.dtype for one in sam.prompt_encoder.parameters()} == {torch.float32}
+        assert {one.dtype for one in sam.mask_decoder.iou_prediction_head.parameters()} == {torch.float32}
+
+
+class TestNonFinite:
+    @pytest.mark.parametrize("value", [torch.nan, torch.inf])
+    def test_predicted_iou_is_an_engine_error(self, value):
+        sam = small_sam()
+        sam.mask_decoder.iou_prediction_head.layers[-1].bias.data[2] = value
+        engine = engine_of(sam)
+        with pytest.raises(NonFiniteError, match="predicted IoU"):
+            engine.score(engine.embed(pictures(engine, 1))[0], point_prompts(engine))
+
+    def test_logits_are_an_engine_error(self):
+        sam = small_sam()
+        sam.mask_decoder.output_upscaling[3].bias.data[0] = torch.nan
+        engine = engine_of(sam)
+        scored = engine.score(engine.embed(pictures(engine, 1))[0], point_prompts(engine))
+        with pytest.raises(NonFiniteError, match="mask logit"):
+            engine.finish(scored, all_pairs(5, 3))
+
+
+def test_a_closed_engine_holds_no_weights():
+    engine = engine_of()
+    engine.close()
+    assert not any(isinstance(value, torch.nn.Module) for value in vars(engine).values())
