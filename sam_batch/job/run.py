@@ -200,7 +200,7 @@ def _shards_with_failures(storage: Storage, done: Iterable[int]) -> list[pa.Tabl
 def _finish(run: Run, plan: Plan, changed: bool) -> None:
     """Step 5. Every planned image has exactly one row, or the job has failed."""
     wants_coco = run.job.config.output.coco.enabled
-    has_coco = any(True for _ in run.storage.list(layout.COCO))
+    has_coco = coco.is_complete(entry.key for entry in run.storage.list(layout.COCO))
     parts = run.report.tally(read_parts(run.storage, range(plan.shard_count)))
     if wants_coco and (changed or not has_coco):
         coco.write_coco(parts, run.storage, run.job.config.output.coco.max_bytes)

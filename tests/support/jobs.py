@@ -1,4 +1,4 @@
-"""Small labelling jobs for tests: photographs drawn by seed, a configuration for the fake engine, the tree it leaves."""
+"""Small labelling jobs for tests: photographs drawn by seed, the fake engine, the tree a job leaves."""
 
 import hashlib
 from pathlib import Path
@@ -32,7 +32,7 @@ def draw_killer(path: Path) -> None:
     Image.new("RGB", (64, 48), KILLER_RGB).save(path)
 
 
-def job_config(source: Path | str, output: Path | str, **sections: Any) -> Config:
+def job_config(source: Path | str, output: Path | str, /, **sections: Any) -> Config:
     """A job with the fake engine in a plain loop and few points; sections are merged over that."""
     tree: dict[str, Any] = {
         "input": {"uri": str(source)},

@@ -1,0 +1,64 @@
+"""The job on a local Ray: the same files as in a plain loop, and an answer to workers that die."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from support.jobs import draw_killer, draw_photographs, job_config, result_files, rows, run
+
+from sam_batch import configfile
+
+# Ray leaves sockets and log files to its processes' end.
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+RAY = {"executor": "ray"}
+
+
+def test_ray_leaves_the_same_files_as_a_plain_loop(tmp_path):
+    draw_photographs(tmp_path / "photos", 10)
+    (tmp_path / "photos/bad.jpg").write_bytes(b"no picture")
+    loose = {"max_failure_rate": 1.0}
+    inline = run(job_config(tmp_path / "photos", tmp_path / "inline", run=loose))
+    ray = run(job_config(tmp_path / "photos", tmp_path / "ray", run=RAY | loose))
+    assert (ray.exit_code, ray.done, ray.status) == (0, 11, inline.status)
+    assert result_files(tmp_path / "ray") == result_files(tmp_path / "inline")
+
+
+def test_an_image_that_kills_its_worker_costs_one_row(tmp_path):
+    draw_photographs(tmp_path / "photos", 8)
+    draw_killer(tmp_path / "photos/003-killer.png")
+    report = run(job_config(tmp_path / "photos", tmp_path / "out", run=RAY | {"max_failure_rate": 0.2}))
+    assert (report.exit_code, report.failures) == (0, {"worker_crash": 1})
+    assert [row["key"] for row in rows(tmp_path / "out") if row["status"] == "failed"] == ["003-killer.png"]
+
+
+def test_if_no_image_survives_the_job_says_so(tmp_path):
+    (tmp_path / "photos").mkdir()
+    draw_killer(tmp_path / "photos/a.png")
+    report = run(job_config(tmp_path / "photos", tmp_path / "out", run=RAY))
+    assert report.exit_code == 1
+    assert "every worker died" in report.error
+
+
+def test_ctrl_c_ends_within_seconds_with_a_summary_and_the_next_run_goes_on(tmp_path):
+    draw_photographs(tmp_path / "photos", 400)
+    config = tmp_path / "job.yaml"
+    config.write_text(configfile.to_yaml(job_config(tmp_path / "photos", tmp_path / "out", run=RAY)))
+    command = [sys.executable, "-m", "sam_batch.cli", "run", str(config)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    deadline = time.monotonic() + 120
+    while len(list((tmp_path / "out/annotations").glob("*.parquet"))) < 3:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    interrupted = time.monotonic()
+    _, text = process.communicate(timeout=60)
+    assert time.monotonic() - interrupted < 20
+    assert process.returncode == 130
+    assert "interrupted" in text
+    assert (tmp_path / "out/summary.json").is_file()
+    assert len(rows(tmp_path / "out")) < 400
+    assert subprocess.run(command, check=False).returncode == 0
+    assert len(rows(tmp_path / "out")) == 400

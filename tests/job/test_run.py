@@ -1,0 +1,203 @@
+"""The job in a plain loop: what it leaves, how it goes on, what it refuses."""
+
+import json
+import shutil
+
+import pyarrow.parquet as pq
+import pytest
+from pycocotools.coco import COCO
+from support.corpus import MAX_PIXELS, corpus
+from support.jobs import draw_photographs, job_config, result_files, rows, run
+
+from sam_batch.data import schema
+from sam_batch.data.storage import open_storage
+from sam_batch.errors import ConfigError, FingerprintError, InputError, LeaseError, OutputError
+from sam_batch.job import lease
+
+
+@pytest.fixture
+def photos(tmp_path):
+    draw_photographs(tmp_path / "photos", 6)
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out"
+
+
+def test_every_image_has_its_row_and_its_pictures(photos, out):
+    report = run(job_config(photos, out, output={"label_masks": {"enabled": True}}))
+    assert (report.exit_code, report.planned, report.done) == (0, 6, 6)
+    assert [row["key"] for row in rows(out)] == [f"{number:03}.jpg" for number in range(6)]
+    for row in rows(out):
+        assert row["masks"]
+        assert (out / f"color_masks/{row['key']}.png").is_file()
+        assert (out / f"label_masks/{row['key']}.png").is_file()
+        assert len(list((out / f"segments/{row['key']}").glob("*.png"))) == len(row["masks"])
+
+
+def test_coco_decodes_to_the_recorded_areas_and_boxes(photos, out, capsys):
+    run(job_config(photos, out))
+    coco = COCO(str(out / "coco/annotations.json"))
+    capsys.readouterr()
+    masks = [mask for row in rows(out) for mask in row["masks"]]
+    assert len(coco.anns) == len(masks)
+    for annotation, mask in zip(coco.dataset["annotations"], masks, strict=True):
+        decoded = coco.annToMask(annotation)
+        assert decoded.sum() == annotation["area"] == mask["area"]
+        ys, xs = decoded.nonzero()
+        assert annotation["bbox"] == mask["bbox"]
+        assert mask["bbox"] == [xs.min(), ys.min(), xs.max() - xs.min() + 1, ys.max() - ys.min() + 1]
+
+
+def test_summary_and_configuration_lie_beside_the_results(photos, out):
+    run(job_config(photos, out))
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["images"] == {"planned": 6, "done": 6, "ok": 6, "empty": 0, "failed": 0}
+    assert summary["versions"]["sam-batch"]
+    assert "points_per_side: 3" in (out / "config.yaml").read_text()
+    assert not (out / "lease.json").exists()
+    assert not list((out / ".tmp").glob("*"))
+
+
+def test_a_part_says_what_made_it_and_no_time_or_host(photos, out):
+    run(job_config(photos, out))
+    metadata = pq.read_schema(out / "annotations/part-00000.parquet").metadata
+    assert {b"sam_batch.fingerprint", b"sam_batch.version", b"sam_batch.precision"} <= set(metadata)
+
+
+def test_a_finished_job_run_again_changes_nothing(photos, out):
+    run(job_config(photos, out))
+    before = {path: path.stat().st_mtime_ns for path in (out / "annotations").iterdir()}
+    files = result_files(out)
+    report = run(job_config(photos, out))
+    assert (report.exit_code, report.worked, report.done) == (0, 0, 6)
+    assert {path: path.stat().st_mtime_ns for path in (out / "annotations").iterdir()} == before
+    assert result_files(out) == files
+
+
+def test_a_lost_part_is_done_again_the_same(photos, out):
+    run(job_config(photos, out))
+    files = result_files(out)
+    (out / "annotations/part-00000.parquet").unlink()
+    report = run(job_config(photos, out))
+    assert report.worked == 4
+    assert result_files(out) == files
+
+
+def test_new_images_become_new_shards_and_keep_the_old_ids(photos, out):
+    run(job_config(photos, out, input={"limit": 2}))
+    draw_photographs(photos, 1, first=77)
+    report = run(job_config(photos, out))
+    assert (report.worked, report.done) == (5, 7)
+    assert [row["image_id"] for row in rows(out)] == list(range(7))
+    assert [row["key"] for row in rows(out)][:2] == ["000.jpg", "001.jpg"]
+    assert len(COCO(str(out / "coco/annotations.json")).imgs) == 7
+
+
+def test_results_of_other_settings_are_never_mixed(photos, out):
+    run(job_config(photos, out))
+    with pytest.raises(FingerprintError, match=r"generator\.points_per_side: there 3, now 2"):
+        run(job_config(photos, out, generator={"points_per_side": 2}))
+    assert run(job_config(photos, out, generator={"points_per_batch": 5}, run={"max_failure_rate": 1})).exit_code == 0
+
+
+def test_overwrite_wants_the_output_named_and_starts_afresh(photos, out):
+    run(job_config(photos, out))
+    other = job_config(photos, out, generator={"points_per_side": 2})
+    with pytest.raises(ConfigError, match="name the output itself"):
+        run(other, overwrite="out")
+    (out / "mine.txt").write_text("kept")
+    assert run(other, overwrite=str(out)).worked == 6
+    assert (out / "mine.txt").read_text() == "kept"
+
+
+def test_overwrite_leaves_a_folder_alone_that_is_no_output(photos, out):
+    out.mkdir()
+    (out / "annotations").mkdir()
+    (out / "annotations/part-00000.parquet").write_bytes(b"somebody's")
+    with pytest.raises(OutputError, match="holds no plan"):
+        run(job_config(photos, out), overwrite=str(out))
+    assert (out / "annotations/part-00000.parquet").read_bytes() == b"somebody's"
+
+
+def test_every_bad_image_is_one_failed_row_and_its_neighbours_are_done(photos, out):
+    expected = {}
+    for name, (data, kind) in corpus().items():
+        (photos / f"case {name}.jpg").write_bytes(data)
+        expected[f"case {name}.jpg"] = kind
+    loose = {"max_failure_rate": 1.0, "shard_size": 64}
+    assert run(job_config(photos, out, input={"max_pixels": MAX_PIXELS}, run=loose)).exit_code == 0
+    found = {row["key"]: row["error"] and row["error"]["kind"] for row in rows(out)}
+    assert {key: found[key] for key in expected} == expected
+    assert [found[f"{number:03}.jpg"] for number in range(6)] == [None] * 6
+
+
+def test_too_many_failures_end_in_exit_code_3(photos, out):
+    (photos / "bad.jpg").write_bytes(b"no picture")
+    report = run(job_config(photos, out))
+    assert report.exit_code == 3
+    assert report.failures == {"not_an_image": 1}
+
+
+def test_failed_images_are_tried_again_on_demand_alone(photos, out):
+    (photos / "002.jpg").rename(photos / "good")
+    (photos / "002.jpg").write_bytes(b"")
+    run(job_config(photos, out))
+    (photos / "good").replace(photos / "002.jpg")
+    assert run(job_config(photos, out)).worked == 0
+    report = run(job_config(photos, out, run={"retry_failed": True}))
+    assert (report.exit_code, report.done, report.failures) == (0, 6, {})
+    clean = out.with_name("clean")
+    run(job_config(photos, clean))
+    assert rows(out) == rows(clean)
+    assert (out / "color_masks/002.jpg.png").read_bytes() == (clean / "color_masks/002.jpg.png").read_bytes()
+
+
+def test_odd_names_never_meet(photos, out):
+    names = ["a.jpg", "a.jpeg", "a b#c?.jpg", "ünï.jpg", "new\nline.jpg", "b/a.jpg", "x::y.jpg", "c[1].jpg"]
+    (photos / "b").mkdir()
+    for name in names:
+        shutil.copy(photos / "000.jpg", photos / name)
+    (photos / "loop").symlink_to(photos)
+    report = run(job_config(photos, out))
+    assert (report.exit_code, report.done) == (0, 6 + len(names))
+    assert {row["key"] for row in rows(out)} >= set(names)
+    assert len(list((out / "color_masks").rglob("*.png"))) == 6 + len(names)
+
+
+@pytest.mark.parametrize("make", [lambda path: None, lambda path: path.mkdir()])
+def test_a_missing_or_empty_folder_is_refused_before_anything_is_written(tmp_path, out, make):
+    make(tmp_path / "nothing")
+    with pytest.raises(InputError, match=r"input\.uri"):
+        run(job_config(tmp_path / "nothing", out))
+    assert not out.exists()
+
+
+def test_an_output_in_use_is_refused(photos, out):
+    config = job_config(photos, out)
+    storage = open_storage(config.output.uri, config.storage)
+    held = lease.acquire(storage)
+    with pytest.raises(LeaseError, match="in use"):
+        run(config)
+    held.release()
+
+
+def test_packed_segments_are_one_tar_a_shard(photos, out):
+    run(job_config(photos, out, output={"segments": {"pack": "tar"}}))
+    assert sorted(path.name for path in (out / "segments").iterdir()) == ["shard-00000.tar", "shard-00001.tar"]
+
+
+def test_the_same_job_from_and_to_a_bucket_gives_the_same_rows(photos, out, s3_bucket):
+    for path in photos.iterdir():
+        s3_bucket.client.put_object(Bucket=s3_bucket.name, Key=f"in/{path.name}", Body=path.read_bytes())
+    run(job_config(photos, out))
+    storage = s3_bucket.config.model_dump()
+    config = job_config(f"{s3_bucket.uri}/in/", f"{s3_bucket.uri}/out/", storage=storage)
+    assert run(config).exit_code == 0
+    assert run(config).worked == 0
+    for path in (out / "annotations").iterdir():
+        body = s3_bucket.client.get_object(Bucket=s3_bucket.name, Key=f"out/annotations/{path.name}")["Body"].read()
+        there = schema.read_part(body).drop_columns("uri")
+        assert there.to_pylist() == schema.read_part(path.read_bytes()).drop_columns("uri").to_pylist()
