@@ -1,0 +1,74 @@
+"""The fingerprint: what shapes a result is in it, what only moves work around is not."""
+
+import dataclasses
+import pickle
+
+import pytest
+from support.jobs import job_config
+
+from sam_batch.engine.choice import EngineChoice
+from sam_batch.errors import FingerprintError
+from sam_batch.job.spec import JobSpec, digest, refuse_other
+from sam_batch.model.names import FAKE
+
+
+def spec(**sections):
+    return JobSpec(job_config("photos", "out", **sections), FAKE, EngineChoice("fake", "fp32", "cpu"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"generator": {"points_per_side": 4}},
+        {"generator": {"min_mask_region_area": 5}},
+        {"output": {"segments": {"frame": "full"}}},
+        {"output": {"color_masks": {"over_image": False}}},
+        {"input": {"uri": "elsewhere"}},
+        {"input": {"max_pixels": 100}},
+    ],
+    ids=str,
+)
+def test_settings_that_shape_a_result_change_it(change):
+    assert spec(**change).fingerprint() != spec().fingerprint()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"generator": {"points_per_batch": 7}},
+        {"run": {"executor": "ray", "actors": 3, "shard_size": 9}},
+        {"output": {"uri": "moved", "coco": {"enabled": False}}},
+        {"input": {"limit": 5, "extensions": ["png"]}},
+        {"storage": {"attempts": 2}},
+        {"engine": {"device": "cpu"}},
+    ],
+    ids=str,
+)
+def test_settings_that_only_move_work_around_do_not(change):
+    assert spec(**change).fingerprint() == spec().fingerprint()
+
+
+def test_other_weights_and_another_precision_change_it():
+    weights = dataclasses.replace(FAKE, sha256="1" * 64)
+    half = EngineChoice("fake", "fp16", "cpu")
+    assert dataclasses.replace(spec(), checkpoint=weights).fingerprint() != spec().fingerprint()
+    assert dataclasses.replace(spec(), engine=half).fingerprint() != spec().fingerprint()
+
+
+def test_a_refusal_lists_every_key_that_differs_with_both_values():
+    stored = spec(generator={"points_per_side": 8, "box_nms_thresh": 0.5}).fingerprint()
+    with pytest.raises(FingerprintError) as caught:
+        refuse_other(stored, spec().fingerprint())
+    lines = str(caught.value).splitlines()[1:]
+    assert [line.split(":")[0].strip() for line in lines] == ["generator.box_nms_thresh", "generator.points_per_side"]
+    assert "there 8, now 3" in lines[1]
+
+
+def test_equal_settings_are_not_refused():
+    refuse_other(spec().fingerprint(), spec().fingerprint())
+
+
+def test_it_reaches_the_workers_and_the_parts():
+    job = spec()
+    assert pickle.loads(pickle.dumps(job)) == job
+    assert job.metadata()["sam_batch.fingerprint"] == digest(job.fingerprint())
