@@ -137,9 +137,10 @@ class LocalFiles:
             os.close(descriptor)
 
     def clear_temporary(self) -> None:
-        """Drops what killed writers left; nobody else may be writing."""
-        with suppress(FileNotFoundError):
-            shutil.rmtree(self.uri(TEMPORARY))
+        """Drops what killed writers left; one that still lives loses its write, and nothing else."""
+        for entry in self._scan(TEMPORARY):
+            with suppress(FileNotFoundError):
+                os.unlink(entry.path)
 
     @contextmanager
     def _temporary(self) -> Iterator[tuple[str, BinaryIO]]:

@@ -171,14 +171,11 @@ class FsspecObjects:
 
     def list(self, prefix: str, recursive: bool) -> Iterator[tuple[str, int | None]]:
         """Names and sizes below a prefix."""
-        start = self._path(prefix)
-        depth = None if recursive else 1
-        with suppress(FileNotFoundError):
-            found = self._call("find", start, maxdepth=depth, detail=True)
-            skipped = len(self._path(""))
-            for path, info in found.items():
-                if info["type"] == "file" and path != start:
-                    yield path[skipped:].lstrip("/"), info["size"]
+        start = self._path(prefix) if prefix else self._path("").rstrip("/")
+        skipped = len(self._path("").rstrip("/")) + 1
+        for path, info in self._call("find", start, detail=True).items():
+            if info["type"] == "file" and (recursive or "/" not in path[len(start) + 1 :]) and path != start:
+                yield path[skipped:], info["size"]
 
     def is_folder(self, name: str) -> bool:
         """Whether there is anything below a prefix."""
@@ -231,7 +228,11 @@ class FsspecObjects:
         """Nothing to do: these stores drop unfinished uploads themselves."""
 
     def _path(self, name: str) -> str:
-        return str(self._client()._strip_protocol(self.uri(name)))
+        path = str(self._client()._strip_protocol(self.uri(name)))
+        if not path.endswith(name.rstrip("/")):
+            # Some clients read "#", "?" or line breaks as something else than a name.
+            raise OSError(errno.EINVAL, "the client of this kind of storage cannot address this name")
+        return path
 
     def _client(self) -> Any:
         return _client(self._scheme, self._bucket, self._config, os.getpid())
@@ -290,9 +291,13 @@ def _tried(config: StorageConfig, act: Callable[[], T]) -> T:
     )
     try:
         return tries(act)
-    except OSError:
+    except OSError as error:
+        if str(error).startswith("Forbidden"):  # gcsfs
+            raise PermissionError(errno.EACCES, str(error)) from error
         raise
     except _known(_CLIENT_ERRORS) as error:
+        if getattr(error, "status_code", None) in (401, 403):  # Azure
+            raise PermissionError(errno.EACCES, str(error)) from error
         raise OSError(errno.EIO, f"{type(error).__name__}: {error}") from error
 
 

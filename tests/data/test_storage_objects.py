@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 from support.s3 import Bucket, FaultyProxy
 from tenacity import wait_none
 
@@ -183,6 +184,8 @@ def test_uploads_left_in_parts_are_aborted_under_the_root_only(s3_bucket: Bucket
     assert [upload["Key"] for upload in left] == ["other/b"]
 
 
+# Forking with threads is what is tested.
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_child_makes_connections_of_its_own(s3_bucket: Bucket) -> None:
     storage = open_storage(s3_bucket.uri, s3_bucket.config)
     storage.write("a", b"x")
@@ -205,3 +208,60 @@ def test_a_missing_package_is_an_error_before_any_request(monkeypatch: pytest.Mo
     monkeypatch.setattr(storage_objects.fsspec, "get_filesystem_class", missing)
     with pytest.raises(ConfigError, match=r"pip install 'sam-batch\[s3\]'"):
         open_storage("s3://bucket/a", StorageConfig(region="nowhere"))
+
+
+@pytest.fixture
+def other(monkeypatch: pytest.MonkeyPatch) -> Storage:
+    """A store that is reached through fsspec alone, without the waits between tries."""
+    monkeypatch.setattr(storage_objects, "wait_random_exponential", lambda **_: wait_none())
+    return open_storage("memory://bucket/root", StorageConfig(attempts=3))
+
+
+def failing(error: Exception, times: int, then: Callable[..., object]) -> Callable[..., object]:
+    errors = [error] * times
+
+    def act(*args: object, **kwargs: object) -> object:
+        if errors:
+            raise errors.pop()
+        return then(*args, **kwargs)
+
+    return act
+
+
+def test_other_stores_are_tried_again_too(other: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe_file = MemoryFileSystem.pipe_file
+    monkeypatch.setattr(MemoryFileSystem, "pipe_file", failing(ConnectionResetError(), 2, pipe_file))
+    other.write("a", b"x")
+    assert other.read("a") == b"x"
+    monkeypatch.setattr(MemoryFileSystem, "pipe_file", failing(ConnectionResetError(), 3, pipe_file))
+    with pytest.raises(StorageError, match="ConnectionResetError"):
+        other.write("a", b"y")
+
+
+def test_a_lost_acknowledgement_of_other_stores_shows_by_the_content(
+    other: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = MemoryFileSystem.pipe_file
+
+    def lost(self: MemoryFileSystem, path: str, value: bytes, mode: str = "overwrite") -> None:
+        monkeypatch.setattr(MemoryFileSystem, "pipe_file", real)
+        real(self, path, value, mode=mode)
+        raise ConnectionResetError
+
+    monkeypatch.setattr(MemoryFileSystem, "pipe_file", lost)
+    other.create("part-of-mine", b"mine")
+    with pytest.raises(AlreadyExistsError):
+        other.create("part-of-mine", b"theirs")
+
+
+def test_a_refusal_of_google_is_a_refusal(other: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MemoryFileSystem, "pipe_file", failing(OSError("Forbidden: https://..."), 1, print))
+    with pytest.raises(PermissionDeniedError):
+        other.write("a", b"x")
+
+
+def test_a_name_that_a_client_would_change_is_refused(other: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = MemoryFileSystem._strip_protocol
+    monkeypatch.setattr(MemoryFileSystem, "_strip_protocol", staticmethod(lambda uri: real(uri.partition("?")[0])))
+    with pytest.raises(StorageError, match="cannot address this name"):
+        other.write("a?b", b"x")
