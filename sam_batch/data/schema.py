@@ -82,16 +82,6 @@ SEGMENTED_SCHEMA = ANNOTATION_SCHEMA.append(pa.field("data", pa.large_binary()))
 """One annotation row an image, and its encoded bytes for whoever draws on them."""
 
 
-def plan_to_table(rows: Iterable[tuple[int, ImageRef]], metadata: Mapping[str, str]) -> pa.Table:
-    """Make the plan's table from (shard, image) pairs."""
-    return _table(({"shard": shard, **_ref_row(ref), "size": ref.size} for shard, ref in rows), PLAN_SCHEMA, metadata)
-
-
-def table_to_plan(table: pa.Table) -> list[tuple[int, ImageRef]]:
-    """Read back what `plan_to_table` was given."""
-    return [(row["shard"], _ref(row)) for row in _rows(table, PLAN_SCHEMA.names)]
-
-
 def results_to_table(results: Iterable[ImageResult], metadata: Mapping[str, str]) -> pa.Table:
     """Make the annotation table, one row a result, in the given order."""
     return _table(map(_result_row, results), ANNOTATION_SCHEMA, metadata)
