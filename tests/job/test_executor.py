@@ -1,0 +1,38 @@
+"""The plain loop does what Ray does; `test_ray_executor` compares the two."""
+
+import pyarrow as pa
+import pytest
+from support.jobs import draw_photographs, job_config
+
+from sam_batch.data import schema
+from sam_batch.engine.choice import EngineChoice
+from sam_batch.job.executor import InlineExecutor
+from sam_batch.job.spec import JobSpec
+from sam_batch.model.names import FAKE
+
+
+@pytest.fixture
+def job(tmp_path):
+    draw_photographs(tmp_path / "photos", 3)
+    return JobSpec(job_config(tmp_path / "photos", tmp_path / "out"), FAKE, EngineChoice("fake", "fp32", "cpu"))
+
+
+def shard(tmp_path, *numbers):
+    rows = [
+        {"shard": numbers[0], "image_id": number, "key": f"{number}", "uri": str(tmp_path / f"photos/{number:03}.jpg")}
+        for number in numbers
+    ]
+    return pa.Table.from_pylist(rows, schema=schema.PLAN_SCHEMA)
+
+
+def test_shards_are_committed_one_after_the_other(job, tmp_path):
+    receipts = InlineExecutor().run(job, [shard(tmp_path, 0, 1), shard(tmp_path, 2)], again=False)
+    assert next(receipts).images == 2
+    assert [path.name for path in (tmp_path / "out/annotations").iterdir()] == ["part-00000.parquet"]
+    assert [receipt.shard for receipt in receipts] == [2]
+
+
+def test_single_images_are_segmented_and_not_committed(job, tmp_path):
+    tables = list(InlineExecutor().segment_one_by_one(job, [shard(tmp_path, 1)]))
+    assert [result.ref.image_id for table in tables for result in schema.table_to_results(table)] == [1]
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,85 @@
+"""Which pictures a shard gets, and where."""
+
+import io
+import tarfile
+
+import numpy as np
+import pytest
+from PIL import Image
+from support.jobs import job_config
+from support.results import failed, random_masks, result_of
+
+from sam_batch.config import StorageConfig
+from sam_batch.data.storage import Storage
+from sam_batch.engine.choice import EngineChoice
+from sam_batch.job.pictures import write_pictures
+from sam_batch.job.spec import JobSpec
+from sam_batch.model.names import FAKE
+from sam_batch.records import FailureKind, Stage, Status
+
+OFF = {"enabled": False}
+
+
+@pytest.fixture
+def output(tmp_path):
+    return Storage(str(tmp_path), StorageConfig())
+
+
+def photograph(width=8, height=6):
+    data = io.BytesIO()
+    Image.new("RGB", (width, height), (200, 100, 50)).save(data, "PNG")
+    return data.getvalue()
+
+
+def two_images():
+    return [(result_of("b/a.png", random_masks(6, 8, 2)), photograph()), (failed("c.png", 1), b"")]
+
+
+def written(output, segmented=None, **settings):
+    config = job_config("photos", output.root, output={"uri": output.root, **settings})
+    job = JobSpec(config, FAKE, EngineChoice("fake", "fp32", "cpu"))
+    results = write_pictures(segmented or two_images(), 3, job, output)
+    return results, sorted(entry.key for entry in output.list())
+
+
+def test_an_image_gets_its_picture_and_a_cutout_a_mask_and_a_failed_one_nothing(output):
+    _, names = written(output)
+    assert names == ["color_masks/b/a.png.png", "segments/b/a.png/0.png", "segments/b/a.png/1.png"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "names"),
+    [
+        ({"color_masks": OFF, "segments": OFF}, []),
+        ({"color_masks": OFF, "segments": OFF, "label_masks": {"enabled": True}}, ["label_masks/b/a.png.png"]),
+        ({"color_masks": {"over_image": False}, "segments": OFF}, ["color_masks/b/a.png.png"]),
+    ],
+    ids=str,
+)
+def test_only_what_is_enabled_is_written(output, settings, names):
+    assert written(output, **settings)[1] == names
+
+
+def test_packed_cutouts_lie_in_one_tar_a_shard(output):
+    _, names = written(output, segments={"pack": "tar"})
+    assert names == ["color_masks/b/a.png.png", "segments/shard-00003.tar"]
+    with tarfile.open(fileobj=io.BytesIO(output.read("segments/shard-00003.tar"))) as tar:
+        assert tar.getnames() == ["b/a.png/0.png", "b/a.png/1.png"]
+
+
+def test_masks_lie_on_the_image_or_on_black(output):
+    for over_image, background in ((True, [200, 100, 50]), (False, [0, 0, 0])):
+        masks = np.zeros((6, 8), bool)
+        masks[2:4, 2:4] = True
+        written(output, [(result_of("a.png", [masks]), photograph())], color_masks={"over_image": over_image})
+        picture = np.asarray(Image.open(io.BytesIO(output.read("color_masks/a.png.png"))))
+        assert picture[0, 0].tolist() == background
+        assert picture[2, 2].tolist() != background
+
+
+def test_an_image_that_cannot_be_drawn_fails_and_leaves_its_neighbours(output):
+    broken = (result_of("broken.png", random_masks(6, 8, 1), 2), photograph()[:40])
+    results, names = written(output, [*two_images(), broken])
+    assert [result.status for result in results] == [Status.OK, Status.FAILED, Status.FAILED]
+    assert (results[2].failure.stage, results[2].failure.kind) == (Stage.WRITE, FailureKind.TRUNCATED)
+    assert "color_masks/b/a.png.png" in names

@@ -1,0 +1,64 @@
+"""What a run would do, and how far one has come; neither writes anything."""
+
+import pytest
+from support.jobs import draw_photographs, job_config, run
+
+from sam_batch.config import StorageConfig
+from sam_batch.data.storage import Storage
+from sam_batch.job import lease
+from sam_batch.job.status import dry_run, status
+
+
+@pytest.fixture
+def config(tmp_path):
+    draw_photographs(tmp_path / "photos", 5)
+    return job_config(tmp_path / "photos", tmp_path / "out")  # shards of 4
+
+
+def test_before_the_first_run_everything_is_to_do(config, tmp_path):
+    found = dry_run(config)
+    assert (found.images, found.planned, found.new, found.shards, found.images_to_do) == (5, 0, 5, 2, 5)
+    assert found.size == sum(path.stat().st_size for path in (tmp_path / "photos").iterdir())
+    assert "no job has been planned" in status(config).to_text()
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_rate_gives_the_time(config):
+    assert "0.50 hours at 0.00277778 images/s" in dry_run(config).to_text(5 / 1800)
+    assert "hours" not in dry_run(config).to_text(None)
+
+
+def test_after_a_run_nothing_is_to_do_but_new_images(config, tmp_path):
+    run(config)
+    assert dry_run(config).images_to_do == 0
+    draw_photographs(tmp_path / "photos", 1, first=5)
+    found = dry_run(config)
+    assert (found.planned, found.new, found.shards, found.shards_to_do, found.images_to_do) == (5, 1, 3, 1, 1)
+
+
+def test_a_lost_part_is_to_do_again(config, tmp_path):
+    run(config)
+    (tmp_path / "out/annotations/part-00000.parquet").unlink()
+    assert dry_run(config).images_to_do == 4
+    assert "1 of 5 images, 1 of 2 shards done" in status(config).to_text()
+
+
+def test_status_counts_what_is_done_and_why_images_failed(config, tmp_path):
+    (tmp_path / "photos/bad.jpg").write_bytes(b"no image")
+    run(config)
+    text = status(config).to_text()
+    assert "6 of 6 images" in text
+    assert "1 failed\n  failed, not_an_image: 1" in text
+    assert text.endswith("not running")
+
+
+def test_status_names_who_works_on_it(config, tmp_path):
+    run(config)
+    with lease.held(Storage(str(tmp_path / "out"), StorageConfig())):
+        assert "running: process" in status(config).to_text()
+
+
+def test_metrics_are_no_result_and_may_be_missing(config, tmp_path):
+    run(config)
+    (tmp_path / "out/metrics/part-00000.json").unlink()
+    assert "1 of 5 images, 2 of 2 shards done" in status(config).to_text()
