@@ -47,7 +47,10 @@ MAY_CALL = {
 IN_MEMORY = ("BytesIO", "BufferOutputStream", "BufferReader")  # what the same calls may be given elsewhere
 
 WITHOUT_OWN_TEST = {
-    "engine/protocol.py": "declarations only; tests/engine holds every engine to them",
+    "engine/choice.py": "values only; engine/test_factory.py makes them",
+    "engine/protocol.py": "declarations only; engine/contract.py holds every engine to them",
+    "job/cluster.py": "starts Ray; job/test_ray_executor.py does",
+    "model/names.py": "values only; model/test_checkpoints.py uses them",
 }
 
 
