@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import os
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -31,8 +30,6 @@ class Resources:
 def connected(verbose: bool = False) -> Iterator[Resources]:
     """Start Ray on this machine, or join the cluster that RAY_ADDRESS names; leave it at the end."""
     _set_environment(verbose)
-    # Ray announces changes of its own interface to us; pyproject.toml pins the versions where it is as used here.
-    warnings.filterwarnings("ignore", module=r"ray(\.|$)")
     import ray
 
     is_local = "RAY_ADDRESS" not in os.environ

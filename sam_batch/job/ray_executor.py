@@ -9,6 +9,7 @@ and a stream in which nothing moves ends with an error.
 
 import os
 import sys
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import Any
@@ -17,6 +18,7 @@ import pyarrow as pa
 import ray
 import ray.data
 from ray.exceptions import RayError
+from ray.util.annotations import RayDeprecationWarning
 
 from sam_batch.errors import EngineError, JobError, StorageError
 from sam_batch.job.cluster import Resources
@@ -28,7 +30,7 @@ RETRIES = 2  # of a shard whose worker died
 WORKER_RESTARTS = 100  # of one actor in one stream: a worker that cannot live must not be revived for ever
 
 _ONE_ROW: dict[str, Any] = {"batch_size": 1, "batch_format": "pyarrow"}
-_TASK: dict[str, Any] = {"num_cpus": 1, "max_retries": RETRIES, **_ONE_ROW}
+_TASK: dict[str, Any] = {"num_cpus": 1, "max_retries": RETRIES}
 
 
 class RayExecutor:
@@ -39,8 +41,8 @@ class RayExecutor:
 
     def run(self, job: JobSpec, shards: Iterable[pa.Table], *, again: bool) -> Iterator[Receipt]:
         """See `Executor.run`."""
-        options = {"fn_kwargs": {"job": job, "again": again}, **_TASK}
-        stream = self._segmented(job, shards, in_flight=None).map_batches(_write_row, **options)
+        segmented = self._segmented(job, shards, in_flight=None)
+        stream = _map(segmented, _write_row, fn_kwargs={"job": job, "again": again}, **_TASK)
         for table in _rows(stream):
             for receipt in table.to_pylist():
                 yield Receipt(**receipt)
@@ -54,20 +56,19 @@ class RayExecutor:
         _set_context(job)
         actors = self._actor_count(job)
         pool = ray.data.ActorPoolStrategy(size=actors, max_tasks_in_flight_per_actor=in_flight)
-        return (
-            ray.data.from_arrow([_pack(shard) for shard in shards])
-            .map_batches(_load_row, fn_kwargs={"job": job}, **_TASK)
-            .map_batches(
-                _SegmentActor,
-                fn_constructor_args=(job, self._threads(job, actors)),
-                compute=pool,
-                # On one machine an engine takes no slot, or a machine with few cores would have none left to load.
-                num_cpus=0 if self._resources.is_local else 1,
-                num_gpus=1 if _on_gpu(job) else None,
-                max_restarts=WORKER_RESTARTS,
-                max_task_retries=RETRIES,
-                **_ONE_ROW,
-            )
+        loaded = _map(
+            ray.data.from_arrow([_pack(shard) for shard in shards]), _load_row, fn_kwargs={"job": job}, **_TASK
+        )
+        return _map(
+            loaded,
+            _SegmentActor,
+            fn_constructor_args=(job, self._threads(job, actors)),
+            compute=pool,
+            # On one machine an engine takes no slot, or a machine with few cores would have none left to load.
+            num_cpus=0 if self._resources.is_local else 1,
+            num_gpus=1 if _on_gpu(job) else None,
+            max_restarts=WORKER_RESTARTS,
+            max_task_retries=RETRIES,
         )
 
     def _actor_count(self, job: JobSpec) -> int:
@@ -112,11 +113,20 @@ def _write_row(row: pa.Table, job: JobSpec, again: bool) -> pa.Table:
     return _pack(pa.Table.from_pylist([asdict(receipt)]))
 
 
+def _map(stream: Any, stage: Any, **options: Any) -> Any:
+    """`map_batches`, without its warning that the bounds on retries will move in Ray 2.64."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RayDeprecationWarning)
+        return stream.map_batches(stage, **_ONE_ROW, **options)
+
+
 def _pack(table: pa.Table) -> pa.Table:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
-    return pa.table({"shard": pa.array([sink.getvalue()], pa.large_binary())})
+    stream = sink.getvalue()
+    offsets = pa.array([0, stream.size], pa.int64()).buffers()[1]
+    return pa.table({"shard": pa.LargeBinaryArray.from_buffers(pa.large_binary(), 1, [None, offsets, stream])})
 
 
 def _unpack(row: pa.Table) -> pa.Table:
