@@ -1,54 +1,22 @@
 """Objects in buckets, by exact key: S3 by its own calls, other stores through fsspec's single-object verbs.
 
 fsspec's convenient verbs expand `*`, `?` and `[` even in names that exist, and its writers publish what was written
-before an exception; neither is used. All retries are made here; the clients' own are off where they can be. Errors
-are plain `OSError`s; `storage` translates them.
+before an exception; neither is used. Errors are plain `OSError`s; `storage` translates them.
 """
 
 import errno
-import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
-from functools import lru_cache
-from importlib import import_module
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import fsspec
 from fsspec.asyn import sync
-from tenacity import Retrying, retry_if_exception, stop_after_attempt, stop_after_delay, wait_random_exponential
 
 from sam_batch.config import StorageConfig
-from sam_batch.errors import ConfigError
+from sam_batch.data.storage_clients import client_of, tried
 
-T = TypeVar("T")
-
-_EXTRAS = {"s3": "s3", "gs": "gcs", "gcs": "gcs", "abfs": "azure", "az": "azure"}
 _WRITER = "writer"
-_LONGEST_S = 120.0
-_PASSING_STATUS = {408, 409, 429, 500, 502, 503, 504}
-_PASSING_CODES = {"RequestTimeout", "IncompleteBody", "BadDigest", "XAmzContentSHA256Mismatch", "SlowDown"}
-# What the clients raise beside `OSError`; those that say "the request did not get through" may pass.
-_CLIENT_ERRORS = (
-    "aiohttp:ClientError",
-    "azure.core.exceptions:AzureError",
-    "botocore.exceptions:BotoCoreError",
-    "botocore.exceptions:ClientError",
-    "botocore.parsers:ResponseParserError",
-    "gcsfs.retry:HttpError",
-    "google.auth.exceptions:GoogleAuthError",
-)
-_PASSING_ERRORS = (
-    "aiohttp:ClientConnectionError",
-    "aiohttp:ClientPayloadError",
-    "azure.core.exceptions:ServiceRequestError",
-    "azure.core.exceptions:ServiceResponseError",
-    "botocore.exceptions:ConnectionError",
-    "botocore.exceptions:HTTPClientError",
-    "botocore.exceptions:IncompleteReadError",
-    "botocore.parsers:ResponseParserError",
-)
 
 
 class S3Objects:
@@ -58,7 +26,7 @@ class S3Objects:
         self._bucket = bucket
         self._prefix = prefix
         self._config = config
-        _client("s3", "", config, os.getpid())  # a missing package shows here, not in a worker
+        client_of("s3", "", config)  # a missing package shows here, not in a worker
 
     def below(self, name: str) -> "S3Objects":
         """The same, for a longer prefix."""
@@ -94,7 +62,7 @@ class S3Objects:
         """The whole object, by one request: never parts of two versions."""
         client = self._client()
         key = self._prefix + name
-        return _tried(self._config, lambda: sync(client.loop, _get, client, self._bucket, key, max_bytes))
+        return tried(self._config, lambda: sync(client.loop, _get, client, self._bucket, key, max_bytes))
 
     def write(self, name: str, data: bytes) -> None:
         """Puts the whole object."""
@@ -116,7 +84,7 @@ class S3Objects:
     def put_file(self, name: str, path: Path) -> None:
         """Puts a file, in parts if it is large; the object appears when all have arrived."""
         client = self._client()
-        _tried(self._config, lambda: client.put_file(str(path), f"{self._bucket}/{self._prefix}{name}"))
+        tried(self._config, lambda: client.put_file(str(path), f"{self._bucket}/{self._prefix}{name}"))
 
     def delete(self, name: str) -> None:
         """Removes one object."""
@@ -133,11 +101,11 @@ class S3Objects:
                 self._call("abort_multipart_upload", Key=upload["Key"], UploadId=upload["UploadId"])
 
     def _client(self) -> Any:
-        return _client("s3", "", self._config, os.getpid())
+        return client_of("s3", "", self._config)
 
     def _call(self, method: str, **request: Any) -> dict[str, Any]:
         client = self._client()
-        return _tried(self._config, lambda: client.call_s3(method, Bucket=self._bucket, **request))
+        return tried(self._config, lambda: client.call_s3(method, Bucket=self._bucket, **request))
 
 
 async def _get(client: Any, bucket: str, key: str, max_bytes: int | None) -> bytes:
@@ -159,7 +127,7 @@ class FsspecObjects:
         self._bucket = bucket
         self._prefix = prefix
         self._config = config
-        _client(scheme, bucket, config, os.getpid())  # a missing package shows here, not in a worker
+        client_of(scheme, bucket, config)  # a missing package shows here, not in a worker
 
     def below(self, name: str) -> "FsspecObjects":
         """The same, for a longer prefix."""
@@ -235,90 +203,13 @@ class FsspecObjects:
         return path
 
     def _client(self) -> Any:
-        return _client(self._scheme, self._bucket, self._config, os.getpid())
+        return client_of(self._scheme, self._bucket, self._config)
 
     def _call(self, method: str, *args: Any, **options: Any) -> Any:
         client = self._client()
-        return _tried(self._config, lambda: getattr(client, method)(*args, **options))
+        return tried(self._config, lambda: getattr(client, method)(*args, **options))
 
 
 def _check_size(size: int, max_bytes: int | None) -> None:
     if max_bytes is not None and size > max_bytes:
         raise OSError(errno.EFBIG, f"{size} bytes; at most {max_bytes} are allowed")
-
-
-@lru_cache(maxsize=16)
-def _client(scheme: str, account: str, config: StorageConfig, process: int) -> Any:
-    """One client a process and configuration; a forked child must not use its parent's connections."""
-    try:
-        of_uri = fsspec.get_filesystem_class(scheme)._get_kwargs_from_urls(f"{scheme}://{account}/")
-        client = fsspec.filesystem(
-            scheme, use_listings_cache=False, skip_instance_cache=True, **{**of_uri, **_options(scheme, config)}
-        )
-    except ImportError as error:
-        extra = _EXTRAS[scheme]
-        raise ConfigError(
-            f"{scheme}:// needs a package that is not installed: pip install 'sam-batch[{extra}]'"
-        ) from error
-    client.retries = 1  # s3fs's own loop; the others do not look at it
-    return client
-
-
-def _options(scheme: str, config: StorageConfig) -> dict[str, Any]:
-    if scheme == "s3":
-        timeouts = {"connect_timeout": 10, "read_timeout": 30, "retries": {"total_max_attempts": 1}}
-        return {
-            "anon": config.anonymous,
-            "endpoint_url": config.endpoint_url,
-            "client_kwargs": {"region_name": config.region} if config.region else {},
-            "config_kwargs": timeouts,
-        }
-    options: dict[str, Any] = {}
-    if config.anonymous and scheme != "memory":
-        options.update({"token": "anon"} if scheme in ("gs", "gcs") else {"anon": True})
-    if config.endpoint_url and scheme in ("gs", "gcs"):
-        options["endpoint_url"] = config.endpoint_url
-    return options
-
-
-def _tried(config: StorageConfig, act: Callable[[], T]) -> T:
-    """The result of a request, tried again with growing, jittered waits while the trouble may pass."""
-    tries = Retrying(
-        stop=stop_after_attempt(config.attempts) | stop_after_delay(_LONGEST_S),
-        wait=wait_random_exponential(multiplier=0.2, max=20.0),
-        retry=retry_if_exception(_may_pass),
-        reraise=True,
-    )
-    try:
-        return tries(act)
-    except OSError as error:
-        if str(error).startswith("Forbidden"):  # gcsfs
-            raise PermissionError(errno.EACCES, str(error)) from error
-        raise
-    except _known(_CLIENT_ERRORS) as error:
-        if getattr(error, "status_code", None) in (401, 403):  # Azure
-            raise PermissionError(errno.EACCES, str(error)) from error
-        raise OSError(errno.EIO, f"{type(error).__name__}: {error}") from error
-
-
-def _may_pass(error: BaseException) -> bool:
-    """Whether a later try may succeed: the network, an overloaded server, a conflict with another request."""
-    if isinstance(error, (FileNotFoundError, FileExistsError, PermissionError)):
-        return False
-    response = getattr(error.__cause__, "response", None)  # s3fs keeps botocore's error as the cause
-    if isinstance(response, dict):
-        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-        return status in _PASSING_STATUS or response.get("Error", {}).get("Code") in _PASSING_CODES
-    status = getattr(error, "code", None) or getattr(error, "status_code", None)  # gcsfs; Azure
-    return status in _PASSING_STATUS or isinstance(error, (ConnectionError, TimeoutError, *_known(_PASSING_ERRORS)))
-
-
-@lru_cache(maxsize=8)
-def _known(paths: tuple[str, ...]) -> tuple[type[Exception], ...]:
-    """The classes among `package.module:Name` whose packages are installed."""
-    classes = []
-    for path in paths:
-        module, _, name = path.partition(":")
-        with suppress(ImportError):
-            classes.append(getattr(import_module(module), name))
-    return tuple(classes)

@@ -1,6 +1,5 @@
 """Object stores: what the network does to requests, and names and sizes only buckets have."""
 
-import multiprocessing
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,9 +9,9 @@ from support.s3 import Bucket, FaultyProxy
 from tenacity import wait_none
 
 from sam_batch.config import StorageConfig
-from sam_batch.data import storage_objects
+from sam_batch.data import storage_clients, storage_objects
 from sam_batch.data.storage import Storage, open_storage, read_uri
-from sam_batch.errors import AlreadyExistsError, ConfigError, NotFoundError, PermissionDeniedError, StorageError
+from sam_batch.errors import AlreadyExistsError, NotFoundError, PermissionDeniedError, StorageError
 
 ATTEMPTS = 5
 
@@ -34,7 +33,7 @@ def proxy(one_proxy: FaultyProxy) -> Iterator[FaultyProxy]:
 @pytest.fixture
 def storage(s3_bucket: Bucket, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch) -> Storage:
     """The bucket through the proxy, without the waits between tries."""
-    monkeypatch.setattr(storage_objects, "wait_random_exponential", lambda **_: wait_none())
+    monkeypatch.setattr(storage_clients, "wait_random_exponential", lambda **_: wait_none())
     config = StorageConfig(endpoint_url=proxy.endpoint_url, region="us-east-1", attempts=ATTEMPTS)
     return open_storage(s3_bucket.uri, config)
 
@@ -126,27 +125,6 @@ def test_a_missing_bucket_is_not_found(s3_bucket: Bucket) -> None:
             act()
 
 
-def test_a_server_that_is_not_there_is_a_storage_error(s3_bucket: Bucket) -> None:
-    config = StorageConfig(endpoint_url="http://127.0.0.1:9", attempts=2)
-    with pytest.raises(StorageError, match="s3://"):
-        open_storage(s3_bucket.uri, config).read("a")
-
-
-def test_no_credentials_are_needed_for_anonymous_access(s3_bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
-    s3_bucket.client.put_object(Bucket=s3_bucket.name, Key="a", Body=b"x", ACL="public-read")
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.delenv(name)
-    assert read_uri(f"{s3_bucket.uri}/a", s3_bucket.config.model_copy(update={"anonymous": True})) == b"x"
-
-
-def test_missing_credentials_are_said(s3_bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.delenv(name)
-    config = s3_bucket.config.model_copy(update={"attempts": 3})  # a client of its own, made without credentials
-    with pytest.raises(StorageError, match="credentials"):
-        read_uri(f"{s3_bucket.uri}/a", config)
-
-
 def test_more_objects_than_one_page_are_listed_once(s3_bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     call = storage_objects.S3Objects._call
     small_page = lambda self, method, **request: call(self, method, MaxKeys=2, **request)  # noqa: E731
@@ -184,36 +162,10 @@ def test_uploads_left_in_parts_are_aborted_under_the_root_only(s3_bucket: Bucket
     assert [upload["Key"] for upload in left] == ["other/b"]
 
 
-# Forking with threads is what is tested.
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_a_forked_child_makes_connections_of_its_own(s3_bucket: Bucket) -> None:
-    storage = open_storage(s3_bucket.uri, s3_bucket.config)
-    storage.write("a", b"x")
-    context = multiprocessing.get_context("fork")
-    child = context.Process(target=_read_or_fail, args=(storage,))
-    child.start()
-    child.join(60)
-    assert child.exitcode == 0
-    assert storage.read("a") == b"x"
-
-
-def _read_or_fail(storage: Storage) -> None:
-    assert storage.read("a") == b"x"
-
-
-def test_a_missing_package_is_an_error_before_any_request(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(*_: object, **__: object) -> None:
-        raise ImportError("no s3fs")
-
-    monkeypatch.setattr(storage_objects.fsspec, "get_filesystem_class", missing)
-    with pytest.raises(ConfigError, match=r"pip install 'sam-batch\[s3\]'"):
-        open_storage("s3://bucket/a", StorageConfig(region="nowhere"))
-
-
 @pytest.fixture
 def other(monkeypatch: pytest.MonkeyPatch) -> Storage:
     """A store that is reached through fsspec alone, without the waits between tries."""
-    monkeypatch.setattr(storage_objects, "wait_random_exponential", lambda **_: wait_none())
+    monkeypatch.setattr(storage_clients, "wait_random_exponential", lambda **_: wait_none())
     return open_storage("memory://bucket/root", StorageConfig(attempts=3))
 
 
