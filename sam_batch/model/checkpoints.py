@@ -16,19 +16,13 @@ from torch import Tensor
 
 from sam_batch.config import ModelConfig
 from sam_batch.errors import CheckpointError
+from sam_batch.model.demo import build_demo
 from sam_batch.model.fetch import fetch, is_url
 from sam_batch.model.huggingface import is_huggingface, to_segment_anything
 from sam_batch.model.names import DEMO_PATH, DEMO_SHA256, FAKE, PUBLISHED, ResolvedCheckpoint
 from sam_batch.model.state import read_state, require_finite, sha256_of
 
-
-def _build_demo() -> Sam:
-    from sam_batch.model.demo import build_demo
-
-    return build_demo()
-
-
-_BUILDERS = {**{name: sam_model_registry[name] for name in PUBLISHED}, "demo": _build_demo}
+_BUILDERS = {**{name: sam_model_registry[name] for name in PUBLISHED}, "demo": build_demo}
 
 
 def load_sam(name_or_path: str | Path, sha256: str | None = None) -> Sam:

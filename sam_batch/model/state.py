@@ -33,7 +33,7 @@ def sha256_of(path: Path) -> str:
         CheckpointError: There is no such file, or it cannot be read.
     """
     if path.is_dir():
-        raise CheckpointError(f"{path}: is a folder; name the .pth or .safetensors file in it")
+        raise CheckpointError(f"{path}: is a folder; name the file of weights in it")
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -83,10 +83,13 @@ def _reader(path: Path, head: bytes) -> Callable[[Path], Any]:
 
 
 def _read_torch(path: Path) -> Any:
-    with path.open("rb") as file:
-        is_zip = file.read(4) == _ZIP
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+        with path.open("rb") as file:
+            # Only what is a zip can be mapped; and given a path, torch takes its suffix for the format.
+            if file.read(4) == _ZIP and path.suffix != ".safetensors":
+                return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            file.seek(0)
+            return torch.load(file, map_location="cpu", weights_only=True)
     except _UNREADABLE as error:
         raise CheckpointError(f"{path}: {_why(error)}") from error
 
