@@ -18,12 +18,14 @@ from typing import NoReturn
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import torch
 from rich.console import Console
 
 from sam_batch import configfile
 from sam_batch.config import Config
 from sam_batch.data import coco, listing, schema
 from sam_batch.data.storage import Entry, Storage, open_storage
+from sam_batch.engine import factory
 from sam_batch.errors import ConfigError, EngineError, JobError, OutputError, StorageError
 from sam_batch.job import layout, lease
 from sam_batch.job.cluster import connected
@@ -33,6 +35,7 @@ from sam_batch.job.progress import RunProgress
 from sam_batch.job.report import Report
 from sam_batch.job.second_pass import second_pass
 from sam_batch.job.spec import JobSpec, refuse_other
+from sam_batch.model.checkpoints import resolve_checkpoint
 from sam_batch.records import Status
 
 
@@ -66,28 +69,17 @@ def run_job(config: Config, console: Console, overwrite: str | None = None) -> R
         raise ConfigError(f"--overwrite {overwrite}: is not the output, {config.output.uri}; name the output itself")
     listed = listing.list_images(config.input, config.storage, output=config.output.uri)
     storage = open_storage(config.output.uri, config.storage)
+    checkpoint = resolve_checkpoint(config.model, config.engine.kind)
     report = Report(storage.root, config.run.max_failure_rate)
     with _executor(config) as (executor, has_gpus), _sigterm_as_interrupt():  # Ray sets a handler of its own
-        job = _resolve(config, has_gpus)
+        job = JobSpec(config, checkpoint, factory.resolve(config.engine, has_gpus))
         with _held(storage) as held:
-            run = Run(job, storage, executor, held, report, console)
-            _work(run, listed, overwrite is not None)
+            _work(Run(job, storage, executor, held, report, console), listed, overwrite is not None)
     return report
-
-
-def _resolve(config: Config, has_gpus: bool) -> JobSpec:
-    # Imported here: they bring torch, which plan, status and --help do without.
-    from sam_batch.engine import factory
-    from sam_batch.model.checkpoints import resolve_checkpoint
-
-    checkpoint = resolve_checkpoint(config.model, config.engine.kind)
-    return JobSpec(config, checkpoint, factory.resolve(config.engine, has_gpus))
 
 
 @contextlib.contextmanager
 def _executor(config: Config) -> Iterator[tuple[Executor, bool]]:
-    import torch
-
     if config.run.executor == "inline":
         yield InlineExecutor(), torch.cuda.is_available()
         return
