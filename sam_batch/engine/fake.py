@@ -116,7 +116,7 @@ def _extent(prompts: Prompts) -> tuple[Tensor, Tensor | None]:
     if prompts.points is None or prompts.labels is None:
         raise ValueError("a prompt needs points with labels, or a box")
     inside_Pn = (prompts.labels.cpu() == 1).float()
-    total_P2 = (prompts.points.cpu() * inside_Pn[:, :, None]).sum(dim=1)
+    total_P2 = (prompts.points.cpu().float() * inside_Pn[:, :, None]).sum(dim=1)
     return total_P2 / inside_Pn.sum(dim=1).clamp(min=1)[:, None], None
 
 

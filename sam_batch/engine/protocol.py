@@ -43,7 +43,8 @@ class Prompts:
     """P prompts for one view, in the frame of the resized view (model input pixels, before padding).
 
     Attributes:
-        points: (P, n, 2) float32 (x, y), or None.
+        points: (P, n, 2) float32 or float64 (x, y), or None. SAM rounds to float32 after its own shift and scaling;
+            everything mode hands over float64, as the reference does, to get the same bits.
         labels: (P, n) int32: 1 foreground, 0 background, -1 padding; None exactly when points is None.
         boxes: (P, 4) float32 xyxy, or None.
         masks: (P, 1, h, w) float32 logits of an earlier round, or None.

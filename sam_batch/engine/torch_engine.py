@@ -16,8 +16,9 @@ from sam_batch.errors import NonFiniteError
 from sam_batch.model.decoder import transform, upscale
 from sam_batch.model.precision import DTYPES, autocast, lower
 
-# Prompts up-scaled at once: about 40 MB each in float32 at SAM's size.
-UPSCALE_CHUNK = 16
+# Cells of the embedding up-scaled at once, over all prompts of a chunk: 2 prompts of SAM's 64 x 64 cells stay in a
+# CPU's cache (8 take three times as long each), 32 fill a GPU with about 40 MB each.
+UPSCALE_CELLS = {"cpu": 1 << 13, "cuda": 1 << 17}
 
 
 class _State(NamedTuple):
@@ -64,6 +65,7 @@ class TorchEngine:
         )
         with torch.inference_mode():
             self._position = self._sam.prompt_encoder.get_dense_pe()
+        self._chunk = max(1, UPSCALE_CELLS[self._device.type] // self._position[0, 0].numel())
 
     @torch.inference_mode()
     def embed(self, images_N3SS: Tensor) -> Tensor:
@@ -93,10 +95,9 @@ class TorchEngine:
         side = self.spec.mask_side
         logits_Khw = torch.empty((len(index), side, side), device=self._device)
         prompts, position = torch.unique(index[:, 0], return_inverse=True)
-        for start in range(0, len(prompts), UPSCALE_CHUNK):
-            chunk = prompts[start : start + UPSCALE_CHUNK]
-            rows = ((position >= start) & (position < start + UPSCALE_CHUNK)).nonzero().flatten()
-            masks = self._upscale(state, chunk)
+        for start in range(0, len(prompts), self._chunk):
+            rows = ((position >= start) & (position < start + self._chunk)).nonzero().flatten()
+            masks = self._upscale(state, prompts[start : start + self._chunk])
             logits_Khw[rows] = masks[position[rows] - start, index[rows, 1]]
         _require_finite(logits_Khw, "a mask logit")
         return logits_Khw

@@ -1,6 +1,8 @@
 import pickle
 
 import pytest
+import torch
+from support.small_sam import small_sam
 
 from sam_batch.config import EngineConfig
 from sam_batch.engine import factory
@@ -42,3 +44,20 @@ def test_a_worker_without_its_gpu_says_so_before_it_reads_weights(monkeypatch):
     missing = ResolvedCheckpoint("vit_b", "nowhere.pth", "0" * 64, 1024)
     with pytest.raises(EngineError, match="no GPU"):
         factory.build(EngineChoice("torch", "fp16", "cuda"), missing)
+
+
+def test_a_torch_engine_holds_what_was_resolved(monkeypatch):
+    checkpoint = ResolvedCheckpoint("vit_b", "weights.pth", "0" * 64, 128)
+    monkeypatch.setattr(factory, "load_resolved", {checkpoint: small_sam()}.__getitem__)
+    spec = factory.build(EngineChoice("torch", "bf16", "cpu"), checkpoint).spec
+    assert (spec.kind, spec.model, spec.precision, spec.device) == ("torch", "vit_b", "bf16", "cpu")
+    assert spec.image_side == checkpoint.image_side
+
+
+def test_the_worker_gets_the_threads_it_is_given():
+    factory.build(EngineChoice("fake", "fp32", "cpu"), FAKE, threads=2)
+    assert torch.get_num_threads() == 2
+    factory.build(EngineChoice("fake", "fp32", "cpu"), FAKE, threads=None)
+    assert torch.get_num_threads() == 2
+    factory.build(EngineChoice("fake", "fp32", "cpu"), FAKE, threads=1)
+    assert torch.get_num_threads() == 1

@@ -15,8 +15,8 @@ from sam_batch.errors import NonFiniteError
 SIDE = 128
 
 
-def engine_of(sam=None, precision="fp32"):
-    return TorchEngine(sam or small_sam(), model="demo", precision=precision, device="cpu")
+def engine_of(sam=None, precision="fp32", device="cpu"):
+    return TorchEngine(sam or small_sam(), model="demo", precision=precision, device=device)
 
 
 class TestFloat32(EngineContract):
@@ -44,6 +44,17 @@ class TestFloat16(EngineContract):
     @classmethod
     def engine(cls):
         return engine_of(small_sam(lively=False), "fp16")
+
+
+if torch.cuda.is_available():
+
+    class TestCudaFloat16(EngineContract):
+        atol = 0.01
+
+        @pytest.fixture(scope="class")
+        @classmethod
+        def engine(cls):
+            return engine_of(small_sam(lively=False), "fp16", "cuda")
 
 
 @st.composite
@@ -118,7 +129,7 @@ class TestFinish:
 
         upscale = torch_engine.upscale
         monkeypatch.setattr(torch_engine, "upscale", spy)
-        monkeypatch.setattr(torch_engine, "UPSCALE_CHUNK", 2)
+        monkeypatch.setattr(engine, "_chunk", 2)
         torch.testing.assert_close(engine.finish(scores, pairs), whole, rtol=1e-5, atol=1e-5)
         assert sizes == [2, 2, 1]  # prompts 0, 2, 7, 11, 19
 
