@@ -98,7 +98,7 @@ def test_files_that_are_no_plain_mapping_are_refused(job, text, reason):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(ConfigError, match="nowhere.yaml: cannot be read"):
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml: cannot be read"):
         configfile.load([tmp_path / "nowhere.yaml"])
 
 

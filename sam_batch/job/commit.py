@@ -69,6 +69,7 @@ def commit(
     key = layout.part_key(layout.ANNOTATIONS, receipt.shard)
     if replace:
         storage.write(key, part)
+        storage.flush()
     else:
         with contextlib.suppress(AlreadyExistsError):
             storage.create(key, part)

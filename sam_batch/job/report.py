@@ -21,6 +21,7 @@ EXIT_USAGE = 2
 EXIT_TOO_MANY_FAILURES = 3
 EXIT_INTERRUPTED = 130
 
+STAGES = ("load", "segment", "write")
 PACKAGES = ("ray", "torch", "torchvision", "segment-anything", "numpy", "pillow", "opencv-python-headless", "pyarrow")
 
 
@@ -48,7 +49,7 @@ class Report:
     failures: Counter[str] = field(default_factory=Counter)
     masks: int = 0
     worked: int = 0
-    stage_seconds: Counter[str] = field(default_factory=Counter)
+    stage_seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     interrupted: bool = False
     error: str = ""
     started: float = field(default_factory=time.monotonic)
@@ -104,7 +105,7 @@ class Report:
                 "images": self.worked,
                 "seconds": round(seconds, 3),
                 "images_per_second": round(self.worked / seconds, 3),
-                "stage_seconds": {stage: round(value, 3) for stage, value in sorted(self.stage_seconds.items())},
+                "stage_seconds": {stage: round(value, 3) for stage, value in self.stage_seconds.items()},
             },
             "versions": versions(),
         }
