@@ -1,0 +1,98 @@
+"""Low-resolution logits to the stable binary masks of one crop: up-sample, measure, threshold, cut.
+
+Memory is bounded: a few masks at a time are pixels, what is kept is a `Patch`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sam_batch.masks.patch import Patch
+
+PIXELS_AT_ONCE = 1 << 25  # 128 MB in float32
+TOGETHER = 3  # torch rounds differently for other numbers of channels; the reference has a prompt's three masks
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """The sizes that low-resolution logits pass through on their way to the crop.
+
+    Attributes:
+        side: S, of the model's square input.
+        view_hw: The part of it that is not padding.
+        crop_hw: The crop's own pixels.
+    """
+
+    side: int
+    view_hw: tuple[int, int]
+    crop_hw: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class StableMask:
+    """A mask that passed.
+
+    Attributes:
+        index: Which of the logits it comes from.
+        stability: 0 to 1.
+        patch: The mask, in the crop's frame.
+    """
+
+    index: int
+    stability: float
+    patch: Patch
+
+
+def stable_masks(
+    logits_Khw: Tensor, scale: Scale, *, threshold: float, offset: float, min_stability: float
+) -> Iterator[StableMask]:
+    """Yield the masks whose stability reaches a minimum, in the order of the logits.
+
+    Args:
+        logits_Khw: (K, h, w) float32, on any device.
+        scale: From them to the crop.
+        threshold: Logits above it are mask.
+        offset: Shift of the threshold when stability is measured.
+        min_stability: 0 keeps every mask, empty ones too.
+    """
+    pixels = max(scale.side**2, scale.crop_hw[0] * scale.crop_hw[1])
+    at_once = TOGETHER * max(1, PIXELS_AT_ONCE // (TOGETHER * pixels))
+    for start in range(0, len(logits_Khw), at_once):
+        full_KHW = upsample(logits_Khw[start : start + at_once], scale)
+        stability_K = stability(full_KHW, threshold, offset)
+        kept_K = (stability_K >= min_stability).nonzero().flatten()
+        for i, value in zip(kept_K.tolist(), stability_K[kept_K].tolist(), strict=True):
+            yield StableMask(start + i, value, Patch.of((full_KHW[i] > threshold).cpu().numpy()))
+
+
+def upsample(logits_Khw: Tensor, scale: Scale) -> Tensor:
+    """Logits at the crop's size: up to the model's input, without the padding, then to the crop.
+
+    Two bilinear steps with the rounding between them, bit for bit segment-anything's `Sam.postprocess_masks` of a
+    prompt's three masks. Which masks are computed together changes nothing.
+
+    Returns:
+        (K, H, W) float32.
+    """
+    padding = -len(logits_Khw) % TOGETHER
+    groups_G3hw = F.pad(logits_Khw, (0, 0, 0, 0, 0, padding)).reshape(-1, TOGETHER, *logits_Khw.shape[1:])
+    input_G3SS = F.interpolate(groups_G3hw, (scale.side, scale.side), mode="bilinear", align_corners=False)
+    view_G3hw = input_G3SS[..., : scale.view_hw[0], : scale.view_hw[1]]
+    crop_G3HW = F.interpolate(view_G3hw, scale.crop_hw, mode="bilinear", align_corners=False)
+    return crop_G3HW.flatten(0, 1)[: len(logits_Khw)]
+
+
+def stability(logits_KHW: Tensor, threshold: float, offset: float) -> Tensor:
+    """IoU of the masks at the threshold plus and minus the offset; segment-anything's `calculate_stability_score`.
+
+    Returns:
+        (K,) float32; 0 where both masks are empty (the reference has NaN, which passes no threshold either).
+    """
+    inner_K, outer_K = (
+        (logits_KHW > level).sum(dim=2, dtype=torch.int32).sum(dim=1, dtype=torch.int32)
+        for level in (threshold + offset, threshold - offset)
+    )
+    return (inner_K / outer_K).nan_to_num_(nan=0.0)

@@ -1,0 +1,173 @@
+"""Everything mode: all masks of one image, from a grid of points.
+
+In float32 on the CPU the records are those of segment-anything's `SamAutomaticMaskGenerator`, in its order. What is
+computed for a mask, and when, differs: what the predicted IoU drops is never up-scaled, and only what survives every
+suppression is encoded. It knows no files, no model and no clock.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sam_batch.config import GeneratorConfig
+from sam_batch.engine.protocol import Engine, EngineSpec, Prompts, ScoredPrompts
+from sam_batch.masks.geometry import points_to_view
+from sam_batch.masks.grids import layer_point_grids
+from sam_batch.masks.logits import Scale, stable_masks
+from sam_batch.records import Annotation, UInt8Array, View
+from sam_batch.segment.candidates import (
+    Candidate,
+    Size,
+    annotate,
+    clean_regions,
+    drop_cut_off,
+    suppress_between_crops,
+    suppress_within_crop,
+)
+from sam_batch.segment.filters import thin
+from sam_batch.segment.views import view_boxes
+
+FloatArray = NDArray[np.float64]
+
+
+@torch.inference_mode()
+def segment(
+    engine: Engine, views: Sequence[View], height: int, width: int, generator: GeneratorConfig
+) -> list[Annotation]:
+    """Find all masks of one image.
+
+    Args:
+        engine: Any.
+        views: Of the image, as `views.cut_views` made them with the same generator and the engine's image side.
+        height: Of the image in pixels.
+        width: Likewise.
+        generator: Thresholds and grids.
+
+    Returns:
+        In the reference's order: by predicted IoU; with crops, masks of small crops first; with region clean-up,
+        untouched masks first. Empty if nothing was found.
+
+    Raises:
+        EngineError: The engine is broken.
+    """
+    image_hw = (height, width)
+    found: list[Candidate] = []
+    for view, points_P2 in _with_points(views, image_hw, generator):
+        # 1. Embed the view, once for all of its points.
+        embedding = engine.embed(preprocess(view.pixels, engine.spec))[0]
+
+        in_view: list[Candidate] = []
+        for batch_P2 in _batches(points_P2, generator.points_per_batch):
+            # 2. Score three masks a point, and choose by predicted IoU.
+            scored = engine.score(embedding, _prompts(batch_P2, view))
+            chosen_K2 = _choose(scored, generator.pred_iou_thresh)
+
+            # 3. Finish the chosen ones: logits, stability, threshold, box.
+            in_batch = _finish(engine, scored, chosen_K2, view, batch_P2, generator)
+
+            # 4. Drop what its crop cut off.
+            in_view += drop_cut_off(in_batch, image_hw)
+
+        # 5. Drop duplicates among the masks of the view.
+        found += suppress_within_crop(in_view, generator.box_nms_thresh)
+
+    # 6. Drop duplicates among the views.
+    if generator.crop_n_layers > 0:
+        found = suppress_between_crops(found, generator.crop_nms_thresh)
+
+    # 7. Fill small holes and drop small islands.
+    if generator.min_mask_region_area > 0:
+        iou_thresh = max(generator.box_nms_thresh, generator.crop_nms_thresh)
+        found = clean_regions(found, image_hw, generator.min_mask_region_area, iou_thresh)
+
+    # 8. Encode what is left, and thin it out if that was asked for.
+    return thin(annotate(found, image_hw), image_hw, generator)
+
+
+def preprocess(pixels_hw3: UInt8Array, spec: EngineSpec) -> Tensor:
+    """Normalise a view and pad it with zeros at the right and bottom; segment-anything's `Sam.preprocess`.
+
+    Returns:
+        (1, 3, S, S) float32 on the engine's device.
+    """
+    mean_3, std_3 = (torch.tensor(one, device=spec.device) for one in (spec.pixel_mean, spec.pixel_std))
+    pixels_3hw = torch.tensor(pixels_hw3, device=spec.device).permute(2, 0, 1).contiguous()
+    normalised_3hw = (pixels_3hw - mean_3[:, None, None]) / std_3[:, None, None]
+    height, width = normalised_3hw.shape[1:]
+    return F.pad(normalised_3hw, (0, spec.image_side - width, 0, spec.image_side - height))[None]
+
+
+def _with_points(
+    views: Sequence[View], image_hw: Size, generator: GeneratorConfig
+) -> Iterator[tuple[View, FloatArray]]:
+    """Each view with the (P, 2) points of its layer, in pixels of its crop."""
+    grids = _grids(generator)
+    for view, (box, layer) in zip(views, view_boxes(image_hw, generator), strict=True):
+        if view.box != box:
+            raise ValueError(f"the view {view.box} should be {box}: it was cut for another image or generator")
+        yield view, grids[layer] * _crop_hw(view)[::-1]
+
+
+def _grids(generator: GeneratorConfig) -> list[FloatArray]:
+    """Points of the unit square, one array a layer."""
+    if generator.points_per_side is None:
+        return [np.array(grid, dtype=np.float64) for grid in generator.point_grids or ()]
+    factor = generator.crop_n_points_downscale_factor
+    return layer_point_grids(generator.points_per_side, generator.crop_n_layers, factor)
+
+
+def _batches(points_P2: FloatArray, size: int) -> Iterator[FloatArray]:
+    return (points_P2[start : start + size] for start in range(0, len(points_P2), size))
+
+
+def _prompts(points_P2: FloatArray, view: View) -> Prompts:
+    """One foreground point a prompt."""
+    in_view_P2 = points_to_view(points_P2, _crop_hw(view), _view_hw(view))
+    return Prompts(
+        points=torch.from_numpy(in_view_P2)[:, None],  # float64, which SAM rounds after its own shift and scaling
+        labels=torch.ones((len(points_P2), 1), dtype=torch.int32),
+    )
+
+
+def _choose(scored: ScoredPrompts, threshold: float) -> Tensor:
+    """(K, 2) pairs (prompt, mask) above the threshold, prompt by prompt; all of them where it is 0."""
+    passed_PM = scored.iou > threshold if threshold > 0 else torch.ones_like(scored.iou, dtype=torch.bool)
+    return passed_PM.nonzero()
+
+
+def _finish(
+    engine: Engine,
+    scored: ScoredPrompts,
+    chosen_K2: Tensor,
+    view: View,
+    points_P2: FloatArray,
+    generator: GeneratorConfig,
+) -> Iterator[Candidate]:
+    """The chosen masks that are stable, in the image's frame."""
+    masks = stable_masks(
+        engine.finish(scored, chosen_K2),
+        Scale(engine.spec.image_side, _view_hw(view), _crop_hw(view)),
+        threshold=engine.spec.mask_threshold,
+        offset=generator.stability_score_offset,
+        min_stability=generator.stability_score_thresh,
+    )
+    prompts_K = chosen_K2[:, 0].tolist()
+    predicted_iou_K = scored.iou[chosen_K2[:, 0], chosen_K2[:, 1]].tolist()
+    x0, y0, _, _ = view.box
+    for one in masks:
+        x, y = points_P2[prompts_K[one.index]].tolist()
+        mask = one.patch.shift(x0, y0)
+        yield Candidate(mask, predicted_iou_K[one.index], one.stability, (x + x0, y + y0), view.box)
+
+
+def _crop_hw(view: View) -> Size:
+    x0, y0, x1, y1 = view.box
+    return y1 - y0, x1 - x0
+
+
+def _view_hw(view: View) -> Size:
+    return view.pixels.shape[0], view.pixels.shape[1]
