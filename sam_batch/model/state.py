@@ -6,6 +6,8 @@ bytes say, not its name. Which model the tensors belong to is `checkpoints`' bus
 
 import hashlib
 import pickle
+import struct
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,9 +22,10 @@ from sam_batch.errors import CheckpointError
 _ZIP = b"PK\x03\x04"
 _LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # torch.save before 1.6
 _AGAIN = "download or save it again"
-# What torch's unpickler raises at damaged and hostile files; it promises nothing narrower.
+# What the two readers raise at damaged and hostile files; they promise nothing narrower.
 _UNREADABLE = (
-    pickle.UnpicklingError, RuntimeError, EOFError, ValueError, TypeError, LookupError, AttributeError, OverflowError,
+    pickle.UnpicklingError, RuntimeError, EOFError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError,
+    AssertionError, MemoryError, OSError, struct.error, safetensors.SafetensorError,
 )  # fmt: skip
 
 
@@ -84,7 +87,8 @@ def _reader(path: Path, head: bytes) -> Callable[[Path], Any]:
 
 def _read_torch(path: Path) -> Any:
     try:
-        with path.open("rb") as file:
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of unusual pickles before it refuses them
             # Only what is a zip can be mapped; and given a path, torch takes its suffix for the format.
             if file.read(4) == _ZIP and path.suffix != ".safetensors":
                 return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
@@ -103,7 +107,7 @@ def _why(error: Exception) -> str:
 def _read_safetensors(path: Path) -> Any:
     try:
         return safetensors.torch.load_file(path)
-    except (safetensors.SafetensorError, OSError, ValueError) as error:
+    except _UNREADABLE as error:
         raise CheckpointError(f"{path}: is damaged ({_first_line(error)}); {_AGAIN}") from error
 
 

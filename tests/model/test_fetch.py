@@ -21,16 +21,10 @@ def server():
         yield server
 
 
-# pooch leaves the response of a transfer that broke off to the garbage collector, socket and all.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
-
 @pytest.fixture(autouse=True)
 def no_retries(monkeypatch, server):
     monkeypatch.setattr(module, "RETRIES", 0)
     server.hits.clear()
-    yield
-    gc.collect()
 
 
 def files_in(cache):
@@ -58,6 +52,8 @@ def test_equal_names_under_two_urls_are_two_files(server, tmp_path):
     assert other.read_bytes() == b"another"
 
 
+# pooch leaves the response of a transfer that broke off to the garbage collector, socket and all.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(
     ("path", "sha256", "cause"),
     [
@@ -73,6 +69,8 @@ def test_what_is_missing_wrong_or_cut_off_is_refused_and_leaves_nothing(server, 
     assert str(caught.value).startswith(f"{url}: ")
     assert "\n" not in str(caught.value)
     assert files_in(tmp_path) == []
+    del caught
+    gc.collect()
 
 
 def test_no_server_is_refused_with_what_to_do_instead(tmp_path):
