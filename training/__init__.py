@@ -1,0 +1,1 @@
+"""The training of the demo model: drawn scenes, prompts, losses, the loop. Not part of the installed package."""
