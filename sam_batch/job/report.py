@@ -33,9 +33,10 @@ class Report:
         output: Where the results are.
         max_failure_rate: More failed images than this share make the job a failure.
         planned: Images in the plan.
-        status: Images by how they ended, over all runs.
+        done: Images with a committed row.
+        status: Images by how they ended: over all runs once the parts were read, before that in this run.
         failures: Failed images by kind, over all runs.
-        masks: Over all runs.
+        masks: As status.
         worked: Images this run committed.
         stage_seconds: Worker time of this run by stage.
         interrupted: The user stopped the run.
@@ -45,6 +46,7 @@ class Report:
     output: str
     max_failure_rate: float
     planned: int = 0
+    done: int = 0
     status: Counter[str] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
     masks: int = 0
@@ -53,11 +55,6 @@ class Report:
     interrupted: bool = False
     error: str = ""
     started: float = field(default_factory=time.monotonic)
-
-    @property
-    def done(self) -> int:
-        """Images that have their row."""
-        return sum(self.status.values())
 
     @property
     def failure_rate(self) -> float:
@@ -76,12 +73,15 @@ class Report:
     def add(self, receipt: Receipt) -> None:
         """Count a shard that this run committed."""
         self.worked += receipt.images
+        self.masks += receipt.masks
+        self.status.update({Status.OK: receipt.ok, Status.EMPTY: receipt.empty, Status.FAILED: receipt.failed})
         self.stage_seconds["load"] += receipt.load_seconds
         self.stage_seconds["segment"] += receipt.segment_seconds
         self.stage_seconds["write"] += receipt.write_seconds
 
     def tally(self, parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
-        """Count committed rows while somebody else reads them."""
+        """Count committed rows while somebody else reads them, in place of what this run counted."""
+        self.done = 0
         self.status.clear()
         self.failures.clear()
         self.masks = 0
@@ -89,6 +89,7 @@ class Report:
             self.status.update(part["status"].to_pylist())
             self.failures.update(error["kind"] for error in part["error"].to_pylist() if error)
             self.masks += sum(len(masks) for masks in part["masks"])
+            self.done = self.status.total()
             yield part
 
     def to_json(self) -> str:
@@ -113,10 +114,10 @@ class Report:
 
     def to_text(self) -> str:
         """A few lines for a person."""
-        failed = self.status[Status.FAILED]
+        counted = "" if self.status.total() == self.done else "in this run "
         lines = [
-            f"{self.done} of {self.planned} images done: {self.status[Status.OK]} with {self.masks} masks, "
-            f"{self.status[Status.EMPTY]} without, {failed} failed"
+            f"{self.done} of {self.planned} images done: {counted}{self.status[Status.OK]} with {self.masks} masks, "
+            f"{self.status[Status.EMPTY]} without, {self.status[Status.FAILED]} failed"
         ]
         lines += [f"  failed, {kind}: {count}" for kind, count in self.failures.most_common()]
         if self.worked:

@@ -113,10 +113,10 @@ def _work(run: Run, listed: Sequence[Entry], overwrite: bool) -> None:
         _finish(run, plan, changed)
     except KeyboardInterrupt:
         run.report.interrupted = True
-        _count(run, plan)
+        run.report.done = plan.image_count(committed_shards(run.storage))
     except (JobError, StorageError, EngineError) as error:
         run.report.error = str(error)
-        _count(run, plan)
+        run.report.done = plan.image_count(committed_shards(run.storage))
     run.storage.write(layout.SUMMARY, run.report.to_json().encode())
 
 
@@ -200,12 +200,6 @@ def _finish(run: Run, plan: Plan, changed: bool) -> None:
         pass
     if run.report.done != run.report.planned:
         raise JobError(f"{run.report.planned} images are planned, but the parts hold {run.report.done}")
-
-
-def _count(run: Run, plan: Plan) -> None:
-    """The counts of a job that did not end, from the shards that are done."""
-    for _ in run.report.tally(read_parts(run.storage, sorted(committed_shards(run.storage)))):
-        pass
 
 
 def read_parts(storage: Storage, shards: Iterable[int]) -> Iterator[pa.Table]:

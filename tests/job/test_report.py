@@ -56,3 +56,9 @@ def test_text_names_failures_and_the_way_on():
     assert "failed, truncated: 1" in text
     assert "the same command goes on" in text
     assert json.loads(report.to_json())["run"]["stage_seconds"]["load"] == 2.0
+
+
+def test_an_interrupted_run_tells_its_own_counts_from_what_is_done():
+    report = Report("out", 0.25, planned=9, done=6, interrupted=True)
+    report.add(Receipt(shard=1, ok=2, failed=1, masks=7))
+    assert "6 of 9 images done: in this run 2 with 7 masks, 0 without, 1 failed" in report.to_text()
