@@ -1,0 +1,67 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from segment_anything.modeling import Sam
+from segment_anything.utils import amg
+
+from sam_batch.masks import logits
+from sam_batch.masks.geometry import view_shape
+from sam_batch.masks.logits import Scale, stability, stable_masks, upsample
+
+sides = st.one_of(st.integers(1, 3), st.integers(4, 90), st.integers(91, 300))
+
+
+def random_logits(count, side, seed=0):
+    return torch.randn((count, 3, side, side), generator=torch.Generator().manual_seed(seed)) * 5
+
+
+@given(sides, sides, st.sampled_from([64, 128, 256]), st.permutations(range(12)), st.integers(1, 12))
+def test_any_choice_of_masks_is_upsampled_to_the_references_bits(height, width, side, order, count):
+    low_P3hw, view = random_logits(4, side // 4), view_shape(height, width, side)
+    sam = SimpleNamespace(image_encoder=SimpleNamespace(img_size=side))
+    theirs = Sam.postprocess_masks(sam, low_P3hw, view, (height, width)).flatten(0, 1)
+    chosen = order[:count]
+    ours = upsample(low_P3hw.flatten(0, 1)[chosen], Scale(side, view, (height, width)))
+    assert torch.equal(ours, theirs[chosen])
+
+
+def test_upsampling_no_mask_gives_no_mask():
+    assert upsample(torch.zeros(0, 16, 16), Scale(64, (64, 50), (30, 20))).shape == (0, 30, 20)
+
+
+@pytest.mark.parametrize(("threshold", "offset"), [(0.0, 1.0), (0.5, 0.25), (-3.0, 6.0)])
+def test_stability_is_the_references(threshold, offset):
+    full_KHW = random_logits(7, 40).flatten(0, 1)
+    assert torch.equal(
+        stability(full_KHW, threshold, offset), amg.calculate_stability_score(full_KHW, threshold, offset)
+    )
+
+
+def test_a_mask_without_a_pixel_has_no_stability():
+    assert stability(torch.full((1, 4, 4), -9.0), 0.0, 1.0).tolist() == [0.0]
+
+
+def test_masks_that_reach_the_stability_are_kept_in_order(monkeypatch):
+    """However few of them are pixels at a time."""
+    low_Khw, scale = random_logits(4, 16).flatten(0, 1).abs() - 0.9, Scale(64, (64, 64), (50, 50))
+    full_KHW = upsample(low_Khw, scale)
+    expected = stability(full_KHW, 0.0, 0.5)
+    middle = expected.median().item()  # one of the values itself: at the threshold is enough
+    for pixels in (1, 1 << 25):
+        monkeypatch.setattr(logits, "PIXELS_AT_ONCE", pixels)
+        found = list(stable_masks(low_Khw, scale, threshold=0.0, offset=0.5, min_stability=middle))
+        assert [one.index for one in found] == (expected >= middle).nonzero().flatten().tolist()
+        for one in found:
+            assert one.stability == expected[one.index]
+            assert np.array_equal(one.patch.unpack(50, 50), (full_KHW[one.index] > 0).numpy())
+
+
+def test_without_a_minimum_every_mask_is_kept_even_an_empty_one():
+    found = stable_masks(
+        torch.full((2, 16, 16), -9.0), Scale(64, (64, 64), (8, 8)), threshold=0.0, offset=1.0, min_stability=0.0
+    )
+    assert [one.patch.unpack(8, 8).any() for one in found] == [False, False]

@@ -1,0 +1,36 @@
+import numpy as np
+import torch
+from hypothesis import given
+from pycocotools import mask as coco
+from segment_anything.utils import amg
+from support.masks import masks
+
+from sam_batch.masks import rle
+
+
+@given(masks())
+def test_a_mask_survives_its_run_lengths(mask):
+    assert np.array_equal(rle.decode(rle.encode(mask), *mask.shape), mask)
+
+
+@given(masks())
+def test_run_lengths_are_pycocotools_and_the_references(mask):
+    theirs = amg.coco_encode_rle(amg.mask_to_rle_pytorch(torch.tensor(mask)[None])[0])
+    assert rle.as_coco(rle.encode(mask), *mask.shape) == theirs
+    assert theirs["counts"].encode() == coco.encode(np.asfortranarray(mask, dtype=np.uint8))["counts"]
+
+
+@given(masks())
+def test_area_and_box_are_the_masks(mask):
+    counts = rle.encode(mask)
+    rows, columns = mask.any(axis=1).nonzero()[0], mask.any(axis=0).nonzero()[0]
+    assert rle.area(counts, *mask.shape) == mask.sum()
+    expected = (0.0, 0.0, 0.0, 0.0)
+    if mask.any():
+        expected = (columns[0], rows[0], columns[-1] - columns[0] + 1, rows[-1] - rows[0] + 1)
+    assert rle.bbox(counts, *mask.shape) == expected
+
+
+def test_memory_order_does_not_matter():
+    mask = np.arange(12).reshape(3, 4) % 5 == 0
+    assert rle.encode(np.asfortranarray(mask)) == rle.encode(np.ascontiguousarray(mask))
