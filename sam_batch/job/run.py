@@ -153,6 +153,7 @@ def _label(run: Run, plan: Plan) -> bool:
     for entry in list(run.storage.list(layout.COCO)):
         run.storage.delete(entry.key)  # it would no longer be the whole
     total = sum(rows.num_rows for rows in again) + plan.image_count(pending)
+    run.console.print(f"{total} of {len(plan)} images to do, in {len(pending) + len(again)} shards", highlight=False)
     with RunProgress(run.console, total) as progress:
         _label_shards(run, list(plan.shards(pending)), progress, again=False)
         _label_shards(run, again, progress, again=True)
