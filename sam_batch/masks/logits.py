@@ -1,15 +1,24 @@
 """Low-resolution logits to the stable binary masks of one crop: up-sample, measure, threshold, cut.
 
-Memory is bounded: a few masks at a time are pixels, what is kept is a `Patch`.
+On the CPU `fused` does all of it, mask by mask. Elsewhere, and where torch rounds otherwise than `bilinear`, torch does
+it step by step; a fused kernel for CUDA does not exist yet. Both ways give the same masks. Memory is bounded: a few masks
+at a time are pixels, what is kept is a `Patch`.
 """
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
+from itertools import chain
+from operator import attrgetter
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sam_batch.masks import fused
+from sam_batch.masks.bilinear import axis, interpolate
 from sam_batch.masks.patch import Patch
 
 PIXELS_AT_ONCE = 1 << 25  # 128 MB in float32
@@ -58,6 +67,14 @@ def stable_masks(
         offset: Shift of the threshold when stability is measured.
         min_stability: 0 keeps every mask, empty ones too.
     """
+    if logits_Khw.device.type == "cpu" and rounds_as_fused():
+        return _fused(logits_Khw, scale, threshold, offset, min_stability)
+    return _step_by_step(logits_Khw, scale, threshold, offset, min_stability)
+
+
+def _step_by_step(
+    logits_Khw: Tensor, scale: Scale, threshold: float, offset: float, min_stability: float
+) -> Iterator[StableMask]:
     pixels = max(scale.side**2, scale.crop_hw[0] * scale.crop_hw[1])
     at_once = TOGETHER * max(1, PIXELS_AT_ONCE // (TOGETHER * pixels))
     for start in range(0, len(logits_Khw), at_once):
@@ -66,6 +83,45 @@ def stable_masks(
         kept_K = (stability_K >= min_stability).nonzero().flatten()
         for i, value in zip(kept_K.tolist(), stability_K[kept_K].tolist(), strict=True):
             yield StableMask(start + i, value, Patch.of((full_KHW[i] > threshold).cpu().numpy()))
+
+
+def _fused(
+    logits_Khw: Tensor, scale: Scale, threshold: float, offset: float, min_stability: float
+) -> Iterator[StableMask]:
+    """As many masks at a time as torch has threads; a thread needs a byte for each pixel of the crop."""
+    low_Khw = logits_Khw.numpy()
+    steps = fused.steps(low_Khw.shape[1:], scale.side, scale.view_hw, scale.crop_hw)
+    levels = fused.Levels(*map(np.float32, (threshold + offset, threshold, threshold - offset)))
+
+    def work(turns: range) -> list[StableMask]:
+        mask_WH = np.zeros(scale.crop_hw[::-1], np.uint8)
+        found = []
+        for index in turns:
+            inner, outer, box = fused.scan(np.ascontiguousarray(low_Khw[index].T), steps, levels, mask_WH)
+            value = np.float32(inner) / np.float32(max(outer, 1))
+            if value >= np.float32(min_stability):
+                found.append(StableMask(index, float(value), Patch.cut(mask_WH, box)))
+            mask_WH[box[0] : box[2] + 1, box[1] : box[3] + 1] = 0
+        return found
+
+    threads = min(torch.get_num_threads(), len(low_Khw))
+    with ThreadPoolExecutor(max(threads, 1)) as pool:
+        parts = pool.map(work, (range(i, len(low_Khw), threads) for i in range(threads)))
+        found = sorted(chain.from_iterable(parts), key=attrgetter("index"))
+    yield from found
+
+
+@cache
+def rounds_as_fused() -> bool:
+    """Whether torch's CPU kernel, of this release and on this processor, rounds as `bilinear` does.
+
+    It does with AVX2 and later. Looked at once in a process, on a few thousand pixels.
+    """
+    low_3hw = torch.rand((TOGETHER, 16, 16), generator=torch.Generator().manual_seed(0)) - 0.5
+    theirs_3HW = upsample(low_3hw, Scale(64, (61, 64), (97, 131)))
+    x, y = (axis(16, 64), axis(64, 131)), (axis(16, 64), axis(61, 97))
+    ours_HW = interpolate(interpolate(low_3hw[0].numpy(), x[0], y[0]), x[1], y[1])
+    return np.array_equal(theirs_3HW[0].numpy(), ours_HW)
 
 
 def upsample(logits_Khw: Tensor, scale: Scale) -> Tensor:

@@ -31,7 +31,13 @@ class Patch:
         """Cut and pack a mask."""
         x0, y0, width, height = cv2.boundingRect(mask_HW.view(np.uint8))
         x1, y1 = x0 + max(width, 1), y0 + max(height, 1)
-        return cls((x0, y0, x1 - 1, y1 - 1), np.packbits(mask_HW[y0:y1, x0:x1].T))
+        return cls.cut(mask_HW.T, (x0, y0, x1 - 1, y1 - 1))
+
+    @classmethod
+    def cut(cls, mask_WH: BoolArray | UInt8Array, box: Box) -> Self:
+        """Pack what is in the box of a transposed mask."""
+        x0, y0, x1, y1 = box
+        return cls(box, np.packbits(mask_WH[x0 : x1 + 1, y0 : y1 + 1]))
 
     def shift(self, x: int, y: int) -> Self:
         """The same pixels in a frame whose origin lies at (-x, -y)."""

@@ -78,7 +78,7 @@ def _clean(candidate: Candidate, image_hw: Size, min_area: int) -> Candidate:
 
 
 def _annotation(mask_id: int, candidate: Candidate, image_hw: Size) -> Annotation:
-    counts = rle.encode(candidate.mask.unpack(*image_hw))
+    counts = rle.encode_patch(candidate.mask, *image_hw)
     x0, y0, x1, y1 = map(float, candidate.crop)
     return Annotation(
         mask_id=mask_id,

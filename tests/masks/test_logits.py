@@ -45,21 +45,57 @@ def test_a_mask_without_a_pixel_has_no_stability():
     assert stability(torch.full((1, 4, 4), -9.0), 0.0, 1.0).tolist() == [0.0]
 
 
-def test_masks_that_reach_the_stability_are_kept_in_order(monkeypatch):
-    """However few of them are pixels at a time."""
+@pytest.fixture(params=["fused", "step by step"])
+def path(request, monkeypatch):
+    """Either way from logits to masks."""
+    monkeypatch.setattr(logits, "rounds_as_fused", lambda: request.param == "fused")
+
+
+@pytest.mark.usefixtures("path")
+def test_masks_that_reach_the_stability_are_kept_in_order():
     low_Khw, scale = random_logits(4, 16).flatten(0, 1).abs() - 0.9, Scale(64, (64, 64), (50, 50))
     full_KHW = upsample(low_Khw, scale)
     expected = stability(full_KHW, 0.0, 0.5)
     middle = expected.median().item()  # one of the values itself: at the threshold is enough
-    for pixels in (1, 1 << 25):
-        monkeypatch.setattr(logits, "PIXELS_AT_ONCE", pixels)
-        found = list(stable_masks(low_Khw, scale, threshold=0.0, offset=0.5, min_stability=middle))
-        assert [one.index for one in found] == (expected >= middle).nonzero().flatten().tolist()
-        for one in found:
-            assert one.stability == expected[one.index]
-            assert np.array_equal(one.patch.unpack(50, 50), (full_KHW[one.index] > 0).numpy())
+    found = list(stable_masks(low_Khw, scale, threshold=0.0, offset=0.5, min_stability=middle))
+    assert [one.index for one in found] == (expected >= middle).nonzero().flatten().tolist()
+    for one in found:
+        assert one.stability == expected[one.index]
+        assert np.array_equal(one.patch.unpack(50, 50), (full_KHW[one.index] > 0).numpy())
 
 
+@given(
+    st.integers(0, 7), sides, sides, st.floats(-2, 2), st.floats(0.01, 3), st.sampled_from([0.0, 0.2, 0.5]),
+    st.integers(1, 4), st.integers(0, 99),
+)  # fmt: skip
+def test_both_ways_give_the_same_masks(count, height, width, threshold, offset, min_stability, pixels, seed):
+    """However few of them are pixels at a time, and on however many threads."""
+    window = seed % 9 + 1  # from noise to something smooth
+    low_Khw = torch.nn.functional.avg_pool2d(random_logits(3, 32, seed).flatten(0, 1), window, 1)[:count] * window
+    scale = Scale(128, view_shape(height, width, 128), (height, width))
+    ways = []
+    for fused, threads in ((False, 1), (True, 1), (True, 2)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(logits, "rounds_as_fused", lambda fused=fused: fused)
+            patch.setattr(logits, "PIXELS_AT_ONCE", pixels << 15)
+            patch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+            found = stable_masks(low_Khw, scale, threshold=threshold, offset=offset, min_stability=min_stability)
+            ways.append([(one.index, one.stability, one.patch.box, one.patch.bits.tobytes()) for one in found])
+    assert ways[0] == ways[1] == ways[2]
+
+
+def test_torch_with_another_rounding_is_left_to_itself(monkeypatch):
+    logits.rounds_as_fused.cache_clear()
+    monkeypatch.setattr(logits, "interpolate", lambda image, x, y: np.zeros((len(y.first), len(x.first)), np.float32))
+    assert not logits.rounds_as_fused()
+    logits.rounds_as_fused.cache_clear()
+
+
+def test_torch_rounds_as_the_fused_kernel_does_where_it_has_fused_multiply_add():
+    assert logits.rounds_as_fused() or torch.backends.cpu.get_cpu_capability() == "DEFAULT"
+
+
+@pytest.mark.usefixtures("path")
 def test_without_a_minimum_every_mask_is_kept_even_an_empty_one():
     found = stable_masks(
         torch.full((2, 16, 16), -9.0), Scale(64, (64, 64), (8, 8)), threshold=0.0, offset=1.0, min_stability=0.0

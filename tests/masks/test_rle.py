@@ -1,11 +1,13 @@
 import numpy as np
 import torch
 from hypothesis import given
+from hypothesis import strategies as st
 from pycocotools import mask as coco
 from segment_anything.utils import amg
 from support.masks import masks
 
 from sam_batch.masks import rle
+from sam_batch.masks.patch import Patch
 
 
 @given(masks())
@@ -18,6 +20,13 @@ def test_run_lengths_are_pycocotools_and_the_references(mask):
     theirs = amg.coco_encode_rle(amg.mask_to_rle_pytorch(torch.tensor(mask)[None])[0])
     assert rle.as_coco(rle.encode(mask), *mask.shape) == theirs
     assert theirs["counts"].encode() == coco.encode(np.asfortranarray(mask, dtype=np.uint8))["counts"]
+
+
+@given(masks(), st.integers(0, 9), st.integers(0, 9), st.integers(0, 9), st.integers(0, 9))
+def test_a_patch_has_the_run_lengths_of_its_frame(mask, x, y, right, bottom):
+    patch = Patch.of(mask).shift(x, y)
+    size = (y + mask.shape[0] + bottom, x + mask.shape[1] + right)
+    assert rle.encode_patch(patch, *size) == rle.encode(patch.unpack(*size))
 
 
 @given(masks())
