@@ -1,7 +1,8 @@
 """torch's bilinear interpolation on a CPU with fused multiply-add, bit for bit, as functions that numba compiles.
 
-The order of the roundings is that of torch's kernel for three channels, the one that segment-anything's masks come
-from. `interpolate` does one step as a whole; `fused` uses the pieces. It knows no torch.
+The roundings are those of three channels, which is how segment-anything interpolates a prompt's masks. torch has two
+kernels for them, and takes one or the other by the number of its threads and the size of the output: of some hundred
+million pixels, one changes sides between them. `interpolate` does one step; `fused` uses the pieces. It knows no torch.
 """
 
 from collections.abc import Callable
@@ -16,6 +17,7 @@ Floats: TypeAlias = NDArray[np.float32]
 Corners: TypeAlias = tuple[np.float32, np.float32, np.float32, np.float32]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+SMALL = 128  # height and width of an output, added, up to which torch takes the kernel of a single thread
 ZERO, HALF, ONE = np.float32(0), np.float32(0.5), np.float32(1)
 
 
@@ -54,14 +56,35 @@ def _fma(_typing: Any, _a: Any, _b: Any, _c: Any) -> Any:
     return types.float32(types.float32, types.float32, types.float32), emit
 
 
+class Step(NamedTuple):
+    """One interpolation.
+
+    Attributes:
+        x: From columns to columns.
+        y: From rows to rows.
+        apart: Rows are mixed first, then what they gave; otherwise every corner has one weight. The roundings differ.
+    """
+
+    x: Axis
+    y: Axis
+    apart: bool
+
+
+def step(in_hw: tuple[int, int], out_hw: tuple[int, int], threads: int) -> Step:
+    """The interpolation with `align_corners=False`, rounded as torch does on a number of threads."""
+    apart = threads > 1 and sum(out_hw) > SMALL
+    return Step(_axis(in_hw[1], out_hw[1], apart), _axis(in_hw[0], out_hw[0], apart), apart)
+
+
 @compiled
-def axis(n_in: int, n_out: int) -> Axis:
-    """The axis of an interpolation with `align_corners=False`."""
+def _axis(n_in: int, n_out: int, apart: bool) -> Axis:
     first, second = np.empty(n_out, np.int32), np.empty(n_out, np.int32)
     near, far = np.empty(n_out, np.float32), np.empty(n_out, np.float32)
     scale = np.float32(n_in) / np.float32(n_out)
     for out in range(n_out):
-        at = np.float32(out) if n_in == n_out else max(_fma(scale, np.float32(out) + HALF, -HALF), ZERO)
+        middle = np.float32(out) + HALF
+        at = max(scale * middle - HALF if apart else _fma(scale, middle, -HALF), ZERO)
+        at = np.float32(out) if n_in == n_out else at
         first[out] = min(int(at), n_in - 1)
         second[out] = min(first[out] + 1, n_in - 1)
         far[out] = min(max(at - np.float32(first[out]), ZERO), ONE)
@@ -70,31 +93,27 @@ def axis(n_in: int, n_out: int) -> Axis:
 
 
 @compiled
-def blend(corners: Corners, x_near: np.float32, x_far: np.float32, y_near: np.float32, y_far: np.float32) -> np.float32:
-    """Mix the upper left, upper right, lower left and lower right value."""
+def blend(corners: Corners, step: Step, column: int, row: int) -> np.float32:
+    """Mix the upper left, upper right, lower left and lower right input of one output."""
     a, b, c, d = corners
-    upper = _fma(y_near * x_near, a, y_near * x_far * b)
-    mixed: np.float32 = _fma(y_far * x_far, d, _fma(y_far * x_near, c, upper))
+    x_near, x_far, y_near, y_far = step.x.near[column], step.x.far[column], step.y.near[row], step.y.far[row]
+    if step.apart:
+        upper, lower = _fma(a, x_near, b * x_far), _fma(c, x_near, d * x_far)
+        mixed: np.float32 = _fma(upper, y_near, lower * y_far)
+    else:
+        upper = _fma(y_near * x_near, a, y_near * x_far * b)
+        mixed = _fma(y_far * x_far, d, _fma(y_far * x_near, c, upper))
     return mixed
 
 
 @compiled
-def interpolate(image_hw: Floats, x: Axis, y: Axis) -> Floats:
-    """One step.
-
-    Args:
-        image_hw: (h, w), of which the axes may leave the end unused.
-        x: From columns to columns.
-        y: From rows to rows.
-
-    Returns:
-        (H, W).
-    """
+def interpolate(image_hw: Floats, step: Step) -> Floats:
+    """All of one step: (h, w), of which it may leave the end unused, to (H, W)."""
+    x, y = step.x, step.y
     out_HW = np.empty((len(y.first), len(x.first)), np.float32)
     for i in range(len(y.first)):
         upper_w, lower_w = image_hw[y.first[i]], image_hw[y.second[i]]
         for j in range(len(x.first)):
             p, q = x.first[j], x.second[j]
-            corners = (upper_w[p], upper_w[q], lower_w[p], lower_w[q])
-            out_HW[i, j] = blend(corners, x.near[j], x.far[j], y.near[i], y.far[i])
+            out_HW[i, j] = blend((upper_w[p], upper_w[q], lower_w[p], lower_w[q]), step, j, i)
     return out_HW

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sam_batch.masks.bilinear import Axis, Floats, axis, blend, compiled
+from sam_batch.masks.bilinear import Floats, Step, blend, compiled
 from sam_batch.masks.grids import Box
 from sam_batch.records import UInt8Array
 
@@ -23,10 +23,8 @@ OUTSIDE, EDGE, INSIDE = -1, 0, 1  # kinds of tiles
 class Steps(NamedTuple):
     """From low resolution to the model's input, and from the part of it that is not padding to the crop."""
 
-    input_x: Axis
-    input_y: Axis
-    crop_x: Axis
-    crop_y: Axis
+    to_input: Step
+    to_crop: Step
 
 
 class Levels(NamedTuple):
@@ -67,12 +65,6 @@ class Found(NamedTuple):
     box: Box
 
 
-def steps(low_hw: tuple[int, int], side: int, view_hw: tuple[int, int], crop_hw: tuple[int, int]) -> Steps:
-    """The steps between the sizes that `logits.Scale` describes."""
-    inputs = axis(low_hw[1], side), axis(low_hw[0], side)
-    return Steps(*inputs, axis(view_hw[1], crop_hw[1]), axis(view_hw[0], crop_hw[0]))
-
-
 @compiled
 def scan(low_wh: Floats, steps: Steps, levels: Levels, mask_WH: UInt8Array) -> Found:
     """Up-sample one mask's logits, count, threshold and find the box.
@@ -85,7 +77,7 @@ def scan(low_wh: Floats, steps: Steps, levels: Levels, mask_WH: UInt8Array) -> F
     """
     width, height = mask_WH.shape
     canvas = Canvas(mask_WH, np.zeros(width, np.uint8), np.zeros(height, np.uint8))
-    scratch = Scratch(np.empty(len(steps.input_y.first), np.float32), np.empty((2, 2, height), np.float32))
+    scratch = Scratch(np.empty(len(steps.to_input.y.first), np.float32), np.empty((2, 2, height), np.float32))
     extremes_2h = np.empty((2, low_wh.shape[1]), np.float32)
     inner, outer = 0, 0
     for left in range(0, width, TILE):
@@ -107,8 +99,8 @@ def scan(low_wh: Floats, steps: Steps, levels: Levels, mask_WH: UInt8Array) -> F
 @compiled
 def _measure(low_wh: Floats, steps: Steps, xs: Span, extremes_2h: Floats) -> None:
     """The least and the greatest logit of each low-resolution row, over what reaches some columns of the crop."""
-    start = steps.input_x.first[steps.crop_x.first[xs.start]]
-    stop = steps.input_x.second[steps.crop_x.second[xs.stop - 1]] + 1
+    start = steps.to_input.x.first[steps.to_crop.x.first[xs.start]]
+    stop = steps.to_input.x.second[steps.to_crop.x.second[xs.stop - 1]] + 1
     least_h, most_h = extremes_2h[0], extremes_2h[1]
     least_h[:] = low_wh[start]
     most_h[:] = low_wh[start]
@@ -134,8 +126,8 @@ def _next_tiles(top: int, height: int, extremes_2h: Floats, steps: Steps, levels
 @compiled
 def _kind(ys: Span, extremes_2h: Floats, steps: Steps, levels: Levels) -> int:
     """Whether no, some or all pixels of a tile may be above the levels."""
-    start = steps.input_y.first[steps.crop_y.first[ys.start]]
-    stop = steps.input_y.second[steps.crop_y.second[ys.stop - 1]] + 1
+    start = steps.to_input.y.first[steps.to_crop.y.first[ys.start]]
+    stop = steps.to_input.y.second[steps.to_crop.y.second[ys.stop - 1]] + 1
     least, most = extremes_2h[0, start], extremes_2h[1, start]
     for v in range(start + 1, stop):
         least, most = min(least, extremes_2h[0, v]), max(most, extremes_2h[1, v])
@@ -163,7 +155,7 @@ def _compute(
     inner, outer = 0, 0
     held = np.full(2, -1)  # neighbours differ in parity, so each has its place
     for x in range(xs.start, xs.stop):
-        first, second = steps.crop_x.first[x], steps.crop_x.second[x]
+        first, second = steps.to_crop.x.first[x], steps.to_crop.x.second[x]
         for u in (first, second):
             if held[u % 2] != u:
                 _spread(low_wh, steps, ys, u, scratch.column_v, scratch.ends_22H[u % 2])
@@ -177,12 +169,11 @@ def _compute(
 @compiled
 def _spread(low_wh: Floats, steps: Steps, ys: Span, u: int, column_v: Floats, ends_2H: Floats) -> None:
     """First step for one column of the model's input, and what the crop's rows take from it."""
-    x, y, crop = steps.input_x, steps.input_y, steps.crop_y
+    x, y, crop = steps.to_input.x, steps.to_input.y, steps.to_crop.y
     left_h, right_h = low_wh[x.first[u]], low_wh[x.second[u]]
     for v in range(crop.first[ys.start], crop.second[ys.stop - 1] + 1):
         p, q = y.first[v], y.second[v]
-        corners = (left_h[p], right_h[p], left_h[q], right_h[q])
-        column_v[v] = blend(corners, x.near[u], x.far[u], y.near[v], y.far[v])
+        column_v[v] = blend((left_h[p], right_h[p], left_h[q], right_h[q]), steps.to_input, u, v)
     for i in range(ys.start, ys.stop):
         ends_2H[0, i] = column_v[crop.first[i]]
         ends_2H[1, i] = column_v[crop.second[i]]
@@ -193,12 +184,11 @@ def _threshold(
     left_2H: Floats, right_2H: Floats, steps: Steps, levels: Levels, canvas: Canvas, x: int, ys: Span
 ) -> tuple[int, int]:
     """Second step for one column of the crop, compared with the levels."""
-    x_near, x_far, y = steps.crop_x.near[x], steps.crop_x.far[x], steps.crop_y
     mask_H, rows_H = canvas.mask_WH[x], canvas.rows_H
     inner, outer, any_bit = 0, 0, np.uint8(0)
     for i in range(ys.start, ys.stop):
         corners = (left_2H[0, i], right_2H[0, i], left_2H[1, i], right_2H[1, i])
-        logit = blend(corners, x_near, x_far, y.near[i], y.far[i])
+        logit = blend(corners, steps.to_crop, x, i)
         bit = np.uint8(logit > levels.threshold)
         mask_H[i] = bit
         rows_H[i] |= bit

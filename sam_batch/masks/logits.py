@@ -1,11 +1,11 @@
 """Low-resolution logits to the stable binary masks of one crop: up-sample, measure, threshold, cut.
 
 On the CPU `fused` does all of it, mask by mask. Elsewhere, and where torch rounds otherwise than `bilinear`, torch does
-it step by step; a fused kernel for CUDA does not exist yet. Both ways give the same masks. Memory is bounded: a few masks
-at a time are pixels, what is kept is a `Patch`.
+it step by step; a fused kernel for CUDA does not exist yet. Both ways give the same masks. Memory is bounded: a few
+masks at a time are pixels, what is kept is a `Patch`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -17,8 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sam_batch.masks import fused
-from sam_batch.masks.bilinear import axis, interpolate
+from sam_batch.masks import bilinear, fused
 from sam_batch.masks.patch import Patch
 
 PIXELS_AT_ONCE = 1 << 25  # 128 MB in float32
@@ -67,7 +66,7 @@ def stable_masks(
         offset: Shift of the threshold when stability is measured.
         min_stability: 0 keeps every mask, empty ones too.
     """
-    if logits_Khw.device.type == "cpu" and rounds_as_fused():
+    if logits_Khw.device.type == "cpu" and rounds_as_fused(torch.get_num_threads()):
         return _fused(logits_Khw, scale, threshold, offset, min_stability)
     return _step_by_step(logits_Khw, scale, threshold, offset, min_stability)
 
@@ -90,7 +89,7 @@ def _fused(
 ) -> Iterator[StableMask]:
     """As many masks at a time as torch has threads; a thread needs a byte for each pixel of the crop."""
     low_Khw = logits_Khw.numpy()
-    steps = fused.steps(low_Khw.shape[1:], scale.side, scale.view_hw, scale.crop_hw)
+    steps = _steps(low_Khw.shape[1:], scale, torch.get_num_threads())
     levels = fused.Levels(*map(np.float32, (threshold + offset, threshold, threshold - offset)))
 
     def work(turns: range) -> list[StableMask]:
@@ -111,17 +110,27 @@ def _fused(
     yield from found
 
 
-@cache
-def rounds_as_fused() -> bool:
-    """Whether torch's CPU kernel, of this release and on this processor, rounds as `bilinear` does.
+def _steps(low_hw: Sequence[int], scale: Scale, threads: int) -> fused.Steps:
+    to_input = bilinear.step((low_hw[0], low_hw[1]), (scale.side, scale.side), threads)
+    return fused.Steps(to_input, bilinear.step(scale.view_hw, scale.crop_hw, threads))
 
-    It does with AVX2 and later. Looked at once in a process, on a few thousand pixels.
+
+@cache
+def rounds_as_fused(threads: int) -> bool:
+    """Whether torch's CPU kernels, of this release and on this processor, round as `bilinear` does.
+
+    They do with AVX2 and later. Looked at once in a process, on a few thousand pixels of a large and a small crop.
+
+    Args:
+        threads: That torch has.
     """
-    low_3hw = torch.rand((TOGETHER, 16, 16), generator=torch.Generator().manual_seed(0)) - 0.5
-    theirs_3HW = upsample(low_3hw, Scale(64, (61, 64), (97, 131)))
-    x, y = (axis(16, 64), axis(64, 131)), (axis(16, 64), axis(61, 97))
-    ours_HW = interpolate(interpolate(low_3hw[0].numpy(), x[0], y[0]), x[1], y[1])
-    return np.array_equal(theirs_3HW[0].numpy(), ours_HW)
+    low_3hw = torch.rand((TOGETHER, 20, 20), generator=torch.Generator().manual_seed(0)) - 0.5
+    for scale in (Scale(80, (61, 80), (97, 131)), Scale(80, (80, 47), (55, 31))):
+        to_input, to_crop = _steps(low_3hw.shape[1:], scale, threads)
+        ours_HW = bilinear.interpolate(bilinear.interpolate(low_3hw[0].numpy(), to_input), to_crop)
+        if not np.array_equal(upsample(low_3hw, scale)[0].numpy(), ours_HW):
+            return False
+    return True
 
 
 def upsample(logits_Khw: Tensor, scale: Scale) -> Tensor:

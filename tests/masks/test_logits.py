@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from segment_anything.modeling import Sam
 from segment_anything.utils import amg
+from support.threads import threads_of_torch
 
 from sam_batch.masks import logits
 from sam_batch.masks.geometry import view_shape
@@ -48,7 +49,7 @@ def test_a_mask_without_a_pixel_has_no_stability():
 @pytest.fixture(params=["fused", "step by step"])
 def path(request, monkeypatch):
     """Either way from logits to masks."""
-    monkeypatch.setattr(logits, "rounds_as_fused", lambda: request.param == "fused")
+    monkeypatch.setattr(logits, "rounds_as_fused", lambda threads: request.param == "fused")
 
 
 @pytest.mark.usefixtures("path")
@@ -73,26 +74,27 @@ def test_both_ways_give_the_same_masks(count, height, width, threshold, offset, 
     window = seed % 9 + 1  # from noise to something smooth
     low_Khw = torch.nn.functional.avg_pool2d(random_logits(3, 32, seed).flatten(0, 1), window, 1)[:count] * window
     scale = Scale(128, view_shape(height, width, 128), (height, width))
-    ways = []
-    for fused, threads in ((False, 1), (True, 1), (True, 2)):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(logits, "rounds_as_fused", lambda fused=fused: fused)
-            patch.setattr(logits, "PIXELS_AT_ONCE", pixels << 15)
-            patch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
-            found = stable_masks(low_Khw, scale, threshold=threshold, offset=offset, min_stability=min_stability)
-            ways.append([(one.index, one.stability, one.patch.box, one.patch.bits.tobytes()) for one in found])
-    assert ways[0] == ways[1] == ways[2]
+    levels = {"threshold": threshold, "offset": offset, "min_stability": min_stability}
+    for threads in (1, 2):
+        ways = []
+        for fused in (False, True):
+            with pytest.MonkeyPatch.context() as patch, threads_of_torch(threads):
+                patch.setattr(logits, "rounds_as_fused", lambda threads, fused=fused: fused)
+                patch.setattr(logits, "PIXELS_AT_ONCE", pixels << 15)
+                found = stable_masks(low_Khw, scale, **levels)
+                ways.append([(one.index, one.stability, one.patch.box, one.patch.bits.tobytes()) for one in found])
+        assert ways[0] == ways[1]
 
 
 def test_torch_with_another_rounding_is_left_to_itself(monkeypatch):
-    logits.rounds_as_fused.cache_clear()
-    monkeypatch.setattr(logits, "interpolate", lambda image, x, y: np.zeros((len(y.first), len(x.first)), np.float32))
-    assert not logits.rounds_as_fused()
-    logits.rounds_as_fused.cache_clear()
+    monkeypatch.setattr(logits.bilinear, "interpolate", lambda image, step: image)
+    assert not logits.rounds_as_fused.__wrapped__(1)
 
 
 def test_torch_rounds_as_the_fused_kernel_does_where_it_has_fused_multiply_add():
-    assert logits.rounds_as_fused() or torch.backends.cpu.get_cpu_capability() == "DEFAULT"
+    for threads in (1, 2):
+        with threads_of_torch(threads):
+            assert logits.rounds_as_fused.__wrapped__(threads) or torch.backends.cpu.get_cpu_capability() == "DEFAULT"
 
 
 @pytest.mark.usefixtures("path")
