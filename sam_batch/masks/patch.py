@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam_batch.masks.grids import Box
-from sam_batch.records import UInt8Array
 
 BoolArray = NDArray[np.bool_]
 
@@ -24,14 +23,14 @@ class Patch:
     """
 
     box: Box
-    bits: UInt8Array
+    bits: bytes
 
     @classmethod
     def of(cls, mask_HW: BoolArray) -> Self:
         """Cut and pack a mask."""
         x0, y0, width, height = cv2.boundingRect(mask_HW.view(np.uint8))
         x1, y1 = x0 + max(width, 1), y0 + max(height, 1)
-        return cls((x0, y0, x1 - 1, y1 - 1), np.packbits(mask_HW[y0:y1, x0:x1].T))
+        return cls((x0, y0, x1 - 1, y1 - 1), np.packbits(mask_HW[y0:y1, x0:x1].T).tobytes())
 
     def shift(self, x: int, y: int) -> Self:
         """The same pixels in a frame whose origin lies at (-x, -y)."""
@@ -43,6 +42,7 @@ class Patch:
         x0, y0, x1, y1 = self.box
         size_hw = (y1 - y0 + 1, x1 - x0 + 1)
         mask_HW = np.zeros((height, width), dtype=bool, order="F")
-        pixels = np.unpackbits(self.bits, count=size_hw[0] * size_hw[1]).view(bool)
+        packed = np.frombuffer(self.bits, dtype=np.uint8)
+        pixels = np.unpackbits(packed, count=size_hw[0] * size_hw[1]).view(bool)
         mask_HW[y0 : y1 + 1, x0 : x1 + 1] = pixels.reshape(size_hw, order="F")
         return mask_HW
