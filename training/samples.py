@@ -14,7 +14,7 @@ from torch import Tensor
 
 from training.scenes import levels
 
-MIN_CELLS = 5  # regions of fewer cells of 4 x 4 pixels are not asked for
+MIN_CELLS = 8  # regions of fewer cells of 4 x 4 pixels are not asked for
 STRIDE = 4  # image pixels per mask pixel
 
 
@@ -139,7 +139,7 @@ def ask(top: Tensor, count: int, generator: torch.Generator) -> Prompts:
 def _click(region: Tensor, count: int, generator: torch.Generator) -> Tensor:
     """Cells (N, K) to click: small regions less often than large ones, but more often than their area alone gives."""
     size = torch.zeros_like(region).scatter_add_(1, region, torch.ones_like(region)).gather(1, region)
-    weight = torch.where(size >= MIN_CELLS, size.float() ** -0.8, 0.0) + 1e-9
+    weight = torch.where(size >= MIN_CELLS, size.float() ** -0.6, 0.0) + 1e-9
     return torch.multinomial(weight, count, replacement=True, generator=generator)
 
 
