@@ -57,6 +57,14 @@ def test_cleaning_changes_the_mask_alone():
     assert cleaned == candidate((0, 0, 50, 50))
 
 
+def test_holes_are_filled_before_islands_are_dropped():
+    """A ring of 8 pixels becomes a square of 9, which is large enough to stay."""
+    square, ring = candidate((0, 0, 50, 50)), candidate((80, 80, 83, 83), hole=(81, 81, 82, 82))
+    mask = square.mask.unpack(*SIZE) | ring.mask.unpack(*SIZE)
+    (cleaned,) = clean_regions([Candidate(Patch.of(mask), 0.9, 0.97, (1.5, 2.5), WHOLE)], SIZE, 9, 0.7)
+    assert cleaned.mask.unpack(*SIZE).sum() == 2500 + 9
+
+
 def test_an_annotation_says_what_its_run_lengths_say():
     (one,) = annotate([candidate((10, 20, 60, 30), crop=LEFT)], SIZE)
     assert (one.bbox, one.area) == ((10.0, 20.0, 50.0, 10.0), 500)
