@@ -26,6 +26,7 @@ from training.scenes import levels
 from training.sources import Source, open_source
 
 ANCHORS = 64  # pixels of each picture that the others are compared with in dense pre-training
+PAIR_WEIGHT = 0.5  # of the same comparison later on
 BOX_SHARE = 0.3  # of the prompts
 REFINE_EVERY = 4  # steps between those that also train on a previous mask
 LEAST_RATE = 0.01  # of the learning rate, at the end
@@ -48,7 +49,7 @@ class Stage:
 
 CPU_STAGES = (
     Stage("pairs", 0.14, 256, 320, 12, 0, 1.5e-3),
-    Stage("prompts", 0.70, 256, 320, 8, 16, 1e-3),
+    Stage("prompts", 0.80, 256, 320, 10, 10, 1e-3),
     Stage("full", 1.0, 512, 640, 3, 12, 6e-4),
 )
 CUDA_STAGES = (
@@ -140,7 +141,7 @@ def rate_at(progress: float, stage: Stage, stage_step: int) -> float:
 
 
 def train_step(run: Run, source: Source, progress: float) -> Tensor:
-    """One step; returns the loss, and the mean IoU of the best and of the favoured mask."""
+    """One step; returns its loss and the mean IoUs that `_report` names."""
     for group in run.optimiser.param_groups:
         group["lr"] = rate_at(progress, run.stage, run.stage_step)
     image, top = augment(*source.take(run.stage.images, run.generator), run.stage.side, run.generator)
@@ -164,25 +165,34 @@ def _average(run: Run) -> None:
 def _pair_step(run: Run, image: Tensor, top: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     ids = levels(image.device)[:, top[:, 2::4, 2::4].long()]
     with torch.autocast(image.device.type, torch.bfloat16):
-        features = run.head(embed(run.sam, image))
-    anchors = torch.randint(features.shape[1], (len(image), ANCHORS), device=image.device, generator=run.generator)
+        embedding = embed(run.sam, image)
+    return _compare(run, embedding, (components(ids[0]), components(ids[2])), ANCHORS)
+
+
+def _compare(run: Run, embedding: Tensor, regions: tuple[Tensor, Tensor], count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Pairs of pixels, in their parts and in their objects: the loss, and the mean IoU at both levels."""
+    with torch.autocast(embedding.device.type, torch.bfloat16):
+        features = run.head(embedding)
+    anchors = torch.randint(features.shape[1], (len(features), count), device=features.device, generator=run.generator)
     found = [
-        pair_loss(features[:, :, i], components(ids[level]), anchors, run.head.scale[i], run.head.shift[i])
-        for i, level in enumerate((0, 2))
+        pair_loss(features[:, :, i], region, anchors, run.head.scale[i], run.head.shift[i])
+        for i, region in enumerate(regions)
     ]
     return found[0][0] + found[1][0], found[0][1], found[1][1]
 
 
-def _prompt_step(run: Run, image: Tensor, top: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _prompt_step(run: Run, image: Tensor, top: Tensor) -> tuple[Tensor, ...]:
     asked = ask(top, run.stage.prompts, run.generator)
     with torch.autocast(image.device.type, torch.bfloat16):
         embedding = embed(run.sam, image)
     loss, logits, iou, best = _answer(run, embedding, asked)
+    compared = _compare(run, embedding, (asked.regions[0], asked.regions[2]), ANCHORS // 2)
+    loss = loss + PAIR_WEIGHT * compared[0]
     if run.stage_step % REFINE_EVERY == REFINE_EVERY - 1:
         loss = loss + 0.5 * _refine(run, embedding, asked, logits.detach())
     with torch.no_grad():
         favoured = best[:, 1:].gather(1, iou[:, 1:].argmax(1, keepdim=True)).mean()
-    return loss, best[:, 1:].amax(1).mean(), favoured
+    return loss, best[:, 1:].amax(1).mean(), favoured, compared[2]
 
 
 def _answer(run: Run, embedding: Tensor, asked: Prompts) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -261,13 +271,10 @@ def _train_stage(run: Run, source: Source, path: Path, total: float) -> None:
 
 
 def _report(run: Run, figures: list[Tensor]) -> None:
-    loss, first, second = torch.stack(figures).mean(0).tolist()
-    names = ("part", "object") if run.stage.prompts == 0 else ("best", "favoured")
-    print(
-        f"{run.seconds:6.0f} s  {run.stage.name} {run.stage_step:6d}  loss {loss:.4f}"
-        f"  IoU {names[0]} {first:.3f} {names[1]} {second:.3f}",
-        flush=True,
-    )
+    loss, *found = torch.stack(figures).mean(0).tolist()
+    names = ("part", "object") if run.stage.prompts == 0 else ("best", "favoured", "pairs")
+    shown = " ".join(f"{name} {value:.3f}" for name, value in zip(names, found, strict=True))
+    print(f"{run.seconds:6.0f} s  {run.stage.name} {run.stage_step:6d}  loss {loss:.4f}  IoU {shown}", flush=True)
 
 
 def main() -> None:
