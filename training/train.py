@@ -50,8 +50,8 @@ class Stage:
 
 CPU_STAGES = (
     Stage("pairs", 0.14, 256, 320, 12, 0, 1.5e-3),
-    Stage("prompts", 0.80, 256, 320, 10, 10, 1e-3),
-    Stage("full", 1.0, 512, 640, 3, 12, 6e-4),
+    Stage("prompts", 0.86, 256, 320, 10, 10, 1e-3),
+    Stage("full", 1.0, 512, 640, 3, 12, 1e-3),
 )
 CUDA_STAGES = (
     Stage("pairs", 0.10, 256, 320, 128, 0, 2e-3),
