@@ -14,7 +14,7 @@ from torch import Tensor
 
 from training.scenes import levels
 
-MIN_CELLS = 5  # regions of fewer cells of 4 x 4 pixels are not asked for
+MIN_CELLS = 8  # regions of fewer cells of 4 x 4 pixels are not asked for
 STRIDE = 4  # image pixels per mask pixel
 
 
@@ -26,6 +26,7 @@ class Prompts(NamedTuple):
     level: Tensor  # int64 (N, K), a random valid answer
     targets: Tensor  # float (N, K, 3, s, s), the covered fraction of each mask pixel, for part, body, object
     valid: Tensor  # bool (N, K, 3), False where an answer repeats the one before
+    regions: Tensor  # int64 (3, N, s * s), the connected region of each mask pixel at each level
 
 
 def _rand(like: Tensor, *shape: int, generator: torch.Generator) -> Tensor:
@@ -133,13 +134,13 @@ def ask(top: Tensor, count: int, generator: torch.Generator) -> Prompts:
     cell = torch.stack((clicked % s, clicked // s), -1)
     points = cell * STRIDE + 2 + _rand(area, n, count, 2, generator=generator)
     chosen = targets.gather(2, level[..., None, None, None].expand(-1, -1, 1, s, s))[:, :, 0]
-    return Prompts(points, _jitter(_boxes(chosen), side, generator), level, targets, valid)
+    return Prompts(points, _jitter(_boxes(chosen), side, generator), level, targets, valid, regions)
 
 
 def _click(region: Tensor, count: int, generator: torch.Generator) -> Tensor:
     """Cells (N, K) to click: small regions less often than large ones, but more often than their area alone gives."""
     size = torch.zeros_like(region).scatter_add_(1, region, torch.ones_like(region)).gather(1, region)
-    weight = torch.where(size >= MIN_CELLS, size.float() ** -0.8, 0.0) + 1e-9
+    weight = torch.where(size >= MIN_CELLS, size.float() ** -0.6, 0.0) + 1e-9
     return torch.multinomial(weight, count, replacement=True, generator=generator)
 
 

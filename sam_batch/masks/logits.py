@@ -156,8 +156,12 @@ def stability(logits_KHW: Tensor, threshold: float, offset: float) -> Tensor:
     Returns:
         (K,) float32; 0 where both masks are empty (the reference has NaN, which passes no threshold either).
     """
-    inner_K, outer_K = (
-        (logits_KHW > level).sum(dim=2, dtype=torch.int32).sum(dim=1, dtype=torch.int32)
-        for level in (threshold + offset, threshold - offset)
-    )
+    inner_K, outer_K = (_count(logits_KHW > level) for level in (threshold + offset, threshold - offset))
     return (inner_K / outer_K).nan_to_num_(nan=0.0)
+
+
+def _count(masks_KHW: Tensor) -> Tensor:
+    """Mask pixels, (K,) int32. On the CPU torch's sum of booleans takes thirty times as long as NumPy's count."""
+    if masks_KHW.device.type != "cpu":
+        return masks_KHW.sum(dim=(1, 2), dtype=torch.int32)
+    return torch.tensor([np.count_nonzero(one) for one in masks_KHW.numpy()], dtype=torch.int32)

@@ -76,10 +76,10 @@ def _suppress(
 ) -> list[int]:
     """Take masks best first; keep each that no kept one drops."""
     masks = [as_coco(counts, *size_hw) for counts in counts_K]
+    # COCO divides the intersection by the union, or by the row's own area where the column is a crowd.
+    overlap_KK = np.asarray(coco.iou(masks, masks, [crowd] * len(masks)))
     kept: list[int] = []
     for one in sorted(range(len(masks)), key=lambda i: -scores_K[i]):
-        # COCO divides the intersection by the union, or by the first mask's area where the second is a crowd.
-        overlap = coco.iou([masks[one]], [masks[other] for other in kept], [crowd] * len(kept))
-        if not (kept and drops(np.asarray(overlap)).any()):
+        if not drops(overlap_KK[one, kept]).any():
             kept.append(one)
     return sorted(kept)

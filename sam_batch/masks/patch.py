@@ -24,7 +24,7 @@ class Patch:
     """
 
     box: Box
-    bits: UInt8Array
+    bits: bytes
 
     @classmethod
     def of(cls, mask_HW: BoolArray) -> Self:
@@ -37,7 +37,7 @@ class Patch:
     def cut(cls, mask_WH: BoolArray | UInt8Array, box: Box) -> Self:
         """Pack what is in the box of a transposed mask."""
         x0, y0, x1, y1 = box
-        return cls(box, np.packbits(mask_WH[x0 : x1 + 1, y0 : y1 + 1]))
+        return cls(box, np.packbits(mask_WH[x0 : x1 + 1, y0 : y1 + 1]).tobytes())
 
     def shift(self, x: int, y: int) -> Self:
         """The same pixels in a frame whose origin lies at (-x, -y)."""
@@ -49,6 +49,7 @@ class Patch:
         x0, y0, x1, y1 = self.box
         size_hw = (y1 - y0 + 1, x1 - x0 + 1)
         mask_HW = np.zeros((height, width), dtype=bool, order="F")
-        pixels = np.unpackbits(self.bits, count=size_hw[0] * size_hw[1]).view(bool)
+        packed = np.frombuffer(self.bits, dtype=np.uint8)
+        pixels = np.unpackbits(packed, count=size_hw[0] * size_hw[1]).view(bool)
         mask_HW[y0 : y1 + 1, x0 : x1 + 1] = pixels.reshape(size_hw, order="F")
         return mask_HW

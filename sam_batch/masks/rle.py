@@ -22,7 +22,7 @@ def encode(mask_HW: BoolArray) -> str:
 
 def encode_patch(patch: Patch, height: int, width: int) -> str:
     """Run lengths of a mask in a (height, width) frame, without the frame's pixels."""
-    starts, ends = _runs(patch.bits, patch.box, height)
+    starts, ends = _runs(np.frombuffer(patch.bits, dtype=np.uint8), patch.box, height)
     bounds = np.stack([starts, ends], axis=1).ravel()
     size = height * width
     if len(bounds) == 0 or bounds[-1] < size:

@@ -76,9 +76,7 @@ def load_resolved(checkpoint: ResolvedCheckpoint) -> Sam:
     Raises:
         CheckpointError: As `load_sam`; also where the file is no longer what was resolved.
     """
-    path = Path(checkpoint.path)
-    if checkpoint.url is not None and not path.exists():
-        path = fetch(checkpoint.url, checkpoint.sha256)
+    path = _on_this_machine(checkpoint)
     _require_sha256(path, checkpoint.sha256)
     name, state = _read_model(path)
     sam = _skeleton(name)
@@ -95,6 +93,15 @@ def _locate(model: ModelConfig) -> tuple[Path, str | None, str | None]:
     if is_url(source):
         return fetch(source, expected), source, expected
     return Path(source).expanduser(), None, expected
+
+
+def _on_this_machine(checkpoint: ResolvedCheckpoint) -> Path:
+    path = Path(checkpoint.path)
+    if path.exists():
+        return path
+    if checkpoint.sha256 == DEMO_SHA256:
+        return DEMO_PATH  # the package may be installed elsewhere here
+    return path if checkpoint.url is None else fetch(checkpoint.url, checkpoint.sha256)
 
 
 def _published_sha256(source: str) -> str | None:

@@ -62,7 +62,7 @@ def clean_regions(candidates: Sequence[Candidate], image_hw: Size, min_area: int
 
 def annotate(candidates: Sequence[Candidate], image_hw: Size) -> list[Annotation]:
     """Encode the masks and number them; a mask without a pixel is no annotation."""
-    found = [one for one in candidates if one.mask.bits.any()]
+    found = [one for one in candidates if any(one.mask.bits)]
     return [_annotation(mask_id, one, image_hw) for mask_id, one in enumerate(found)]
 
 

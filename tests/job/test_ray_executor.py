@@ -41,8 +41,9 @@ def test_if_no_image_survives_the_job_says_so(tmp_path):
     assert "every worker died" in report.error
 
 
-def test_ctrl_c_ends_within_seconds_with_a_summary_and_the_next_run_goes_on(tmp_path):
-    draw_photographs(tmp_path / "photos", 400)
+@pytest.mark.parametrize("sent", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+def test_a_signal_ends_within_seconds_with_a_summary_and_the_next_run_goes_on(tmp_path, sent):
+    draw_photographs(tmp_path / "photos", 200)
     config = tmp_path / "job.yaml"
     config.write_text(configfile.to_yaml(job_config(tmp_path / "photos", tmp_path / "out", run=RAY)))
     command = [sys.executable, "-m", "sam_batch.cli", "run", str(config)]
@@ -52,13 +53,13 @@ def test_ctrl_c_ends_within_seconds_with_a_summary_and_the_next_run_goes_on(tmp_
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sent)
     interrupted = time.monotonic()
     _, text = process.communicate(timeout=60)
     assert time.monotonic() - interrupted < 20
     assert process.returncode == 130
     assert "interrupted" in text
     assert (tmp_path / "out/summary.json").is_file()
-    assert len(rows(tmp_path / "out")) < 400
+    assert len(rows(tmp_path / "out")) < 200
     assert subprocess.run(command, check=False).returncode == 0
-    assert len(rows(tmp_path / "out")) == 400
+    assert len(rows(tmp_path / "out")) == 200

@@ -82,7 +82,7 @@ def test_both_ways_give_the_same_masks(count, height, width, threshold, offset, 
                 patch.setattr(logits, "rounds_as_fused", lambda threads, fused=fused: fused)
                 patch.setattr(logits, "PIXELS_AT_ONCE", pixels << 15)
                 found = stable_masks(low_Khw, scale, **levels)
-                ways.append([(one.index, one.stability, one.patch.box, one.patch.bits.tobytes()) for one in found])
+                ways.append([(one.index, one.stability, one.patch.box, one.patch.bits) for one in found])
         assert ways[0] == ways[1]
 
 

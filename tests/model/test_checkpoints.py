@@ -1,5 +1,6 @@
 import hashlib
 import pickle
+from dataclasses import replace
 
 import pytest
 import safetensors.torch
@@ -126,6 +127,14 @@ class TestResolve:
             (tmp_path / "driver").rename(tmp_path / "elsewhere")
             assert same_weights(load_resolved(resolved), small_sam())
             assert server.hits.total() == 2
+
+    def test_the_packages_own_weights_may_lie_elsewhere_on_a_worker(self, weights, monkeypatch):
+        resolved = replace(resolve_checkpoint(config(weights)), path="/the/drivers/own/demo.safetensors")
+        with pytest.raises(CheckpointError, match="no such file"):
+            load_resolved(resolved)
+        monkeypatch.setattr(checkpoints, "DEMO_PATH", weights)
+        monkeypatch.setattr(checkpoints, "DEMO_SHA256", resolved.sha256)
+        assert same_weights(load_resolved(resolved), small_sam())
 
 
 def without(state):

@@ -13,7 +13,7 @@ LOW = SIDE // 4
 
 
 class BlobEngine:
-    """Blobs around the objects nearest to the prompts; what they look like depends on every pixel of the view."""
+    """Blobs around the objects nearest to the prompts; their looks depend on every bit of pixels and points."""
 
     spec = EngineSpec(
         kind="fake",
@@ -38,7 +38,8 @@ class BlobEngine:
         point_P2 = ((prompts.points[:, 0] + 0.5) / SIDE).float()
         object_P2 = (point_P2 * 3).floor().clamp(0, 2) / 3 + 1 / 6  # of a 3 x 3 grid: neighbouring points mean the same
         column_P, row_P = (object_P2 * (SIDE // 16)).long().unbind(dim=1)
-        seed_P = embedding.sum(dim=0)[row_P, column_P] + embedding.mean() + point_P2.sum(dim=1) / 10
+        last_digits_P = (prompts.points[:, 0].double().sum(dim=1) * 1e4).frac().float()
+        seed_P = embedding.sum(dim=0)[row_P, column_P] + embedding.mean() + last_digits_P / 10
         chance_PM = [_chance(seed_P[:, None] + torch.arange(3) * 0.7, salt) for salt in range(6)]
         state = _draw(object_P2, *chance_PM[1:])
         return ScoredPrompts(1.1 * chance_PM[0].sqrt(), state)

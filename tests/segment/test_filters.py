@@ -1,0 +1,69 @@
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sam_batch.config import GeneratorConfig
+from sam_batch.masks import rle
+from sam_batch.records import Annotation
+from sam_batch.segment.filters import thin
+
+SIZE = (20, 20)
+
+
+def square(mask_id, side, predicted_iou, corner=0):
+    mask = np.zeros(SIZE, dtype=bool)
+    mask[corner : corner + side, corner : corner + side] = True
+    counts = rle.encode(mask)
+    bbox = rle.bbox(counts, *SIZE)
+    return Annotation(
+        mask_id, bbox, side * side, predicted_iou, 1.0, ((0.0, 0.0),), (0.0, 0.0, 20.0, 20.0), None, counts
+    )
+
+
+FOUND = [square(0, 10, 0.9), square(1, 9, 0.95), square(2, 2, 0.7, corner=15), square(3, 3, 0.8), square(4, 20, 0.5)]
+
+
+def kept(**settings):
+    return [FOUND.index(next(old for old in FOUND if old.counts == new.counts)) for new in thinned(**settings)]
+
+
+def thinned(**settings):
+    return thin(FOUND, SIZE, GeneratorConfig(**settings))
+
+
+def test_off_they_change_nothing():
+    assert thinned() == FOUND
+
+
+def test_large_masks_are_dropped():
+    assert kept(max_mask_region_area=100) == [0, 1, 2, 3]
+
+
+def test_of_nearly_the_same_masks_the_best_predicted_stays():
+    assert kept(mask_nms_thresh=0.8) == [1, 2, 3, 4]
+
+
+def test_masks_within_better_ones_are_dropped():
+    assert kept(containment_thresh=0.9) == [0, 1, 2, 4]
+
+
+def test_the_best_predicted_stay_in_their_order():
+    assert kept(max_masks_per_image=2) == [0, 1]
+    assert kept(max_masks_per_image=3) == [0, 1, 3]
+
+
+@given(
+    st.integers(0, 400),
+    st.none() | st.floats(0, 1),
+    st.none() | st.floats(0, 1),
+    st.none() | st.integers(1, 5),
+)
+def test_what_stays_is_a_subset_in_order_numbered_anew(area, nms, containment, count):
+    settings = {
+        "max_mask_region_area": area,
+        "mask_nms_thresh": nms,
+        "containment_thresh": containment,
+        "max_masks_per_image": count,
+    }
+    assert kept(**settings) == sorted(kept(**settings))
+    assert [one.mask_id for one in thinned(**settings)] == list(range(len(kept(**settings))))
