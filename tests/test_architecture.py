@@ -207,6 +207,7 @@ def test_plan_and_status_do_not_import_torch(tmp_path: Path) -> None:
     assert "torch" not in loaded_after(command("status", *job))
 
 
-def test_the_data_folder_does_not_import_torch() -> None:
+def test_the_data_folder_imports_neither_torch_nor_a_compiler() -> None:
     names = [f"sam_batch.data.{Path(name).stem}" for name in modules() if part(name) == "data"]
-    assert "torch" not in loaded_after(f"import {', '.join(names)}")
+    names += [f"sam_batch.masks.{name}" for name in ("geometry", "grids", "rle")]
+    assert not loaded_after(f"import {', '.join(names)}") & {"torch", "numba"}

@@ -1,8 +1,8 @@
 """Low-resolution logits to the stable binary masks of one crop: up-sample, measure, threshold, cut.
 
-On the CPU `fused` does all of it, mask by mask. Elsewhere, and where torch rounds otherwise than `bilinear`, torch does
-it step by step; a fused kernel for CUDA does not exist yet. Both ways give the same masks. Memory is bounded: a few
-masks at a time are pixels, what is kept is a `Patch`.
+On the CPU `fused` does all of it, mask by mask, with torch's own roundings. On a GPU, and where torch on the CPU rounds
+otherwise than `bilinear` knows, torch does it step by step; a fused kernel for CUDA does not exist yet. Memory is
+bounded: a few masks at a time are pixels, what is kept is a `Patch`.
 """
 
 from collections.abc import Iterator, Sequence
