@@ -5,7 +5,7 @@ and what the model asks of it. Then the measurement; at the end one JSON line. R
 given; random ones are tuned to let as many masks through as real ones might. It measures neither Ray nor storage, and
 says nothing about the quality of masks.
 
-    python benchmarks/everything.py --model vit_b --device cuda --checkpoint sam_vit_b_01ec64.pth
+    python benchmarks/everything.py --model vit_b --checkpoint sam_vit_b_01ec64.pth --points-per-side 32
 """
 
 import argparse
@@ -20,7 +20,7 @@ import torch
 from benchmarks.harness import ceiling
 from benchmarks.harness.agreement import Agreement, compare
 from benchmarks.harness.measure import Measured, load, measure
-from benchmarks.harness.systems import STAGES, SYSTEMS
+from benchmarks.harness.systems import STAGES, SYSTEMS, LeftOutError
 from benchmarks.harness.weights import BUILDERS, load_model
 from sam_batch.config import EngineConfig, GeneratorConfig
 from sam_batch.engine.choice import EngineChoice
@@ -36,9 +36,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--checkpoint", help="real weights of the model, a file")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--precision", choices=("auto", *DTYPES), default="auto", help="ours; the others use fp32")
-    parser.add_argument("--points-per-side", type=int, default=32)
+    parser.add_argument("--points-per-side", type=int, default=16)
     parser.add_argument("--images", type=Path, nargs="+", default=sorted(EXAMPLES.glob("*.jpg")))
-    parser.add_argument("--repeat", type=int, default=1, help="passes; 0: only the one that is timed by stage")
+    parser.add_argument("--repeat", type=int, default=1, help="passes; 0: one, timed by stage, not warmed up")
     parser.add_argument("--skip", choices=SYSTEMS, action="append", default=[], metavar="NAME", help=", ".join(SYSTEMS))
     return parser.parse_args(argv)
 
@@ -61,11 +61,10 @@ def main(argv: list[str] | None = None) -> None:
     for name in [one for one in SYSTEMS if one not in arguments.skip]:
         try:
             measured[name] = measure(SYSTEMS[name], sam, generator, choice, arguments.images, arguments.repeat)
-        except ImportError as error:
-            print(f"{name} is left out: {error}; pip install 'sam-batch[bench]'")
-        except IndexError as error:
-            # Hugging Face's pipeline fails on a mask that covers the whole image.
-            print(f"{name} failed: {error}")
+            print(f"{name} is done: {measured[name].images_per_second:.3g} images/s", flush=True)
+        except LeftOutError as error:
+            print(f"{name} is left out: {error}", flush=True)
+    print()
     print_stages(measured)
     agreements = {
         name: compare(measured["reference"].rles, one.rles) for name, one in measured.items() if "reference" in measured
@@ -95,7 +94,8 @@ def state_ceiling(model: str, generator: GeneratorConfig, choice: EngineChoice) 
         f"  the model as published, an image: {encoder.flops / 1e12:.3g} TFLOP to embed, "
         f"{batches * decoder.flops / 1e12:.3g} TFLOP for {points**2} prompts\n"
         f"  at that rate {flops / rate:.3g} s: {rate / flops:.3g} images/s, if memory cost nothing\n"
-        f"  its operators one by one in float32 move {traffic / 1e9:.3g} GB: {traffic / bandwidth:.3g} s more\n"
+        f"  its operators one by one in float32 move {traffic / 1e9:.3g} GB: {traffic / bandwidth:.3g} s more\n",
+        flush=True,
     )
     return rate / flops
 

@@ -42,13 +42,14 @@ def measure(
 ) -> Measured:
     """Build a system, run it, and free it.
 
-    The first image warms it up. A pass with stages follows, then passes without, of which the median counts; with
-    none of those (`repeat` 0, for slow machines) the pass with stages counts.
+    The first image warms it up. A pass with stages follows, then passes without, of which the median counts. With
+    none of those (`repeat` 0, for slow machines) there is no warming up, and the pass with stages counts.
     """
     device = torch.device(choice.device)
     memory = PeakMemory(device)
     built = system(sam, generator, choice)
-    built.label(load(paths[0]))
+    if repeat:
+        built.label(load(paths[0]))
     memory.reset()
     watch = Stopwatch(device)
     rles = []

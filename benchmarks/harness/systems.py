@@ -31,6 +31,10 @@ Found = list[Any]
 Rles = list[dict[str, Any]]
 
 
+class LeftOutError(Exception):
+    """A system cannot be measured here; the others can."""
+
+
 class System(Protocol):
     """Everything mode, as somebody wrote it."""
 
@@ -94,12 +98,14 @@ class HuggingFace:
     It encodes masks before NMS and decodes them afterwards; both count as RLE.
 
     Raises:
-        ImportError: transformers is not installed.
+        LeftOutError: transformers is not installed.
     """
 
     def __init__(self, sam: Sam, generator: GeneratorConfig, choice: EngineChoice) -> None:
-        from benchmarks.harness import huggingface  # here, as it may be missing
-
+        try:
+            from benchmarks.harness import huggingface
+        except ImportError as error:
+            raise LeftOutError(f"{error}; pip install 'sam-batch[bench]'") from error
         self._pipeline = huggingface.pipeline(sam, choice.device)
         self._module = huggingface.processing
         self._settings = {
@@ -112,8 +118,15 @@ class HuggingFace:
         }
 
     def label(self, pixels_HW3: UInt8Array) -> Found:
-        """Boolean masks."""
-        return list(self._pipeline(Image.fromarray(pixels_HW3), **self._settings)["masks"])
+        """Boolean masks.
+
+        Raises:
+            LeftOutError: A mask covers the whole image, on which the pipeline fails.
+        """
+        try:
+            return list(self._pipeline(Image.fromarray(pixels_HW3), **self._settings)["masks"])
+        except IndexError as error:
+            raise LeftOutError(f"its pipeline failed: {error}") from error
 
     def rles(self, found: Found) -> Rles:
         """Encoded."""

@@ -6,7 +6,6 @@ leave one of them and nothing to compare; it is told to keep them all. segment-a
 suppresses, does the same work as ever; this package, which encodes afterwards, does more of it than with real weights.
 """
 
-import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -93,15 +92,24 @@ def tune(sam: Sam, sample_HW3: UInt8Array) -> tuple[float, float]:
     Returns:
         The thresholds on predicted IoU and stability that `PASS_IOU` and `PASS_BOTH` of the sample's masks pass.
     """
-    logits_Khw, iou_K, _ = _sample(sam, sample_HW3)
+    (view,) = cut_views(sample_HW3, GeneratorConfig(), sam.image_encoder.img_size)
+    logits_Khw, iou_K = _decode(sam, view)
+
+    stretch = LOGIT_STD / logits_Khw.std()
     for mlp in sam.mask_decoder.output_hypernetworks_mlps:
-        for parameter in (mlp.layers[-1].weight, mlp.layers[-1].bias):
-            parameter.mul_(LOGIT_STD / logits_Khw.std())
+        mlp.layers[-1].weight.mul_(stretch)
+        mlp.layers[-1].bias.mul_(stretch)
+    spread = IOU_STD / iou_K.std()
     head = sam.mask_decoder.iou_prediction_head.layers[-1]
-    head.weight.mul_(IOU_STD / iou_K.std())
-    head.bias.copy_(IOU_MEAN + (head.bias - iou_K.mean()) * IOU_STD / iou_K.std())
-    _, iou_K, stability_K = _sample(sam, sample_HW3)
-    return thresholds(iou_K, stability_K, PASS_IOU, PASS_BOTH)
+    head.weight.mul_(spread)
+    head.bias.copy_(IOU_MEAN + (head.bias - iou_K.mean()) * spread)
+
+    # Both layers are the last ones and linear: what they give now is known without another run.
+    scale = Scale(sam.image_encoder.img_size, view.pixels.shape[:2], sample_HW3.shape[:2])
+    levels = {"threshold": sam.mask_threshold, "offset": GeneratorConfig().stability_score_offset}
+    masks = stable_masks(stretch * logits_Khw, scale, **levels, min_stability=0.0)
+    stability_K = torch.tensor([one.stability for one in masks])
+    return thresholds(IOU_MEAN + (iou_K - iou_K.mean()) * spread, stability_K, PASS_IOU, PASS_BOTH)
 
 
 def thresholds(iou_K: Tensor, stability_K: Tensor, pass_iou: float, pass_both: float) -> tuple[float, float]:
@@ -111,17 +119,11 @@ def thresholds(iou_K: Tensor, stability_K: Tensor, pass_iou: float, pass_both: f
     return iou.item(), stability.item()
 
 
-def _sample(sam: Sam, pixels_HW3: UInt8Array) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits (K, h, w), predicted IoU (K,) and stability (K,) of a grid's masks, in float32 on the CPU."""
-    generator = GeneratorConfig(points_per_side=POINTS_PER_SIDE)
-    engine = TorchEngine(copy.deepcopy(sam), model="random", precision="fp32", device="cpu")
-    (view,) = cut_views(pixels_HW3, generator, engine.spec.image_side)
+def _decode(sam: Sam, view: View) -> tuple[Tensor, Tensor]:
+    """Logits (K, h, w) and predicted IoU (K,) of a grid's masks, in float32 on the CPU."""
+    engine = TorchEngine(sam, model="random", precision="fp32", device="cpu")
     scored = engine.score(engine.embed(preprocess(view.pixels, engine.spec))[0], _grid(view))
-    logits_Khw = engine.finish(scored, torch.ones_like(scored.iou).nonzero())
-    scale = Scale(engine.spec.image_side, view.pixels.shape[:2], pixels_HW3.shape[:2])
-    levels = {"threshold": engine.spec.mask_threshold, "offset": generator.stability_score_offset}
-    masks = stable_masks(logits_Khw, scale, **levels, min_stability=0.0)
-    return logits_Khw, scored.iou.flatten(), torch.tensor([one.stability for one in masks])
+    return engine.finish(scored, torch.ones_like(scored.iou).nonzero()), scored.iou.flatten()
 
 
 def _grid(view: View) -> Prompts:
