@@ -26,6 +26,7 @@ class Prompts(NamedTuple):
     level: Tensor  # int64 (N, K), a random valid answer
     targets: Tensor  # float (N, K, 3, s, s), the covered fraction of each mask pixel, for part, body, object
     valid: Tensor  # bool (N, K, 3), False where an answer repeats the one before
+    regions: Tensor  # int64 (3, N, s * s), the connected region of each mask pixel at each level
 
 
 def _rand(like: Tensor, *shape: int, generator: torch.Generator) -> Tensor:
@@ -133,7 +134,7 @@ def ask(top: Tensor, count: int, generator: torch.Generator) -> Prompts:
     cell = torch.stack((clicked % s, clicked // s), -1)
     points = cell * STRIDE + 2 + _rand(area, n, count, 2, generator=generator)
     chosen = targets.gather(2, level[..., None, None, None].expand(-1, -1, 1, s, s))[:, :, 0]
-    return Prompts(points, _jitter(_boxes(chosen), side, generator), level, targets, valid)
+    return Prompts(points, _jitter(_boxes(chosen), side, generator), level, targets, valid, regions)
 
 
 def _click(region: Tensor, count: int, generator: torch.Generator) -> Tensor:

@@ -16,7 +16,7 @@ from training.scenes import describe, draw
 
 POOL = 1500  # scenes kept in memory
 READY = 192  # scenes drawn before the first step
-REUSE = 5  # crops taken of each drawn scene
+REUSE = 8  # crops taken of each drawn scene
 
 
 class Source(Protocol):

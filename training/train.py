@@ -26,8 +26,10 @@ from training.scenes import levels
 from training.sources import Source, open_source
 
 ANCHORS = 64  # pixels of each picture that the others are compared with in dense pre-training
+PAIR_WEIGHT = 0.5  # of the same comparison later on
 BOX_SHARE = 0.3  # of the prompts
 REFINE_EVERY = 4  # steps between those that also train on a previous mask
+MUON_FACTOR = 2.0  # its rate against AdamW's
 LEAST_RATE = 0.01  # of the learning rate, at the end
 SAVE_SECONDS = 180
 LOG_STEPS = 50
@@ -48,8 +50,8 @@ class Stage:
 
 CPU_STAGES = (
     Stage("pairs", 0.14, 256, 320, 12, 0, 1.5e-3),
-    Stage("prompts", 0.70, 256, 320, 8, 16, 1e-3),
-    Stage("full", 1.0, 512, 640, 3, 12, 6e-4),
+    Stage("prompts", 0.86, 256, 320, 10, 10, 1e-3),
+    Stage("full", 1.0, 512, 640, 3, 12, 1e-3),
 )
 CUDA_STAGES = (
     Stage("pairs", 0.10, 256, 320, 128, 0, 2e-3),
@@ -66,7 +68,7 @@ class Run:
     sam: Sam
     head: PairHead
     average: dict[str, Tensor]
-    optimiser: torch.optim.Optimizer
+    optimisers: list[torch.optim.Optimizer]
     generator: torch.Generator
     step: int = 0
     stage_step: int = 0
@@ -80,15 +82,24 @@ def start(stage: Stage, device: str, seed: int = 0) -> Run:
     sam, head = new_model(stage.side).to(device), PairHead().to(device)
     average = {name: value.clone() for name, value in sam.state_dict().items()}
     generator = torch.Generator(device).manual_seed(seed)
-    return Run(stage, sam, head, average, _optimiser(sam, head, stage), generator)
+    return Run(stage, sam, head, average, _optimisers(sam, head), generator)
 
 
-def _optimiser(sam: Sam, head: PairHead, stage: Stage) -> torch.optim.Optimizer:
-    parameters = [*sam.parameters(), *head.parameters()]
-    decayed = [p for p in parameters if p.ndim > 1]
-    others = [p for p in parameters if p.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=stage.rate, betas=(0.9, 0.98), fused=True)
+def _optimisers(sam: Sam, head: PairHead) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices of the transformers, AdamW for all else; rates are set at each step."""
+    named = [*sam.named_parameters(), *head.named_parameters()]
+    matrices = [p for name, p in named if p.ndim == 2 and (".blocks." in name or ".transformer." in name)]
+    matrices = [p for p in matrices if min(p.shape) >= 64]  # positions relative to each other are vectors
+    known = {id(p) for p in matrices}
+    others = [p for _, p in named if id(p) not in known]
+    groups = [
+        {"params": [p for p in others if p.ndim > 1], "weight_decay": 0.05},
+        {"params": [p for p in others if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return [
+        torch.optim.Muon(matrices, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True),
+    ]
 
 
 def enter(run: Run, stage: Stage) -> None:
@@ -100,7 +111,7 @@ def enter(run: Run, stage: Stage) -> None:
         run.sam = new_model(stage.side).to(device)
         run.sam.load_state_dict(state)
     run.stage, run.stage_step = stage, 0
-    run.optimiser = _optimiser(run.sam, run.head, stage)
+    run.optimisers = _optimisers(run.sam, run.head)
 
 
 def save(run: Run, path: Path) -> None:
@@ -110,7 +121,7 @@ def save(run: Run, path: Path) -> None:
         "model": run.sam.state_dict(),
         "head": run.head.state_dict(),
         "average": run.average,
-        "optimiser": run.optimiser.state_dict(),
+        "optimisers": [one.state_dict() for one in run.optimisers],
         "generator": run.generator.get_state(),
         **{name: getattr(run, name) for name in ("step", "stage_step", "seconds", "next_seed")},
     }
@@ -126,7 +137,8 @@ def load(path: Path, stages: tuple[Stage, ...], device: str) -> Run:
     run.sam.load_state_dict(parts["model"])
     run.head.load_state_dict(parts["head"])
     run.average = parts["average"]
-    run.optimiser.load_state_dict(parts["optimiser"])
+    for one, state in zip(run.optimisers, parts["optimisers"], strict=True):
+        one.load_state_dict(state)
     run.generator.set_state(parts["generator"].cpu())
     for name in ("step", "stage_step", "seconds", "next_seed"):
         setattr(run, name, parts[name])
@@ -140,15 +152,19 @@ def rate_at(progress: float, stage: Stage, stage_step: int) -> float:
 
 
 def train_step(run: Run, source: Source, progress: float) -> Tensor:
-    """One step; returns the loss, and the mean IoU of the best and of the favoured mask."""
-    for group in run.optimiser.param_groups:
-        group["lr"] = rate_at(progress, run.stage, run.stage_step)
+    """One step; returns its loss and the mean IoUs that `_report` names."""
+    rate = rate_at(progress, run.stage, run.stage_step)
+    for one, factor in zip(run.optimisers, (MUON_FACTOR, 1.0), strict=True):
+        for group in one.param_groups:
+            group["lr"] = rate * factor
     image, top = augment(*source.take(run.stage.images, run.generator), run.stage.side, run.generator)
     loss, *figures = (_pair_step if run.stage.prompts == 0 else _prompt_step)(run, image, top)
-    run.optimiser.zero_grad(set_to_none=True)
+    for one in run.optimisers:
+        one.zero_grad(set_to_none=True)
     loss.backward()
     torch.nn.utils.clip_grad_norm_([*run.sam.parameters(), *run.head.parameters()], 1.0)
-    run.optimiser.step()
+    for one in run.optimisers:
+        one.step()
     run.step, run.stage_step = run.step + 1, run.stage_step + 1
     _average(run)
     return torch.stack((loss.detach(), *figures))
@@ -164,25 +180,34 @@ def _average(run: Run) -> None:
 def _pair_step(run: Run, image: Tensor, top: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     ids = levels(image.device)[:, top[:, 2::4, 2::4].long()]
     with torch.autocast(image.device.type, torch.bfloat16):
-        features = run.head(embed(run.sam, image))
-    anchors = torch.randint(features.shape[1], (len(image), ANCHORS), device=image.device, generator=run.generator)
+        embedding = embed(run.sam, image)
+    return _compare(run, embedding, (components(ids[0]), components(ids[2])), ANCHORS)
+
+
+def _compare(run: Run, embedding: Tensor, regions: tuple[Tensor, Tensor], count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Pairs of pixels, in their parts and in their objects: the loss, and the mean IoU at both levels."""
+    with torch.autocast(embedding.device.type, torch.bfloat16):
+        features = run.head(embedding)
+    anchors = torch.randint(features.shape[1], (len(features), count), device=features.device, generator=run.generator)
     found = [
-        pair_loss(features[:, :, i], components(ids[level]), anchors, run.head.scale[i], run.head.shift[i])
-        for i, level in enumerate((0, 2))
+        pair_loss(features[:, :, i], region, anchors, run.head.scale[i], run.head.shift[i])
+        for i, region in enumerate(regions)
     ]
     return found[0][0] + found[1][0], found[0][1], found[1][1]
 
 
-def _prompt_step(run: Run, image: Tensor, top: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _prompt_step(run: Run, image: Tensor, top: Tensor) -> tuple[Tensor, ...]:
     asked = ask(top, run.stage.prompts, run.generator)
     with torch.autocast(image.device.type, torch.bfloat16):
         embedding = embed(run.sam, image)
     loss, logits, iou, best = _answer(run, embedding, asked)
+    compared = _compare(run, embedding, (asked.regions[0], asked.regions[2]), ANCHORS // 2)
+    loss = loss + PAIR_WEIGHT * compared[0]
     if run.stage_step % REFINE_EVERY == REFINE_EVERY - 1:
         loss = loss + 0.5 * _refine(run, embedding, asked, logits.detach())
     with torch.no_grad():
         favoured = best[:, 1:].gather(1, iou[:, 1:].argmax(1, keepdim=True)).mean()
-    return loss, best[:, 1:].amax(1).mean(), favoured
+    return loss, best[:, 1:].amax(1).mean(), favoured, compared[2]
 
 
 def _answer(run: Run, embedding: Tensor, asked: Prompts) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -261,13 +286,10 @@ def _train_stage(run: Run, source: Source, path: Path, total: float) -> None:
 
 
 def _report(run: Run, figures: list[Tensor]) -> None:
-    loss, first, second = torch.stack(figures).mean(0).tolist()
-    names = ("part", "object") if run.stage.prompts == 0 else ("best", "favoured")
-    print(
-        f"{run.seconds:6.0f} s  {run.stage.name} {run.stage_step:6d}  loss {loss:.4f}"
-        f"  IoU {names[0]} {first:.3f} {names[1]} {second:.3f}",
-        flush=True,
-    )
+    loss, *found = torch.stack(figures).mean(0).tolist()
+    names = ("part", "object") if run.stage.prompts == 0 else ("best", "favoured", "pairs")
+    shown = " ".join(f"{name} {value:.3f}" for name, value in zip(names, found, strict=True))
+    print(f"{run.seconds:6.0f} s  {run.stage.name} {run.stage_step:6d}  loss {loss:.4f}  IoU {shown}", flush=True)
 
 
 def main() -> None:

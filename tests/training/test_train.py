@@ -1,9 +1,6 @@
 import pytest
 import torch
-from safetensors.torch import load_file
 
-from sam_batch.model.demo import build_demo
-from training.export import export
 from training.sources import Fresh, Pool
 from training.train import Stage, enter, load, rate_at, save, start, train, train_step
 
@@ -68,16 +65,6 @@ def test_the_rate_warms_up_and_ends_near_zero():
     assert rate_at(0.0, PAIRS, 0) < 0.02 * PAIRS.rate
     assert rate_at(0.0, PAIRS, 100) == pytest.approx(PAIRS.rate)
     assert rate_at(1.0, PAIRS, 1000) == pytest.approx(0.01 * PAIRS.rate)
-
-
-def test_an_export_has_the_tensors_of_the_demo_model(tmp_path):
-    run = start(PROMPTS, "cpu")
-    save(run, tmp_path / "checkpoint.pt")
-    digest = export(tmp_path / "checkpoint.pt", tmp_path / "demo.safetensors")
-    state = load_file(tmp_path / "demo.safetensors")
-    build_demo().load_state_dict(state)
-    assert all(value.dtype == torch.float16 for value in state.values())
-    assert len(digest) == 64
 
 
 def test_the_pool_gives_scenes_of_its_seeds():
