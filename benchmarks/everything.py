@@ -38,7 +38,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--precision", choices=("auto", *DTYPES), default="auto", help="ours; the others use fp32")
     parser.add_argument("--points-per-side", type=int, default=16)
     parser.add_argument("--images", type=Path, nargs="+", default=sorted(EXAMPLES.glob("*.jpg")))
-    parser.add_argument("--repeat", type=int, default=1, help="passes; 0: one, timed by stage, not warmed up")
+    parser.add_argument("--repeat", type=int, default=3, help="passes; 0: one, timed by stage, not warmed up")
     parser.add_argument("--skip", choices=SYSTEMS, action="append", default=[], metavar="NAME", help=", ".join(SYSTEMS))
     return parser.parse_args(argv)
 

@@ -42,8 +42,8 @@ def measure(
 ) -> Measured:
     """Build a system, run it, and free it.
 
-    The first image warms it up. A pass with stages follows, then passes without, of which the median counts. With
-    none of those (`repeat` 0, for slow machines) there is no warming up, and the pass with stages counts.
+    The first image warms it up. A pass with stages follows, then passes without; of each image the median time of
+    those counts. With none (`repeat` 0, for slow machines) nothing is warmed up, and the pass with stages counts.
     """
     device = torch.device(choice.device)
     memory = PeakMemory(device)
@@ -60,13 +60,14 @@ def measure(
             with watch.stage(OTHER):
                 found = built.label(pixels_HW3)
             rles.append(built.rles(found))
-    seconds = [_whole_pass(built, paths, device) for _ in range(repeat)] or [sum(watch.seconds.values())]
+    passes = [[_seconds(built, path, device) for path in paths] for _ in range(repeat)]
+    seconds = sum(map(statistics.median, zip(*passes, strict=True))) if passes else sum(watch.seconds.values())
     peak_bytes = memory.peak()
     del built
     gc.collect()
     free_cache(device)
     milliseconds = {stage: 1000 * value / len(paths) for stage, value in watch.seconds.items()}
-    return Measured(len(paths) / statistics.median(seconds), milliseconds, peak_bytes, rles)
+    return Measured(len(paths) / seconds, milliseconds, peak_bytes, rles)
 
 
 def load(path: Path) -> UInt8Array:
@@ -74,9 +75,9 @@ def load(path: Path) -> UInt8Array:
     return decode(path.read_bytes(), MAX_PIXELS)
 
 
-def _whole_pass(built: System, paths: Sequence[Path], device: torch.device) -> float:
+def _seconds(built: System, path: Path, device: torch.device) -> float:
+    """From file to masks."""
     started = time.perf_counter()
-    for path in paths:
-        built.label(load(path))
+    built.label(load(path))
     synchronise(device)
     return time.perf_counter() - started
