@@ -121,7 +121,7 @@ class HuggingFace:
         """Boolean masks.
 
         Raises:
-            LeftOutError: A mask covers the whole image, on which the pipeline fails.
+            LeftOutError: A mask covers the whole image, on which older releases fail.
         """
         try:
             return list(self._pipeline(Image.fromarray(pixels_HW3), **self._settings)["masks"])
