@@ -6,7 +6,7 @@ module does no input or output and imports no heavy package.
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, field_validator, model_validator
 
 UnitInterval = Annotated[float, Field(ge=0.0, le=1.0)]
 PointGrid = list[tuple[UnitInterval, UnitInterval]]
@@ -30,11 +30,11 @@ class InputConfig(Section):
         min_length=1,
         description="Files with other extensions are not listed (case is ignored).",
     )
-    limit: int | None = Field(None, ge=1, description="Label only the first so many images; null for all.")
-    max_pixels: int = Field(
+    limit: StrictInt | None = Field(None, ge=1, description="Label only the first so many images; null for all.")
+    max_pixels: StrictInt = Field(
         64_000_000, ge=1, description="Images with more pixels fail without being decoded (header check)."
     )
-    max_bytes: int = Field(512 << 20, ge=1, description="Files with more bytes fail without being read.")
+    max_bytes: StrictInt = Field(512 << 20, ge=1, description="Files with more bytes fail without being read.")
 
     @field_validator("uri")
     @classmethod
@@ -61,7 +61,7 @@ class StorageConfig(Section):
     endpoint_url: str | None = Field(None, description="S3-compatible endpoint, e.g. http://minio:9000.")
     region: str | None = Field(None, description="Region of the bucket.")
     anonymous: bool = Field(False, description="Send unsigned requests (public buckets).")
-    attempts: int = Field(8, ge=1, le=20, description="Tries of one read or write before it counts as failed.")
+    attempts: StrictInt = Field(8, ge=1, le=20, description="Tries of one read or write before it counts as failed.")
 
 
 class ModelConfig(Section):
@@ -97,36 +97,40 @@ class GeneratorConfig(Section):
     """Everything mode: segment-anything's names and defaults, then filters that are off by default."""
 
     mode: Literal["everything"] = Field("everything", description="Segment everything from a grid of points.")
-    points_per_side: int | None = Field(
+    points_per_side: StrictInt | None = Field(
         32,
         ge=1,
         le=512,
         description="Points along one side of the grid; null exactly when point_grids is given.",
     )
-    points_per_batch: int = Field(64, ge=1, description="Prompts decoded at once; changes memory, not masks.")
+    points_per_batch: StrictInt = Field(64, ge=1, description="Prompts decoded at once; changes memory, not masks.")
     pred_iou_thresh: UnitInterval = Field(0.88, description="Masks with a lower predicted IoU are dropped.")
     stability_score_thresh: UnitInterval = Field(0.95, description="Masks with a lower stability are dropped.")
     stability_score_offset: float = Field(1.0, gt=0, description="Shift of the logits when stability is measured.")
     box_nms_thresh: UnitInterval = Field(0.7, description="Box IoU above which the worse of two masks is dropped.")
-    crop_n_layers: int = Field(0, ge=0, le=4, description="Also run on crops: layer i has 4**i of them.")
+    crop_n_layers: StrictInt = Field(0, ge=0, le=4, description="Also run on crops: layer i has 4**i of them.")
     crop_nms_thresh: UnitInterval = Field(0.7, description="The same between the masks of different crops.")
     crop_overlap_ratio: float = Field(512 / 1500, ge=0, lt=1, description="Overlap of crops, of the shorter side.")
-    crop_n_points_downscale_factor: int = Field(
+    crop_n_points_downscale_factor: StrictInt = Field(
         1, ge=1, description="Layer i has points_per_side / factor**i points a side."
     )
     point_grids: tuple[PointGrid, ...] | None = Field(
         None,
         description="Own grids instead of points_per_side: one a layer, each a list of [x, y] in 0 to 1.",
     )
-    min_mask_region_area: int = Field(0, ge=0, description="Fill holes and drop islands smaller than this; 0 is off.")
-    max_mask_region_area: int = Field(0, ge=0, description="Drop masks with more pixels than this; 0 is off.")
+    min_mask_region_area: StrictInt = Field(
+        0, ge=0, description="Fill holes and drop islands smaller than this; 0 is off."
+    )
+    max_mask_region_area: StrictInt = Field(0, ge=0, description="Drop masks with more pixels than this; 0 is off.")
     mask_nms_thresh: UnitInterval | None = Field(
         None, description="Mask IoU above which the worse of two masks is dropped; null is off."
     )
     containment_thresh: UnitInterval | None = Field(
         None, description="Drop a mask of which at least this share lies in a better one; null is off."
     )
-    max_masks_per_image: int | None = Field(None, ge=1, description="Keep only the best so many masks; null is off.")
+    max_masks_per_image: StrictInt | None = Field(
+        None, ge=1, description="Keep only the best so many masks; null is off."
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -160,7 +164,7 @@ class SegmentsConfig(Section):
     """RGBA cut-outs, one a mask."""
 
     enabled: bool = Field(True, description="Write them.")
-    min_area: int = Field(0, ge=0, description="Masks with fewer pixels get no cut-out.")
+    min_area: StrictInt = Field(0, ge=0, description="Masks with fewer pixels get no cut-out.")
     frame: Literal["crop", "full"] = Field("crop", description="Cut to the mask's box, or keep the whole frame.")
     pack: Literal["none", "tar"] = Field("none", description="One file a mask, or one tar a shard.")
 
@@ -175,7 +179,7 @@ class CocoConfig(Section):
     """COCO instance annotations over the whole output."""
 
     enabled: bool = Field(True, description="Write coco/annotations.json when the job ends.")
-    max_bytes: int = Field(1 << 30, ge=1 << 16, description="Split into several files above this size.")
+    max_bytes: StrictInt = Field(1 << 30, ge=1 << 16, description="Split into several files above this size.")
 
 
 class OutputConfig(Section):
@@ -192,11 +196,11 @@ class RunConfig(Section):
     """How the work is spread; nothing here changes a result but shard_size, which is fixed by the first run."""
 
     executor: Literal["ray", "inline"] = Field("ray", description="inline is a plain loop in this process.")
-    shard_size: int = Field(32, ge=1, le=4096, description="Images a shard: the unit of work, commit and resume.")
-    actors: int | Literal["auto"] = Field("auto", description="Engines; auto is one a GPU, or one on the CPU.")
+    shard_size: StrictInt = Field(32, ge=1, le=4096, description="Images a shard: the unit of work, commit and resume.")
+    actors: StrictInt | Literal["auto"] = Field("auto", description="Engines; auto is one a GPU, or one on the CPU.")
     max_failure_rate: UnitInterval = Field(0.05, description="More failed images than this end in exit code 3.")
     retry_failed: bool = Field(False, description="Work again on images that failed in earlier runs.")
-    stall_timeout_seconds: int = Field(
+    stall_timeout_seconds: StrictInt = Field(
         7200, ge=10, description="Give up when no shard moves for so long; a shard on a CPU can take an hour."
     )
     verbose: bool = Field(False, description="Show Ray's own log and progress bars, and tracebacks.")

@@ -56,7 +56,7 @@ def test_overrides_alone_make_a_job():
         ),
         (
             {"generator": {"points_per_side": "many"}},
-            "generator.points_per_side = 'many': should be a valid integer, unable to parse string as an integer",
+            "generator.points_per_side = 'many': should be a valid integer",
         ),
         ({"engine": {"device": "tpu"}}, "engine.device = 'tpu': should be 'auto', 'cpu' or 'cuda'"),
         (
@@ -143,3 +143,8 @@ def test_schema_beside_the_configurations_is_current():
     stored = Path(__file__).parents[1] / "configs" / "job.schema.json"
     assert stored.read_text() == configfile.json_schema(), "run: sam-batch config schema > configs/job.schema.json"
     assert json.loads(stored.read_text())["additionalProperties"] is False
+
+
+def test_yes_is_no_number():
+    with pytest.raises(ConfigError, match=r"input\.limit = True: should be a valid integer"):
+        configfile.load([], ["input.uri=a", "output.uri=b", "input.limit=yes"])

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from sam_batch import __version__
 from sam_batch.config import Config
+from sam_batch.data.storage import locate
 from sam_batch.engine.choice import EngineChoice
 from sam_batch.errors import FingerprintError
 from sam_batch.model.names import ResolvedCheckpoint
@@ -17,7 +18,7 @@ from sam_batch.model.names import ResolvedCheckpoint
 # Settings that shape a result. What only moves work around (batch sizes, executor, log) may differ between runs,
 # and what only changes which images are listed (limit, extensions) extends the plan.
 SHAPING_SECTIONS = ("generator", "output")
-SHAPING_KEYS = ("input.uri", "input.max_pixels", "input.max_bytes")
+SHAPING_KEYS = ("input.max_pixels", "input.max_bytes")
 NEUTRAL_KEYS = ("generator.points_per_batch", "output.uri", "output.coco")
 
 
@@ -39,7 +40,9 @@ class JobSpec:
         """Everything that shapes a result, as dotted keys and JSON values."""
         settings = _flatten(self.config.model_dump(mode="json"))
         shaping = {key: json.dumps(value) for key, value in settings.items() if _shapes_results(key)}
+        roots = [locate(uri, self.config.storage).uri for uri in self.config.input.uris]
         return shaping | {
+            "input.uri": json.dumps(roots),
             "model.sha256": json.dumps(self.checkpoint.sha256),
             "engine.kind": json.dumps(self.engine.kind),
             "engine.precision": json.dumps(self.engine.precision),

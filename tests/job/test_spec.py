@@ -72,3 +72,9 @@ def test_it_reaches_the_workers_and_the_parts():
     job = spec()
     assert pickle.loads(pickle.dumps(job)) == job
     assert job.metadata()["sam_batch.fingerprint"] == digest(job.fingerprint())
+
+
+def test_the_same_folder_written_otherwise_is_the_same_input(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    written = ["photos", "photos/", "./photos", str(tmp_path / "photos")]
+    assert len({digest(spec(input={"uri": one}).fingerprint()) for one in written}) == 1

@@ -1,0 +1,156 @@
+"""Everything mode against segment-anything's and Hugging Face's: time by stage, images a second, memory, masks.
+
+All run in one process, on the same weights, images and thresholds. The ceiling comes first: what this device can do,
+and what the model asks of it. Then the measurement; at the end one JSON line. Real weights are used where they are
+given; random ones are tuned to let as many masks through as real ones might. It measures neither Ray nor storage, and
+says nothing about the quality of masks.
+
+    python benchmarks/everything.py --model vit_b --checkpoint sam_vit_b_01ec64.pth --points-per-side 32
+"""
+
+import argparse
+import json
+import math
+import platform
+import sys
+from pathlib import Path
+
+import torch
+
+from benchmarks.harness import ceiling
+from benchmarks.harness.agreement import Agreement, compare
+from benchmarks.harness.measure import Measured, load, measure
+from benchmarks.harness.systems import STAGES, SYSTEMS, LeftOutError
+from benchmarks.harness.weights import BUILDERS, load_model
+from sam_batch.config import EngineConfig, GeneratorConfig
+from sam_batch.engine.choice import EngineChoice
+from sam_batch.engine.factory import resolve
+from sam_batch.model.precision import DTYPES
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", choices=BUILDERS, default="demo")
+    parser.add_argument("--checkpoint", help="real weights of the model, a file")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--precision", choices=("auto", *DTYPES), default="auto", help="ours; the others use fp32")
+    parser.add_argument("--points-per-side", type=int, default=16)
+    parser.add_argument("--images", type=Path, nargs="+", default=sorted(EXAMPLES.glob("*.jpg")))
+    parser.add_argument("--repeat", type=int, default=3, help="passes; 0: one, timed by stage, not warmed up")
+    parser.add_argument("--skip", choices=SYSTEMS, action="append", default=[], metavar="NAME", help=", ".join(SYSTEMS))
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    arguments = parse(argv)
+    choice = resolve(
+        EngineConfig(device=arguments.device, precision=arguments.precision), has_gpus=torch.cuda.is_available()
+    )
+    sam, weights, generator = load_model(
+        arguments.model, arguments.checkpoint, load(arguments.images[0]), arguments.points_per_side
+    )
+    print(
+        f"{arguments.model} with {weights}, {choice.precision}, on {describe(choice)}; torch {torch.__version__}\n"
+        f"{len(arguments.images)} images, {arguments.points_per_side} x {arguments.points_per_side} points, "
+        f"predicted IoU > {generator.pred_iou_thresh:.3f}, stability >= {generator.stability_score_thresh:.3f}\n"
+    )
+    limit = state_ceiling(arguments.model, generator, choice)
+    measured: dict[str, Measured] = {}
+    for name in [one for one in SYSTEMS if one not in arguments.skip]:
+        try:
+            measured[name] = measure(SYSTEMS[name], sam, generator, choice, arguments.images, arguments.repeat)
+            print(f"{name} is done: {measured[name].images_per_second:.3g} images/s", flush=True)
+        except LeftOutError as error:
+            print(f"{name} is left out: {error}", flush=True)
+    print()
+    print_stages(measured)
+    agreements = {
+        name: compare(measured["reference"].rles, one.rles) for name, one in measured.items() if "reference" in measured
+    }
+    print_agreement(agreements)
+    print(json.dumps(summary(arguments, choice, limit, measured, agreements)))
+
+
+def describe(choice: EngineChoice) -> str:
+    if choice.device == "cuda":
+        return torch.cuda.get_device_name()
+    return f"{torch.get_num_threads()} threads of {platform.machine()}"
+
+
+def state_ceiling(model: str, generator: GeneratorConfig, choice: EngineChoice) -> float:
+    """Print what the device can do and what the model asks; the images a second that one allows the other."""
+    device, points, batch = torch.device(choice.device), generator.points_per_side or 0, generator.points_per_batch
+    rate, bandwidth = ceiling.matrix_rate(device, DTYPES[choice.precision]), ceiling.bandwidth(device)
+    with torch.device("meta"):
+        skeleton = BUILDERS[model]()
+    encoder, decoder = ceiling.work_of_encoder(skeleton), ceiling.work_of_decoder(skeleton, batch)
+    batches = points**2 / batch
+    flops = encoder.flops + batches * decoder.flops
+    traffic = encoder.bytes + batches * decoder.bytes
+    print(
+        f"ceiling: {rate / 1e12:.3g} TFLOP/s in {choice.precision} products, {bandwidth / 1e9:.3g} GB/s\n"
+        f"  the model as published, an image: {encoder.flops / 1e12:.3g} TFLOP to embed, "
+        f"{batches * decoder.flops / 1e12:.3g} TFLOP for {points**2} prompts\n"
+        f"  at that rate {flops / rate:.3g} s: {rate / flops:.3g} images/s, if memory cost nothing\n"
+        f"  its operators one by one in float32 move {traffic / 1e9:.3g} GB: {traffic / bandwidth:.3g} s more\n",
+        flush=True,
+    )
+    return rate / flops
+
+
+def print_stages(measured: dict[str, Measured]) -> None:
+    print(f"{'ms an image':<16}" + "".join(f"{name:>14}" for name in measured))
+    for stage in STAGES:
+        print(f"{stage:<16}" + "".join(f"{one.milliseconds.get(stage, 0.0):>14.1f}" for one in measured.values()))
+    print(f"{'sum':<16}" + "".join(f"{sum(one.milliseconds.values()):>14.1f}" for one in measured.values()))
+    print(f"{'images/s':<16}" + "".join(f"{one.images_per_second:>14.3g}" for one in measured.values()))
+    print(f"{'peak MiB':<16}" + "".join(f"{one.peak_bytes / 2**20:>14.0f}" for one in measured.values()) + "\n")
+
+
+def print_agreement(agreements: dict[str, Agreement]) -> None:
+    for name, one in agreements.items():
+        if name != "reference":
+            print(
+                f"{name}: {one.count_ours} masks, {one.count_ours - one.count_reference:+} to the reference's; "
+                f"{one.matched_fraction:.1%} have a twin (IoU >= 0.99), mean IoU of pairs {one.mean_matched_iou:.4f}"
+            )
+
+
+def summary(
+    arguments: argparse.Namespace,
+    choice: EngineChoice,
+    limit: float,
+    measured: dict[str, Measured],
+    agreements: dict[str, Agreement],
+) -> dict[str, object]:
+    """What the last line says; null for what was not measured."""
+    rates = {name: measured[name].images_per_second if name in measured else None for name in SYSTEMS}
+    ours, reference, agreement = rates["ours"], rates["reference"], agreements.get("ours")
+    return {
+        "benchmark": "everything",
+        "model": arguments.model,
+        "device": describe(choice),
+        "precision": choice.precision,
+        "points_per_side": arguments.points_per_side,
+        "images": len(arguments.images),
+        "speedup_vs_reference": ours / reference if ours and reference else None,
+        "images_per_second": ours,
+        "reference_images_per_second": reference,
+        "huggingface_images_per_second": rates["huggingface"],
+        "ceiling_images_per_second": limit,
+        "peak_memory_bytes": measured["ours"].peak_bytes if "ours" in measured else None,
+        "count_reference": agreement.count_reference if agreement else None,
+        "count_ours": agreement.count_ours if agreement else None,
+        "matched_fraction": agreement.matched_fraction if agreement else None,
+        "mean_matched_iou": finite(agreement.mean_matched_iou) if agreement else None,
+    }
+
+
+def finite(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

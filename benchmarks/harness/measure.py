@@ -1,0 +1,83 @@
+"""One system at a time, over all images: how long, where the time goes, how much memory, which masks."""
+
+import gc
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from segment_anything.modeling import Sam
+
+from benchmarks.harness.stopwatch import PeakMemory, Stopwatch, synchronise
+from benchmarks.harness.systems import DECODE, OTHER, Rles, System, free_cache
+from sam_batch.config import GeneratorConfig, InputConfig
+from sam_batch.data.pixels import decode
+from sam_batch.engine.choice import EngineChoice
+from sam_batch.records import UInt8Array
+
+MAX_PIXELS = InputConfig(uri="images").max_pixels
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What one system did.
+
+    Attributes:
+        images_per_second: From file to run lengths, one image after the other.
+        milliseconds: By stage, of one image.
+        peak_bytes: With the weights.
+        rles: Masks, image by image.
+    """
+
+    images_per_second: float
+    milliseconds: dict[str, float]
+    peak_bytes: int
+    rles: list[Rles]
+
+
+def measure(
+    system: type[System], sam: Sam, generator: GeneratorConfig, choice: EngineChoice, paths: Sequence[Path], repeat: int
+) -> Measured:
+    """Build a system, run it, and free it.
+
+    The first image warms it up. A pass with stages follows, then passes without; of each image the median time of
+    those counts. With none (`repeat` 0, for slow machines) nothing is warmed up, and the pass with stages counts.
+    """
+    device = torch.device(choice.device)
+    memory = PeakMemory(device)
+    built = system(sam, generator, choice)
+    if repeat:
+        built.label(load(paths[0]))
+    memory.reset()
+    watch = Stopwatch(device)
+    rles = []
+    with watch.watching(built.sites()):
+        for path in paths:
+            with watch.stage(DECODE):
+                pixels_HW3 = load(path)
+            with watch.stage(OTHER):
+                found = built.label(pixels_HW3)
+            rles.append(built.rles(found))
+    passes = [[_seconds(built, path, device) for path in paths] for _ in range(repeat)]
+    seconds = sum(map(statistics.median, zip(*passes, strict=True))) if passes else sum(watch.seconds.values())
+    peak_bytes = memory.peak()
+    del built
+    gc.collect()
+    free_cache(device)
+    milliseconds = {stage: 1000 * value / len(paths) for stage, value in watch.seconds.items()}
+    return Measured(len(paths) / seconds, milliseconds, peak_bytes, rles)
+
+
+def load(path: Path) -> UInt8Array:
+    """Read and decode an image, in the same way for every system."""
+    return decode(path.read_bytes(), MAX_PIXELS)
+
+
+def _seconds(built: System, path: Path, device: torch.device) -> float:
+    """From file to masks."""
+    started = time.perf_counter()
+    built.label(load(path))
+    synchronise(device)
+    return time.perf_counter() - started

@@ -1,0 +1,71 @@
+"""The whole program, on a model that is done in a blink."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from segment_anything import sam_model_registry
+from support.pictures import picture
+from support.small_sam import skeleton
+
+from benchmarks import everything
+from benchmarks.harness import ceiling, weights
+
+
+@pytest.fixture
+def image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setitem(weights.BUILDERS, "small", skeleton)
+    monkeypatch.setattr(ceiling, "matrix_rate", lambda *_: 1e12)
+    monkeypatch.setattr(ceiling, "bandwidth", lambda *_: 1e10)
+    path = tmp_path / "picture.png"
+    Image.fromarray(picture(90, 130, 0)).save(path)
+    return path
+
+
+def run(image: Path, capsys: pytest.CaptureFixture[str], *more: str) -> tuple[list[str], dict]:
+    everything.main(["--model", "small", "--device", "cpu", "--points-per-side", "4", "--images", str(image), *more])
+    *lines, last = capsys.readouterr().out.splitlines()
+    return lines, json.loads(last)
+
+
+def test_the_reference_and_ours_find_the_same_masks(image: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, summary = run(image, capsys, "--skip", "huggingface")
+    assert summary["count_ours"] == summary["count_reference"] > 0
+    assert summary["matched_fraction"] == summary["mean_matched_iou"] == 1
+    assert summary["speedup_vs_reference"] > 0
+    assert summary["peak_memory_bytes"] > 0
+
+
+def test_every_stage_takes_time_in_both(image: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines, _ = run(image, capsys, "--skip", "huggingface", "--repeat", "0")
+    table = lines[lines.index(f"{'ms an image':<16}{'reference':>14}{'ours':>14}") + 1 :]
+    rows = {line[:16].strip(): line[16:].split() for line in table[:9]}
+    assert list(rows) == list(everything.STAGES)
+    assert all(float(value) > 0 for stage in ("embed", "score", "finish", "post-process") for value in rows[stage])
+
+
+def test_what_is_skipped_is_null(image: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, summary = run(image, capsys, "--skip", "huggingface", "--skip", "reference")
+    assert summary["images_per_second"] > 0
+    assert summary["speedup_vs_reference"] is summary["count_reference"] is None
+
+
+def test_without_transformers_the_others_are_measured(
+    image: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    lines, summary = run(image, capsys)
+    assert any(line.startswith("huggingface is left out") for line in lines)
+    assert summary["huggingface_images_per_second"] is None
+    assert summary["speedup_vs_reference"] > 0
+
+
+def test_operations_are_those_of_the_published_model() -> None:
+    """486 GMAC for the encoder, as EfficientViT-SAM's and TinySAM's authors count; 1811 MMAC for each prompt."""
+    with torch.device("meta"):
+        sam = sam_model_registry["vit_b"]()
+    assert ceiling.work_of_encoder(sam).flops == pytest.approx(2 * 486e9, rel=0.01)
+    assert ceiling.work_of_decoder(sam, 64).flops == pytest.approx(2 * 64 * 1811e6, rel=0.01)
