@@ -13,11 +13,11 @@ from sam_batch.job.run import run_job
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.jpg"))
-QUICK = ["run.executor=inline", "generator.points_per_side=6"]
+PLAIN = ["run.executor=inline"]
 
 
 def demo(*overrides):
-    config = configfile.load([ROOT / "configs/demo.yaml"], [*QUICK, *overrides])
+    config = configfile.load([ROOT / "configs/demo.yaml"], [*PLAIN, *overrides])
     return run_job(config, Console(quiet=True))
 
 

@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 
-SIDE = 512  # pixels, the side of the square the model sees
+SIDE = 256  # pixels, the side of the square the model sees
 PATCH = 16  # pixels
 WIDTH = 128  # channels of the image embedding and of the mask decoder
 

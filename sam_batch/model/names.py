@@ -27,7 +27,7 @@ PUBLISHED = {
 }
 
 DEMO_PATH = Path(__file__).parent / "weights" / "demo.safetensors"
-DEMO_SHA256 = "0" * 64
+DEMO_SHA256 = "ba496bceab037a7398f7eeb6f314abf84383b90697dfe05f29c56f67636c27ea"
 
 
 @dataclass(frozen=True, slots=True)

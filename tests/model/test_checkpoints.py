@@ -14,6 +14,7 @@ from sam_batch.config import ModelConfig
 from sam_batch.errors import CheckpointError
 from sam_batch.model import checkpoints, names
 from sam_batch.model.checkpoints import load_resolved, load_sam, resolve_checkpoint
+from sam_batch.model.demo import SIDE
 
 
 @pytest.fixture
@@ -196,7 +197,12 @@ class TestRealModels:
 
     @pytest.mark.parametrize(
         ("name", "signature", "side"),
-        [("vit_b", (768, 12), 1024), ("vit_l", (1024, 24), 1024), ("vit_h", (1280, 32), 1024), ("demo", (192, 8), 512)],
+        [
+            ("vit_b", (768, 12), 1024),
+            ("vit_l", (1024, 24), 1024),
+            ("vit_h", (1280, 32), 1024),
+            ("demo", (192, 8), SIDE),
+        ],
     )
     def test_are_told_apart_by_width_and_depth(self, name, signature, side):
         assert checkpoints._known_signature(name) == signature
@@ -218,7 +224,7 @@ class TestDemo:
 
     def test_loads_by_name_and_runs(self):
         sam = load_sam("demo")
-        assert sam.image_encoder.img_size == 512
+        assert sam.image_encoder.img_size == SIDE
         assert resolve_checkpoint(ModelConfig(name="demo")).name == "demo"
 
     def test_is_recognised_under_another_name(self, tmp_path):
