@@ -1,7 +1,7 @@
 """Train the demo model on drawn scenes, by the clock: `python -m training.train --hours 2 --out runs/demo`.
 
-Three stages share the given time: the encoder alone on pairs of pixels at side 256, the whole model on prompts at side
-256, then at its full side 512. The same command continues an interrupted run. Exporting and measuring are elsewhere:
+The stages share the given time: the encoder alone on pairs of pixels, then the whole model on prompts, on a GPU last at
+its full side if that is larger. The same command continues an interrupted run. Exporting and measuring are elsewhere:
 `training.export` and `benchmarks/demo_quality.py`.
 """
 
@@ -19,6 +19,7 @@ import torch
 from segment_anything.modeling import Sam
 from torch import Tensor
 
+from sam_batch.model.demo import SIDE
 from training.losses import pair_loss, pairwise_iou, prompt_loss
 from training.model import PairHead, box_tokens, decode, embed, grow, new_model, point_tokens
 from training.samples import Prompts, ask, augment, components
@@ -50,13 +51,12 @@ class Stage:
 
 CPU_STAGES = (
     Stage("pairs", 0.14, 256, 320, 12, 0, 1.5e-3),
-    Stage("prompts", 0.86, 256, 320, 10, 10, 1e-3),
-    Stage("full", 1.0, 512, 640, 3, 12, 1e-3),
+    Stage("prompts", 1.0, 256, 320, 10, 10, 1e-3),
 )
 CUDA_STAGES = (
     Stage("pairs", 0.10, 256, 320, 128, 0, 2e-3),
     Stage("prompts", 0.65, 256, 320, 64, 32, 1.5e-3),
-    Stage("full", 1.0, 512, 640, 32, 24, 8e-4),
+    Stage("full", 1.0, SIDE, SIDE * 5 // 4, 64 if SIDE == 256 else 32, 24, 8e-4),
 )
 
 
