@@ -34,8 +34,26 @@ def run(module: nn.Module, values: Tensor) -> Tensor:
 
 
 def product(left: Tensor, right: Tensor) -> Tensor:
-    """Batched `left @ right`; a batch of one as a matrix, since CPUs multiply it several times faster in half."""
-    return torch.mm(left[0], right[0])[None] if len(left) == 1 else torch.bmm(left, right)
+    """Batched `left @ right`; a batch of one as matrices, which CPUs multiply faster."""
+    if len(left) != 1:
+        return torch.bmm(left, right)
+    matrix, other = left[0], right[0]
+    return (_one_dnn(matrix, other.T, None) if _is_for_one_dnn(matrix) else torch.mm(matrix, other))[None]
+
+
+def linear(layer: nn.Linear, values: Tensor) -> Tensor:
+    """Call a linear layer on many rows, without gradients."""
+    values = values.to(layer.weight.dtype)
+    return _one_dnn(values, layer.weight, layer.bias) if _is_for_one_dnn(values) else layer(values)
+
+
+def _is_for_one_dnn(values: Tensor) -> bool:
+    """Torch multiplies float32 matrices with MKL, which leaves AMD's AVX-512 idle: oneDNN takes half the time there."""
+    return values.dtype == torch.float32 and values.device.type == "cpu" and torch.backends.mkldnn.is_available()
+
+
+def _one_dnn(values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return torch.ops.mkldnn._linear_pointwise(values, weight, bias, "none", [], "")
 
 
 class _CrossAttention(nn.Module):

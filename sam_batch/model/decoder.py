@@ -21,9 +21,9 @@ from sam_batch.model.upscaler import Upscaler
 
 # Cells that go through the transformer at once, over all prompts of a chunk: on a CPU four prompts of SAM's 64 x 64
 # cells, 4 MB each, stay in its last cache; on a GPU 64, with about 25 MB each.
-SCORE_CELLS = {"cpu": 1 << 14, "cuda": 1 << 18}
+SCORE_CELLS = {"cpu": 1 << 12, "cuda": 1 << 18}
 # Cells up-scaled at once: what a CPU makes of 512 stays in its second cache; a GPU takes 32 prompts.
-FINISH_CELLS = {"cpu": 1 << 9, "cuda": 1 << 17}
+FINISH_CELLS = {"cpu": 1 << 10, "cuda": 1 << 17}
 
 
 class Scored(NamedTuple):
@@ -181,7 +181,7 @@ class _Layer(nn.Module):
         queries = block.norm3(queries + mlp.lin2(mlp.act(run(mlp.lin1, queries))))
         asked = queries + tokens_PTC
         found = self.write.shared(asked, queries, shared.written) if shared else self.write(asked, queries, low)
-        return queries, block.norm4(cells_PNC + found)
+        return queries, block.norm4(found.to(cells_PNC.dtype).add_(cells_PNC))
 
     def _attend_to_themselves(self, queries: Tensor, tokens: Tensor) -> Tensor:
         block, dtype = self.block, self.read.position.dtype

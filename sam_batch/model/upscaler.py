@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from segment_anything.modeling import MaskDecoder
 from torch import Tensor, nn
 
-from sam_batch.model.attention import product, run
+from sam_batch.model.attention import linear, product
 
 
 class Upscaler(nn.Module):
@@ -49,10 +49,10 @@ class Upscaler(nn.Module):
 
     def _pixels(self, cells_PNC: Tensor) -> Tensor:
         """(P, N x 16, D), the pixels of each cell one after the other."""
-        halves = torch.unflatten(run(self.first, cells_PNC), 2, (4, -1))
+        halves = torch.unflatten(linear(self.first, cells_PNC), 2, (4, -1))
         norm = self.norm
         halves = F.layer_norm(halves.to(norm.weight.dtype), norm.weight.shape, norm.weight, norm.bias, norm.eps)
-        pixels = run(self.second, self.first_act(halves.to(self.second.weight.dtype)))
+        pixels = linear(self.second, self.first_act(halves.to(self.second.weight.dtype)))
         return torch.unflatten(self.second_act(pixels), 3, (4, -1)).flatten(1, 3)
 
 
@@ -60,6 +60,6 @@ def _as_linear(convolution: nn.ConvTranspose2d) -> nn.Linear:
     """A transposed convolution with kernel and stride 2: from a cell to its 2 x 2 parts, one after the other."""
     state = convolution.state_dict()
     weight, bias = state["weight"].permute(2, 3, 1, 0).flatten(0, 2), state["bias"].repeat(4)
-    linear = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
-    linear.load_state_dict({"weight": weight.contiguous(), "bias": bias}, assign=True)
-    return linear.requires_grad_(False)
+    layer = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
+    layer.load_state_dict({"weight": weight.contiguous(), "bias": bias}, assign=True)
+    return layer.requires_grad_(False)
