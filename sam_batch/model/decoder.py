@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from sam_batch.model.attention import Projections, Reading, Writing, run
 from sam_batch.model.upscaler import Upscaler
 
-# Cells that go through the transformer at once, over all prompts of a chunk: on a CPU four prompts of SAM's 64 x 64
-# cells, 4 MB each, stay in its last cache; on a GPU 64, with about 25 MB each.
+# Cells that go through the transformer at once, over all prompts of a chunk. On a CPU the 4 MB of one prompt of SAM's
+# 64 x 64 cells stay in the last cache; a GPU takes 64 prompts of about 25 MB.
 SCORE_CELLS = {"cpu": 1 << 12, "cuda": 1 << 18}
-# Cells up-scaled at once: what a CPU makes of 512 stays in its second cache; a GPU takes 32 prompts.
+# Cells up-scaled at once, over all prompts of a chunk: a quarter of such a prompt on a CPU, 32 prompts on a GPU.
 FINISH_CELLS = {"cpu": 1 << 10, "cuda": 1 << 17}
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from segment_anything.modeling.transformer import Attention
 
-from sam_batch.model.attention import Reading, Writing, product
+from sam_batch.model.attention import Reading, Writing, linear, product
 
 P, T, N, C = 3, 7, 20, 32
 
@@ -59,3 +59,10 @@ def test_the_image_of_all_reads_the_tokens(stock, position, tokens):
 def test_a_product_of_any_batch(batch):
     left, right = torch.randn(batch, 2, 3), torch.randn(batch, 4, 3).mT
     torch.testing.assert_close(product(left, right), left @ right)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@torch.inference_mode()
+def test_a_linear_layer_of_any_precision(dtype):
+    layer, rows = torch.nn.Linear(6, 5, dtype=dtype), torch.randn(2, 3, 6)
+    torch.testing.assert_close(linear(layer, rows), layer(rows.to(dtype)))
