@@ -27,7 +27,7 @@ PUBLISHED = {
 }
 
 DEMO_PATH = Path(__file__).parent / "weights" / "demo.safetensors"
-DEMO_SHA256 = "ba496bceab037a7398f7eeb6f314abf84383b90697dfe05f29c56f67636c27ea"
+DEMO_SHA256 = "e37d8b4d6785cffb348b1adbdad1c3aa2d69d8d22880fb0097cca15f942dd96c"
 
 
 @dataclass(frozen=True, slots=True)
