@@ -45,7 +45,9 @@ def test_if_no_image_survives_the_job_says_so(tmp_path):
 def test_a_signal_ends_within_seconds_with_a_summary_and_the_next_run_goes_on(tmp_path, sent):
     draw_photographs(tmp_path / "photos", 200)
     config = tmp_path / "job.yaml"
-    config.write_text(configfile.to_yaml(job_config(tmp_path / "photos", tmp_path / "out", run=RAY)))
+    slow = {"points_per_side": 10}  # so that the signal finds it at work
+    settings = job_config(tmp_path / "photos", tmp_path / "out", generator=slow, run=RAY)
+    config.write_text(configfile.to_yaml(settings))
     command = [sys.executable, "-m", "sam_batch.cli", "run", str(config)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     deadline = time.monotonic() + 120
