@@ -33,7 +33,7 @@ REFINE_EVERY = 4  # steps between those that also train on a previous mask
 MUON_FACTOR = 2.0  # its rate against AdamW's
 LEAST_RATE = 0.01  # of the learning rate, at the end
 SAVE_SECONDS = 180
-LOG_STEPS = 50
+LOG_STEPS = 20
 
 
 @dataclass(frozen=True)
