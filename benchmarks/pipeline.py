@@ -82,7 +82,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--size", type=int, nargs=2, default=(160, 120), metavar=("WIDTH", "HEIGHT"))
-    parser.add_argument("--points-per-side", type=int, default=2)
+    parser.add_argument("--points-per-side", type=int, default=1)
     parser.add_argument("--shard-size", type=int, default=32)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="pipeline-") as name:

@@ -18,6 +18,9 @@ from sam_batch import __version__, configfile
 from sam_batch.config import Config
 from sam_batch.errors import ConfigError, SamBatchError
 
+# Threads that spin while they wait starve each other where cores are few; read when torch is imported, later.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
