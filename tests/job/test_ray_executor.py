@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import pytest
 from support.jobs import draw_killer, draw_photographs, job_config, result_files, rows, run
@@ -49,7 +50,8 @@ def test_a_signal_ends_within_seconds_with_a_summary_and_the_next_run_goes_on(tm
     settings = job_config(tmp_path / "photos", tmp_path / "out", generator=slow, run=RAY)
     config.write_text(configfile.to_yaml(settings))
     command = [sys.executable, "-m", "sam_batch.cli", "run", str(config)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    listening = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a background shell's children ignore Ctrl-C
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=listening)
     deadline = time.monotonic() + 120
     while len(list((tmp_path / "out/annotations").glob("*.parquet"))) < 3:
         assert process.poll() is None
