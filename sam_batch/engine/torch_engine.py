@@ -5,34 +5,14 @@ reaches the modules through `sam.image_encoder`, `sam.prompt_encoder` and `model
 can take their place.
 """
 
-from typing import NamedTuple
-
 import torch
 from segment_anything.modeling import Sam
 from torch import Tensor
 
 from sam_batch.engine.protocol import EngineSpec, Prompts, ScoredPrompts
 from sam_batch.errors import NonFiniteError
-from sam_batch.model.decoder import transform, upscale
+from sam_batch.model.decoder import Decoder, Scored
 from sam_batch.model.precision import DTYPES, autocast, lower
-
-# Cells of the embedding up-scaled at once, over all prompts of a chunk: 2 prompts of SAM's 64 x 64 cells stay in a
-# CPU's cache (8 take three times as long each), 32 fill a GPU with about 40 MB each.
-UPSCALE_CELLS = {"cpu": 1 << 13, "cuda": 1 << 17}
-
-
-class _State(NamedTuple):
-    """What `finish` needs of `score`.
-
-    Attributes:
-        tokens: (P, 4, C), one a mask.
-        image: (P, C, S/16, S/16), the embedding as the decoder left it.
-        masks: Which of the four tokens are the answer's masks.
-    """
-
-    tokens: Tensor
-    image: Tensor
-    masks: slice
 
 
 class TorchEngine:
@@ -63,9 +43,7 @@ class TorchEngine:
             precision=precision,
             device=str(self._device),
         )
-        with torch.inference_mode():
-            self._position = self._sam.prompt_encoder.get_dense_pe()
-        self._chunk = max(1, UPSCALE_CELLS[self._device.type] // self._position[0, 0].numel())
+        self._decoder = Decoder(self._sam)
 
     @torch.inference_mode()
     def embed(self, images_N3SS: Tensor) -> Tensor:
@@ -77,51 +55,35 @@ class TorchEngine:
     @torch.inference_mode()
     def score(self, embedding: Tensor, prompts: Prompts) -> ScoredPrompts:
         """Run the decoder's transformer and, in float32, its IoU head."""
-        decoder = self._sam.mask_decoder
         sparse, dense = self._encode(prompts)
-        with autocast(self._device, self._dtype):
-            tokens = transform(decoder, embedding.to(self._device), self._position, sparse, dense)
-        masks = slice(1, None) if prompts.multimask else slice(0, 1)
-        iou = decoder.iou_prediction_head(tokens.iou.float())[:, masks]
-        _require_finite(iou, "a predicted IoU")
-        return ScoredPrompts(iou, _State(tokens.masks, tokens.image.to(self._dtype), masks))
+        scored = self._decoder.score(embedding.to(self._device), sparse, dense, multimask=prompts.multimask)
+        _require_finite(scored.iou, "a predicted IoU")
+        return ScoredPrompts(scored.iou, scored)
 
     @torch.inference_mode()
     def finish(self, scored: ScoredPrompts, index_K2: Tensor) -> Tensor:
         """Up-scale the chosen masks, each prompt once, a bounded number of prompts at a time."""
-        state: _State = scored.state
-        index = index_K2.cpu()  # the one synchronisation: which prompts are needed decides the shapes below
+        state: Scored = scored.state
+        index = index_K2.cpu()  # the one synchronisation: which prompts are needed decides shapes
         _require_within(index, scored.iou.shape)
-        side = self.spec.mask_side
-        logits_Khw = torch.empty((len(index), side, side), device=self._device)
-        prompts, position = torch.unique(index[:, 0], return_inverse=True)
-        for start in range(0, len(prompts), self._chunk):
-            rows = ((position >= start) & (position < start + self._chunk)).nonzero().flatten()
-            masks = self._upscale(state, prompts[start : start + self._chunk])
-            logits_Khw[rows] = masks[position[rows] - start, index[rows, 1]]
+        logits_Khw = self._decoder.finish(state, index)
         _require_finite(logits_Khw, "a mask logit")
         return logits_Khw
 
     def close(self) -> None:
         """Free the device's memory."""
-        del self._sam, self._position
+        del self._sam, self._decoder
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def _encode(self, prompts: Prompts) -> tuple[Tensor, Tensor]:
-        """Prompts to the decoder's sparse and dense inputs, in float32."""
+    def _encode(self, prompts: Prompts) -> tuple[Tensor, Tensor | None]:
+        """Prompts to the decoder's sparse and dense inputs, in float32; without masks nothing is dense."""
         points, labels, boxes, masks = (
             None if given is None else given.to(self._device)
             for given in (prompts.points, prompts.labels, prompts.boxes, prompts.masks)
         )
         sparse, dense = self._sam.prompt_encoder(None if points is None else (points, labels), boxes, masks)
-        return sparse, dense
-
-    def _upscale(self, state: _State, chunk: Tensor) -> Tensor:
-        """The (n, M, h, w) float32 logits of n prompts."""
-        with autocast(self._device, self._dtype):
-            masks = upscale(self._sam.mask_decoder, state.tokens[chunk], state.image[chunk])
-        return masks[:, state.masks].float()
+        return sparse, None if masks is None else dense
 
 
 def _require_finite(values: Tensor, what: str) -> None:

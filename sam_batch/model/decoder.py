@@ -1,64 +1,211 @@
-"""SAM's mask decoder in two halves: what predicts a mask's IoU, and what up-scales the mask.
+"""SAM's mask decoder in two halves, rearranged for many prompts of one image.
 
-segment-anything's `MaskDecoder.predict_masks` does both at once for every mask. Its own modules are called here in
-the same order on the same batch, so that a half gives the numbers the whole gives. Nothing here chooses masks or
-converts numbers; precision is the caller's, by autocast.
+segment-anything's `MaskDecoder` computes everything for every prompt and every mask. `Decoder` computes with its
+weights the same numbers, equal in real arithmetic: what all prompts share once, tokens instead of the image's cells
+where either will do (`model.attention`), and only what is asked for. `score` predicts each mask's IoU; `finish`
+up-scales chosen masks. Which ones is the caller's business.
+
+In half precision matrices are multiplied in half; residuals, norms and the IoU head are float32, as `model.precision`
+leaves them. Nothing is remembered between calls. Subscripts are those of `model.attention`.
 """
 
 from typing import NamedTuple
 
 import torch
-from segment_anything.modeling import MaskDecoder
-from torch import Tensor
+from segment_anything.modeling import MaskDecoder, Sam
+from segment_anything.modeling.transformer import TwoWayAttentionBlock
+from torch import Tensor, nn
+
+from sam_batch.model.attention import Projections, Reading, Writing, run
+from sam_batch.model.upscaler import Upscaler
+
+# Cells that go through the transformer at once, over all prompts of a chunk. On a CPU the 4 MB of one prompt of SAM's
+# 64 x 64 cells stay in the last cache; a GPU takes 64 prompts of about 25 MB.
+SCORE_CELLS = {"cpu": 1 << 12, "cuda": 1 << 18}
+# Cells up-scaled at once, over all prompts of a chunk: a quarter of such a prompt on a CPU, 32 prompts on a GPU.
+FINISH_CELLS = {"cpu": 1 << 10, "cuda": 1 << 17}
 
 
-class Tokens(NamedTuple):
-    """What the decoder's transformer makes of P prompts.
+class Scored(NamedTuple):
+    """What `Decoder.score` makes of P prompts.
 
     Attributes:
-        iou: (P, C), what the IoU head reads.
-        masks: (P, 4, C), one a mask: the single mask first, then the three of a multimask answer.
-        image: (P, C, S/16, S/16), the embedding after it attended to the prompt.
+        iou: (P, M) predicted IoUs.
+        tokens: (P, M, C), one a mask.
+        cells: Of each prompt (N, C), the image after it attended to the prompt, in the precision of matrices.
+        first: Which of SAM's mask tokens is the first of the M.
     """
 
     iou: Tensor
-    masks: Tensor
-    image: Tensor
+    tokens: Tensor
+    cells: list[Tensor]
+    first: int
 
 
-def transform(decoder: MaskDecoder, embedding: Tensor, position: Tensor, sparse: Tensor, dense: Tensor) -> Tokens:
-    """Run the two-way transformer: the first half of `MaskDecoder.predict_masks`.
+class _SharedImage(NamedTuple):
+    """The first layer's projections of one image that all prompts read and write to."""
 
-    Args:
-        decoder: segment-anything's.
-        embedding: (C, S/16, S/16), of one image.
-        position: (1, C, S/16, S/16), its positional encoding.
-        sparse: (P, n, C), from the prompt encoder.
-        dense: (P, C, S/16, S/16), likewise.
-    """
-    count = sparse.shape[0]
-    own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight], dim=0)
-    tokens = torch.cat([own.expand(count, -1, -1), sparse], dim=1)
-    image = embedding + dense
-    hidden, keys = decoder.transformer(image, position.expand(count, -1, -1, -1), tokens)
-    return Tokens(
-        iou=hidden[:, 0],
-        masks=hidden[:, 1 : 1 + decoder.num_mask_tokens],
-        image=keys.transpose(1, 2).view(image.shape),
-    )
+    read: Projections
+    written: Tensor
 
 
-def upscale(decoder: MaskDecoder, mask_tokens: Tensor, image: Tensor) -> Tensor:
-    """Turn tokens into mask logits: the second half of `MaskDecoder.predict_masks`.
+class Decoder(nn.Module):
+    """The mask decoder of a SAM, with its weights.
 
     Args:
-        decoder: segment-anything's.
-        mask_tokens: (P, 4, C), as `transform` returns them.
-        image: (P, C, S/16, S/16), likewise.
-
-    Returns:
-        (P, 4, h, w) logits, h = w = S/4.
+        sam: On its device, in eval mode and lowered to its precision.
     """
-    upscaled = decoder.output_upscaling(image)
-    weights = torch.stack([mlp(mask_tokens[:, i]) for i, mlp in enumerate(decoder.output_hypernetworks_mlps)], dim=1)
-    return (weights @ upscaled.flatten(2)).unflatten(2, upscaled.shape[2:])
+
+    def __init__(self, sam: Sam) -> None:
+        super().__init__()
+        decoder: MaskDecoder = sam.mask_decoder
+        transformer = decoder.transformer
+        with torch.no_grad():
+            position_NC = sam.prompt_encoder.get_dense_pe()[0].flatten(1).T
+            layers = [_Layer(block, position_NC) for block in transformer.layers]
+            self.read = Reading(transformer.final_attn_token_to_image, position_NC)
+        self.first_layer, self.layers = layers[0], nn.ModuleList(layers)
+        self.norm = transformer.norm_final_attn
+        self.iou_token, self.mask_tokens = decoder.iou_token, decoder.mask_tokens
+        self.no_mask = sam.prompt_encoder.no_mask_embed
+        self.iou_head = decoder.iou_prediction_head
+        self.hypernetworks = decoder.output_hypernetworks_mlps
+        self.mask_size: tuple[int, int] = sam.prompt_encoder.mask_input_size
+        device = position_NC.device.type
+        self.upscaler = Upscaler(decoder, height=self.mask_size[0] // 4, block=FINISH_CELLS[device])
+        self.score_chunk = max(1, SCORE_CELLS[device] // len(position_NC))
+        self.finish_chunk = max(1, FINISH_CELLS[device] // len(position_NC))
+
+    def score(self, embedding: Tensor, sparse_PnC: Tensor, dense: Tensor | None, *, multimask: bool) -> Scored:
+        """Run the transformer and the IoU head.
+
+        Args:
+            embedding: (C, S/16, S/16), of one image.
+            sparse_PnC: What the prompt encoder makes of points and boxes.
+            dense: (P, C, S/16, S/16), what it makes of masks; None without masks.
+            multimask: Three masks a prompt, or the single one.
+        """
+        masks = slice(1, len(self.hypernetworks)) if multimask else slice(0, 1)
+        own = torch.cat([self.iou_token.weight, self.mask_tokens.weight]).expand(len(sparse_PnC), -1, -1)
+        chunks = torch.split(torch.cat([own, sparse_PnC], dim=1), self.score_chunk)
+        if dense is None:
+            image = _rows(embedding + self.no_mask.weight[:, :, None, None])
+            shared = self.first_layer.share(image[0])
+            parts = [self._transform(tokens, image, shared, masks) for tokens in chunks]
+        else:
+            images = torch.split(_rows(embedding + dense), self.score_chunk)
+            parts = [self._transform(tokens, image, None, masks) for tokens, image in zip(chunks, images, strict=True)]
+        tokens_PTC = torch.cat([tokens for tokens, _ in parts])
+        cells = [cells_NC for _, cells_PNC in parts for cells_NC in cells_PNC]
+        return Scored(self.iou_head(tokens_PTC[:, 0])[:, masks], tokens_PTC[:, 1:], cells, masks.start)
+
+    def finish(self, scored: Scored, index_K2: Tensor) -> Tensor:
+        """Up-scale chosen masks, each prompt once.
+
+        Args:
+            scored: What `score` returned.
+            index_K2: (prompt, mask) pairs, on the CPU, since which prompts are needed decides shapes.
+
+        Returns:
+            (K, h, w) float32 logits, in the order of the index.
+        """
+        prompts, place, counts = torch.unique(index_K2[:, 0], return_inverse=True, return_counts=True)
+        slot = _rank(place, counts)
+        weights_KD = self._weights(scored, index_K2)
+        logits_Khw = scored.tokens.new_empty((len(index_K2), *self.mask_size))
+        for start in range(0, len(prompts), self.finish_chunk):
+            chunk = prompts[start : start + self.finish_chunk]
+            rows = ((place >= start) & (place < start + len(chunk))).nonzero().flatten()
+            pairs = place[rows] - start, slot[rows]
+            weights_PMD = weights_KD.new_zeros((len(chunk), int(pairs[1].max()) + 1, weights_KD.shape[1]))
+            weights_PMD[pairs] = weights_KD[rows]
+            cells_PNC = _stack([scored.cells[prompt] for prompt in chunk])
+            logits_Khw[rows] = self.upscaler(cells_PNC, weights_PMD)[pairs].to(logits_Khw.dtype)
+        return logits_Khw
+
+    def _transform(
+        self, tokens_PTC: Tensor, cells_PNC: Tensor, shared: _SharedImage | None, masks: slice
+    ) -> tuple[Tensor, Tensor]:
+        """Tokens of IoU and of the masks asked for, (P, 1 + M, C), and cells (P, N, C) in the matrices' precision."""
+        queries = tokens_PTC
+        for layer in self.layers:
+            queries, cells_PNC = layer(queries, tokens_PTC, cells_PNC, shared)
+            shared = None
+        low = cells_PNC.to(self.read.position.dtype)
+        used, tokens = (torch.cat([all_[:, :1], all_[:, 1:][:, masks]], dim=1) for all_ in (queries, tokens_PTC))
+        return self.norm(used + self.read(used + tokens, low)), low
+
+    def _weights(self, scored: Scored, index_K2: Tensor) -> Tensor:
+        """(K, D), what the hypernetwork of each chosen mask makes of its token."""
+        tokens_KC = scored.tokens[index_K2[:, 0], index_K2[:, 1]].to(self.read.position.dtype)
+        weights_KD = tokens_KC.new_empty((len(index_K2), self.upscaler.channels))
+        for mask, network in enumerate(self.hypernetworks[scored.first :]):
+            rows = (index_K2[:, 1] == mask).nonzero().flatten()
+            weights_KD[rows] = network(tokens_KC[rows])
+        return weights_KD
+
+
+class _Layer(nn.Module):
+    """segment-anything's `TwoWayAttentionBlock`."""
+
+    def __init__(self, block: TwoWayAttentionBlock, position_NC: Tensor) -> None:
+        super().__init__()
+        self.block = block
+        self.read = Reading(block.cross_attn_token_to_image, position_NC)
+        self.write = Writing(block.cross_attn_image_to_token, position_NC)
+
+    def share(self, image_NC: Tensor) -> _SharedImage:
+        low = image_NC.to(self.read.position.dtype)
+        return _SharedImage(self.read.project(low), self.write.project(low))
+
+    def forward(
+        self, queries_PTC: Tensor, tokens_PTC: Tensor, cells_PNC: Tensor, shared: _SharedImage | None
+    ) -> tuple[Tensor, Tensor]:
+        """Let the tokens attend to each other and to the image, then the image to the tokens.
+
+        Args:
+            queries_PTC: The tokens as the layer before left them.
+            tokens_PTC: The tokens as they came, added as positions.
+            cells_PNC: Each prompt's image, or (1, N, C) the one of all prompts.
+            shared: `share` of that one image; None where each prompt has its own.
+
+        Returns:
+            (P, T, C) queries and (P, N, C) cells.
+        """
+        block, mlp = self.block, self.block.mlp
+        low = cells_PNC.to(self.read.position.dtype)
+        queries = self._attend_to_themselves(queries_PTC, tokens_PTC)
+        asking = queries + tokens_PTC
+        found = self.read.shared(asking, shared.read) if shared else self.read(asking, low)
+        queries = block.norm2(queries + found)
+        queries = block.norm3(queries + mlp.lin2(mlp.act(run(mlp.lin1, queries))))
+        asked = queries + tokens_PTC
+        found = self.write.shared(asked, queries, shared.written) if shared else self.write(asked, queries, low)
+        return queries, block.norm4(found.to(cells_PNC.dtype).add_(cells_PNC))
+
+    def _attend_to_themselves(self, queries: Tensor, tokens: Tensor) -> Tensor:
+        block, dtype = self.block, self.read.position.dtype
+        if block.skip_first_layer_pe:
+            low = queries.to(dtype)
+            return run(block.norm1, block.self_attn(low, low, low))
+        both = (queries + tokens).to(dtype)
+        return block.norm1(queries + block.self_attn(both, both, queries.to(dtype)))
+
+
+def _rows(images: Tensor) -> Tensor:
+    """(n, C, h, w) to (n, N, C)."""
+    return images.flatten(2).mT.contiguous()
+
+
+def _stack(cells: list[Tensor]) -> Tensor:
+    """(P, N, C); what a CPU takes, one prompt at a time, is not copied."""
+    return cells[0][None] if len(cells) == 1 else torch.stack(cells)
+
+
+def _rank(place_K: Tensor, counts: Tensor) -> Tensor:
+    """How many of the rows before have the same place, given how often each place occurs."""
+    order = place_K.argsort(stable=True)
+    before = counts.cumsum(0) - counts
+    rank_K = torch.empty_like(place_K)
+    rank_K[order] = torch.arange(len(place_K)) - before[place_K[order]]
+    return rank_K

@@ -7,7 +7,6 @@ from segment_anything import SamPredictor
 from segment_anything.modeling.common import LayerNorm2d
 from support.small_sam import small_sam
 
-from sam_batch.engine import torch_engine
 from sam_batch.engine.protocol import Prompts
 from sam_batch.engine.torch_engine import TorchEngine
 from sam_batch.errors import NonFiniteError
@@ -73,8 +72,10 @@ def prompts(draw):
 
 
 class TestAgainstSegmentAnything:
-    sam = small_sam()
-    engine = engine_of(small_sam())
+    """With calm weights: with lively ones segment-anything's own logits are 0.02 from its float64 ones."""
+
+    sam = small_sam(lively=False)
+    engine = engine_of(small_sam(lively=False))
 
     @settings(max_examples=40)
     @given(prompts())
@@ -95,7 +96,7 @@ class TestAgainstSegmentAnything:
         count, masks = scored.iou.shape
         logits = self.engine.finish(scored, all_pairs(count, masks)).unflatten(0, (count, masks))
 
-        assert torch.equal(scored.iou, expected["iou_predictions"])
+        torch.testing.assert_close(scored.iou, expected["iou_predictions"], rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(logits, expected["low_res_logits"], rtol=1e-5, atol=1e-5)
 
     def test_float32_gives_the_numbers_of_sam_predictor(self):
@@ -122,14 +123,9 @@ class TestFinish:
         pairs = torch.tensor([[19, 0], [2, 1], [2, 0], [7, 2], [2, 2], [11, 1], [0, 0], [19, 2]])
         whole = engine.finish(scores, pairs)
         sizes = []
-
-        def spy(decoder, tokens, image):
-            sizes.append(len(tokens))
-            return upscale(decoder, tokens, image)
-
-        upscale = torch_engine.upscale
-        monkeypatch.setattr(torch_engine, "upscale", spy)
-        monkeypatch.setattr(engine, "_chunk", 2)
+        decoder = engine._decoder
+        decoder.upscaler.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+        monkeypatch.setattr(decoder, "finish_chunk", 2)
         torch.testing.assert_close(engine.finish(scores, pairs), whole, rtol=1e-5, atol=1e-5)
         assert sizes == [2, 2, 1]  # prompts 0, 2, 7, 11, 19
 

@@ -1,31 +1,115 @@
+"""The decoder against the one it replaces: equal in real arithmetic, so hardly apart in float64."""
+
+import copy
+
+import pytest
 import torch
+from segment_anything.modeling import PromptEncoder, Sam
 from support.small_sam import small_sam
+from torch import Tensor
 
-from sam_batch.model.decoder import transform, upscale
+from sam_batch.model.decoder import Decoder
+from sam_batch.model.demo import build_demo
+
+KINDS = ["points", "three points", "boxes", "points and boxes", "points and masks"]
+COUNTS = [1, 2, 7, 64]
 
 
-def inputs(sam, count):
-    torch.manual_seed(count)
-    embedding = torch.randn(32, 8, 8)
-    sparse, dense = sam.prompt_encoder((torch.rand(count, 1, 2) * 128, torch.ones(count, 1)), None, None)
-    return embedding, sam.prompt_encoder.get_dense_pe(), sparse, dense
+def encoded(encoder: PromptEncoder, kind: str, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """A random embedding, and what the prompt encoder makes of random prompts."""
+    generator = torch.Generator().manual_seed(count)
+    side, n = encoder.input_image_size[0], 3 if "three" in kind else 1
+    points = torch.rand(count, n, 2, generator=generator) * side
+    labels = torch.randint(-1, 2, (count, n), generator=generator)
+    boxes = torch.rand(count, 4, generator=generator) * side if "boxes" in kind else None
+    masks = torch.randn(count, 1, side // 4, side // 4, generator=generator) if "masks" in kind else None
+    embedding = torch.randn(encoder.embed_dim, side // 16, side // 16, generator=generator)
+    return embedding, *encoder((points, labels) if "points" in kind else None, boxes, masks)
+
+
+def in_float64(sam: Sam) -> Sam:
+    """With the positions of float32, which is what segment-anything knows them in."""
+    position = sam.prompt_encoder.get_dense_pe().double()
+    double = copy.deepcopy(sam).double()
+    double.prompt_encoder.get_dense_pe = lambda: position
+    return double
+
+
+def every_pair(count: int, masks: int) -> Tensor:
+    return torch.cartesian_prod(torch.arange(count), torch.arange(masks))
+
+
+def outputs(decoder: Decoder, inputs: tuple[Tensor, Tensor, Tensor], kind: str = "points", multimask: bool = True):
+    """IoU and logits of every mask."""
+    embedding, sparse, dense = inputs
+    scored = decoder.score(embedding, sparse, dense if "masks" in kind else None, multimask=multimask)
+    return scored.iou, decoder.finish(scored, every_pair(*scored.iou.shape)).unflatten(0, scored.iou.shape)
+
+
+def reference(sam: Sam, inputs: tuple[Tensor, Tensor, Tensor], multimask: bool = True):
+    embedding, sparse, dense = inputs
+    logits, iou = sam.mask_decoder(embedding[None], sam.prompt_encoder.get_dense_pe(), sparse, dense, multimask)
+    return iou, logits
+
+
+@pytest.mark.parametrize("multimask", [True, False])
+@pytest.mark.parametrize("count", COUNTS)
+@pytest.mark.parametrize("kind", KINDS)
+@torch.inference_mode()
+def test_every_kind_of_prompt_gives_the_numbers_of_segment_anything(kind, count, multimask):
+    sam = small_sam()
+    double = in_float64(sam)
+    inputs = tuple(one.double() for one in encoded(sam.prompt_encoder, kind, count))
+    expected = reference(double, inputs, multimask)
+    torch.testing.assert_close(outputs(Decoder(double), inputs, kind, multimask), expected, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("count", COUNTS)
+@torch.inference_mode()
+def test_float32_gives_them_too(count):
+    sam = small_sam(lively=False)
+    inputs = encoded(sam.prompt_encoder, "points", count)
+    torch.testing.assert_close(outputs(Decoder(sam), inputs), reference(sam, inputs), rtol=0, atol=1e-4)
 
 
 @torch.inference_mode()
-def test_the_halves_together_are_predict_masks_bit_for_bit():
-    sam = small_sam()
-    embedding, position, sparse, dense = inputs(sam, 9)
-    masks, iou = sam.mask_decoder.predict_masks(embedding[None], position, sparse, dense)
-    tokens = transform(sam.mask_decoder, embedding, position, sparse, dense)
-    assert torch.equal(sam.mask_decoder.iou_prediction_head(tokens.iou), iou)
-    assert torch.equal(upscale(sam.mask_decoder, tokens.masks, tokens.image), masks)
+def test_another_number_of_heads_and_cells_does_too():
+    """The demo model's: as vit_b's in all but numbers."""
+    sam = build_demo(256).eval()
+    inputs = encoded(sam.prompt_encoder, "points", 3)
+    torch.testing.assert_close(outputs(Decoder(sam), inputs), reference(sam, inputs), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["points", "points and masks"])
+@pytest.mark.parametrize("chunk", [1, 3, 64])
+@torch.inference_mode()
+def test_chunks_do_not_show(chunk, kind):
+    sam = small_sam(lively=False)
+    inputs = encoded(sam.prompt_encoder, kind, 10)
+    decoder = Decoder(sam)
+    whole = outputs(decoder, inputs, kind)
+    decoder.score_chunk = decoder.finish_chunk = chunk
+    decoder.upscaler.block = 5 * chunk
+    torch.testing.assert_close(outputs(decoder, inputs, kind), whole, rtol=0, atol=1e-6)
 
 
 @torch.inference_mode()
-def test_shapes_are_as_said():
+def test_chosen_masks_come_alone_repeated_and_in_any_order():
+    sam = small_sam(lively=False)
+    decoder = Decoder(sam)
+    embedding, sparse, _ = encoded(sam.prompt_encoder, "points", 10)
+    scored = decoder.score(embedding, sparse, None, multimask=True)
+    every = decoder.finish(scored, every_pair(10, 3))
+    index = torch.tensor([[9, 2], [0, 0], [4, 1], [4, 1], [9, 0], [4, 0]])
+    found = decoder.finish(scored, index)
+    torch.testing.assert_close(found, every[index[:, 0] * 3 + index[:, 1]], rtol=0, atol=1e-6)
+    assert decoder.finish(scored, index[:0]).shape == (0, 32, 32)
+
+
+@torch.inference_mode()
+def test_weights_are_those_of_the_model():
+    """Only the transposed convolutions are kept in another order."""
     sam = small_sam()
-    tokens = transform(sam.mask_decoder, *inputs(sam, 3))
-    assert tokens.iou.shape == (3, 32)
-    assert tokens.masks.shape == (3, 4, 32)
-    assert tokens.image.shape == (3, 32, 8, 8)
-    assert upscale(sam.mask_decoder, tokens.masks[1:], tokens.image[1:]).shape == (2, 4, 32, 32)
+    theirs = {one.data_ptr() for one in sam.parameters()}
+    own = {name for name, one in Decoder(sam).named_parameters() if one.data_ptr() not in theirs}
+    assert own == {f"upscaler.{layer}.{part}" for layer in ("first", "second") for part in ("weight", "bias")}

@@ -1,0 +1,169 @@
+"""The two cross attentions of SAM's mask decoder, between a few tokens and thousands of image cells.
+
+segment-anything's `Attention` projects every cell of the image for every prompt. Here the few tokens are projected
+instead, into the image's channels: q (W x) is (q W) x, and (a x) W is a (x W). Both are equal in real arithmetic, and
+8 heads x 7 tokens = 56 columns take the place of 128. What is projected of the positions alone is a constant, kept. The
+first layer sees one image for all prompts: there the cells are projected, once (`project`).
+
+The weights are those of the modules given, shared with them, not copied.
+Subscripts: P prompts, T tokens, H heads, D channels of a head, C channels, N cells of the image.
+"""
+
+from typing import NamedTuple
+
+import torch
+from segment_anything.modeling.transformer import Attention
+from torch import Tensor, nn
+
+
+class Projections(NamedTuple):
+    """An image as `Reading` sees it.
+
+    Attributes:
+        keys: (H, D, N).
+        values: (H, N, D), without their bias.
+    """
+
+    keys: Tensor
+    values: Tensor
+
+
+def run(module: nn.Module, values: Tensor) -> Tensor:
+    """Call a linear layer or a norm on values of any precision, in the precision of its weights."""
+    return module(values.to(module.weight.dtype))  # type: ignore[arg-type]
+
+
+def product(left: Tensor, right: Tensor) -> Tensor:
+    """Batched `left @ right`; a batch of one as matrices, which CPUs multiply faster."""
+    if len(left) != 1:
+        return torch.bmm(left, right)
+    matrix, other = left[0], right[0]
+    return (_one_dnn(matrix, other.T, None) if _is_for_one_dnn(matrix) else torch.mm(matrix, other))[None]
+
+
+def linear(layer: nn.Linear, values: Tensor) -> Tensor:
+    """Call a linear layer on many rows, without gradients."""
+    values = values.to(layer.weight.dtype)
+    return _one_dnn(values, layer.weight, layer.bias) if _is_for_one_dnn(values) else layer(values)
+
+
+def _is_for_one_dnn(values: Tensor) -> bool:
+    """Torch multiplies float32 matrices with MKL, which leaves AMD's AVX-512 idle: oneDNN takes half the time there."""
+    has_one_dnn: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return has_one_dnn and values.dtype == torch.float32 and values.device.type == "cpu"
+
+
+def _one_dnn(values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """`values @ weight.T + bias`, by the operator that torch's own compiler emits; it has no gradient."""
+    return torch.ops.mkldnn._linear_pointwise(values, weight, bias, "none", [], "")
+
+
+class _CrossAttention(nn.Module):
+    """The four projections of segment-anything's `Attention`, by head."""
+
+    def __init__(self, attention: Attention) -> None:
+        super().__init__()
+        self.q_proj, self.k_proj = attention.q_proj, attention.k_proj
+        self.v_proj, self.out_proj = attention.v_proj, attention.out_proj
+        self.heads: int = attention.num_heads
+
+    def _weight(self, linear: nn.Linear) -> Tensor:
+        """(H, D, C), the rows of a projection."""
+        return torch.unflatten(linear.weight, 0, (self.heads, -1))
+
+    def _split(self, linear: nn.Linear, tokens_PTC: Tensor) -> Tensor:
+        """Project tokens, to (P, H, T, D)."""
+        return torch.unflatten(run(linear, tokens_PTC), 2, (self.heads, -1)).transpose(1, 2)
+
+    def _encode(self, linear: nn.Linear, position_NC: Tensor) -> Tensor:
+        """(H, D, N), what a projection without its bias makes of the positions."""
+        weight = self._weight(linear)
+        return torch.einsum("nc,hdc->hdn", position_NC, weight.to(position_NC.dtype)).to(weight.dtype)
+
+    def _logits(self, linear: nn.Linear, tokens_PHTD: Tensor, image_PNC: Tensor, position_HDN: Tensor) -> Tensor:
+        """(P, H, T, N), projected tokens times the projection by `linear` of image and positions, scaled."""
+        tokens_PHTD = tokens_PHTD * tokens_PHTD.shape[-1] ** -0.5
+        wide = torch.einsum("phtd,hdc->phtc", tokens_PHTD, self._weight(linear)).flatten(1, 2)
+        logits = torch.unflatten(product(wide, image_PNC.mT), 1, tokens_PHTD.shape[1:3])
+        return logits.add_(torch.einsum("phtd,hdn->phtn", tokens_PHTD, position_HDN))
+
+    @staticmethod
+    def _shared_logits(tokens_PHTD: Tensor, image_HDN: Tensor) -> Tensor:
+        """(P, H, T, N), the same of one image projected before."""
+        return torch.einsum("phtd,hdn->phtn", tokens_PHTD * tokens_PHTD.shape[-1] ** -0.5, image_HDN)
+
+
+class Reading(_CrossAttention):
+    """Tokens attend to the image: `cross_attn_token_to_image`.
+
+    The bias of the keys is left out: it adds the same to every logit of a token, which softmax does not see. That of
+    the values is added last, since the weights sum to one.
+
+    Args:
+        attention: segment-anything's.
+        position_NC: The positional encoding of the cells, part of the keys.
+    """
+
+    position: Tensor
+
+    def __init__(self, attention: Attention, position_NC: Tensor) -> None:
+        super().__init__(attention)
+        self.register_buffer("position", self._encode(self.k_proj, position_NC), persistent=False)
+
+    def project(self, image_NC: Tensor) -> Projections:
+        """Project an image that all prompts read."""
+        keys = torch.einsum("nc,hdc->hdn", image_NC, self._weight(self.k_proj))
+        values = torch.einsum("nc,hdc->hnd", image_NC, self._weight(self.v_proj))
+        return Projections(keys.add_(self.position), values)
+
+    def forward(self, tokens_PTC: Tensor, image_PNC: Tensor) -> Tensor:
+        """(P, T, C), what each prompt's tokens find in its own image."""
+        queries = self._split(self.q_proj, tokens_PTC)
+        weights = self._logits(self.k_proj, queries, image_PNC, self.position).softmax(dim=-1)
+        wide = torch.unflatten(product(weights.flatten(1, 2), image_PNC), 1, weights.shape[1:3])
+        return self._join(torch.einsum("phtc,hdc->phtd", wide, self._weight(self.v_proj)))
+
+    def shared(self, tokens_PTC: Tensor, image: Projections) -> Tensor:
+        """(P, T, C), what each prompt's tokens find in the one image."""
+        weights = self._shared_logits(self._split(self.q_proj, tokens_PTC), image.keys).softmax(dim=-1)
+        return self._join(torch.einsum("phtn,hnd->phtd", weights, image.values))
+
+    def _join(self, found_PHTD: Tensor) -> Tensor:
+        return self.out_proj(found_PHTD.transpose(1, 2).flatten(2) + self.v_proj.bias)
+
+
+class Writing(_CrossAttention):
+    """The image attends to the tokens: `cross_attn_image_to_token`.
+
+    The bias of the output is spread over the heads, since the weights of each sum to one.
+
+    Args:
+        attention: segment-anything's.
+        position_NC: The positional encoding of the cells, part of the queries.
+    """
+
+    position: Tensor
+
+    def __init__(self, attention: Attention, position_NC: Tensor) -> None:
+        super().__init__(attention)
+        bias = self.q_proj.bias.unflatten(0, (self.heads, -1, 1))
+        self.register_buffer("position", self._encode(self.q_proj, position_NC) + bias, persistent=False)
+
+    def project(self, image_NC: Tensor) -> Tensor:
+        """Project an image that all prompts write to: its (H, D, N) queries."""
+        return torch.einsum("nc,hdc->hdn", image_NC, self._weight(self.q_proj)).add_(self.position)
+
+    def forward(self, keys_PTC: Tensor, values_PTC: Tensor, image_PNC: Tensor) -> Tensor:
+        """(P, N, C), what each prompt's own image finds in its tokens."""
+        keys = self._split(self.k_proj, keys_PTC)
+        return self._spread(self._logits(self.q_proj, keys, image_PNC, self.position), values_PTC)
+
+    def shared(self, keys_PTC: Tensor, values_PTC: Tensor, queries_HDN: Tensor) -> Tensor:
+        """(P, N, C), what the one image finds in each prompt's tokens."""
+        return self._spread(self._shared_logits(self._split(self.k_proj, keys_PTC), queries_HDN), values_PTC)
+
+    def _spread(self, logits_PHTN: Tensor, values_PTC: Tensor) -> Tensor:
+        weight = self.out_proj.weight.unflatten(1, (self.heads, -1))  # (C, H, D)
+        wide = torch.einsum("phtd,chd->phtc", self._split(self.v_proj, values_PTC), weight)
+        wide = wide + self.out_proj.bias / self.heads
+        return product(logits_PHTN.softmax(dim=2).flatten(1, 2).mT, wide.flatten(1, 2))
