@@ -3,6 +3,7 @@
 import torch
 
 from sam_batch.config import EngineConfig
+from sam_batch.engine import tensorrt_host
 from sam_batch.engine.choice import EngineChoice
 from sam_batch.engine.fake import FakeEngine
 from sam_batch.engine.protocol import Engine
@@ -15,6 +16,9 @@ from sam_batch.model.names import ResolvedCheckpoint
 def resolve(engine: EngineConfig, has_gpus: bool) -> EngineChoice:
     """Replace every `auto` by what it means here; the result is part of the job's fingerprint.
 
+    Whether TensorRT engines can be used is not known here, since only a machine with the GPU can tell: `kind: auto`
+    is torch, and `kind: tensorrt` is taken at its word.
+
     Args:
         engine: The job's section.
         has_gpus: Whether workers will find a GPU; the driver itself may have none.
@@ -24,6 +28,8 @@ def resolve(engine: EngineConfig, has_gpus: bool) -> EngineChoice:
     """
     if engine.kind == "fake":
         return EngineChoice(kind="fake", precision="fp32", device="cpu")
+    if engine.kind == "tensorrt":
+        return tensorrt_choice(engine)
     if engine.device == "cuda" and not has_gpus:
         raise ConfigError(
             "engine.device: cuda is asked for, but no GPU was found; use auto or cpu, or a CUDA build of torch"
@@ -37,6 +43,12 @@ def resolve(engine: EngineConfig, has_gpus: bool) -> EngineChoice:
     return EngineChoice(kind="torch", precision=precision, device=device)
 
 
+def tensorrt_choice(engine: EngineConfig) -> EngineChoice:
+    """TensorRT engines with these settings."""
+    precision = "fp16" if engine.precision == "auto" else engine.precision
+    return EngineChoice(kind="tensorrt", precision=precision, device="cuda", settings=engine)
+
+
 def build(choice: EngineChoice, checkpoint: ResolvedCheckpoint, threads: int | None = None) -> Engine:
     """Load the weights and build the engine in this process.
 
@@ -47,13 +59,23 @@ def build(choice: EngineChoice, checkpoint: ResolvedCheckpoint, threads: int | N
 
     Raises:
         CheckpointError: The weights are not what was resolved.
+        PlanError: The TensorRT engines may not be used here.
         EngineError: This worker sees no GPU.
     """
     if threads is not None:
         torch.set_num_threads(threads)
     if choice.kind == "fake":
         return FakeEngine()
+    if choice.kind == "tensorrt":
+        return _tensorrt(choice, checkpoint)
     if choice.device == "cuda" and not torch.cuda.is_available():
         raise EngineError("this worker sees no GPU; it was promised one (CUDA_VISIBLE_DEVICES, driver)")
     sam = load_resolved(checkpoint)
     return TorchEngine(sam, model=checkpoint.name, precision=choice.precision, device=choice.device)
+
+
+def _tensorrt(choice: EngineChoice, checkpoint: ResolvedCheckpoint) -> Engine:
+    from sam_batch.engine.tensorrt_prepare import Prepared  # noqa: PLC0415 - with packages that torch does without
+
+    assert choice.settings is not None  # noqa: S101 - `tensorrt_choice` makes it so
+    return Prepared(tensorrt_host.find_host(), choice.settings, checkpoint, choice.precision).load()

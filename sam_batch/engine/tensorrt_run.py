@@ -85,6 +85,23 @@ class PlanRunner:
             self._replays[bucket]()
         return {name: self._view(name, count) for name in self._outputs}
 
+    def run(self, inputs: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:
+        """Run it as often as any count needs; the outputs are the caller's own.
+
+        Args:
+            inputs: As for a call.
+            count: Images or prompts; may be 0.
+        """
+        results = {
+            name: self._buffers[name].new_empty((count, *self._buffers[name].shape[1:])) for name in self._outputs
+        }
+        for start in range(0, count, self.largest):
+            rows = slice(start, min(start + self.largest, count))
+            part = {name: given[rows] if name in self._free else given for name, given in inputs.items()}
+            for name, made in self(part, rows.stop - start).items():
+                results[name][rows] = made
+        return results
+
     def close(self) -> None:
         """Free its memory."""
         self._forget()

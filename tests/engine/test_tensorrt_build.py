@@ -51,7 +51,7 @@ def test_an_operator_that_tensorrt_lacks_is_named_with_its_node(build, tmp_path)
 
 
 def test_a_missing_profile_is_an_error_with_tensorrts_own_reason(build):
-    with pytest.raises(EngineError, match="could not build it: Network has dynamic .* no profile"):
+    with pytest.raises(EngineError, match=r"could not build it: Network has dynamic .* no profile"):
         build(profiles={})
 
 
@@ -66,7 +66,7 @@ def test_a_library_that_does_not_start_is_an_error(host, build, monkeypatch):
         raise TypeError("factory function returned nullptr")
 
     monkeypatch.setattr(host.trt, "Builder", nothing)
-    with pytest.raises(EngineError, match="does not start.*driver is new enough"):
+    with pytest.raises(EngineError, match=r"does not start.*driver is new enough"):
         build()
 
 
@@ -100,7 +100,7 @@ class TestTheStandInIsStrict:
     def test_unknown_members(self, config, host):
         with pytest.raises(AttributeError, match="has no IBuilderConfig"):
             config.max_workspace_size = 1
-        with pytest.raises(AttributeError, match="has no Builder.build_cuda_engine"):
+        with pytest.raises(AttributeError, match=r"has no Builder\.build_cuda_engine"):
             host.trt.Builder(host.trt.Logger()).build_cuda_engine()
         with pytest.raises(AttributeError):
             host.trt.build_everything()

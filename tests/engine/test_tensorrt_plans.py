@@ -114,7 +114,7 @@ def test_a_full_disk_leaves_nothing_behind(store, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(tensorrt_plans.os, "fsync", full)
-    with pytest.raises(EngineError, match="No space left on device; free some space, or set engine.folder"):
+    with pytest.raises(EngineError, match=r"No space left on device; free some space, or set engine\.folder"):
         store.store(KEY, b"plan", 1.5)
     assert files(store) == []
 
