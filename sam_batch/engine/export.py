@@ -7,24 +7,29 @@ A folder is whole or refused: graphs come into it only when all of them are writ
 their hashes, comes last.
 """
 
-import hashlib
 import logging
-import math
-import os
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
-from pydantic import TypeAdapter, ValidationError
 from segment_anything.modeling import Sam
 from torch import Tensor, nn
 
-from sam_batch.engine.graphs import EncoderGraph, FinishGraph, ScoreGraph
+from sam_batch.engine.decoder_graphs import FinishGraph, ScoreGraph
+from sam_batch.engine.encoder_graph import EncoderGraph
+from sam_batch.engine.graph_set import (
+    GRAPHS,
+    MANIFEST,
+    GraphSet,
+    graph_files,
+    read_graphs,
+    sha256_of_graph,
+    write_manifest,
+)
 from sam_batch.errors import ConfigError, EngineError, OutputError
 from sam_batch.model.precision import DTYPES
 
@@ -32,10 +37,11 @@ if TYPE_CHECKING:
     import onnx
     from torch.onnx import ONNXProgram
 
-GRAPHS = ("encoder", "score", "score_masked", "finish")
+__all__ = ["GRAPHS", "GraphSet", "export", "graph_faults", "read_graphs"]
+
 RECIPES = ("fp32", "fp16")
-MANIFEST = "graphs.json"
 TOKENS = 2  # of a point with the padding that segment-anything gives it, or of a box
+OPSETS = range(20, 24)  # Gelu came with 20; torch exports no more than 23
 ATTENTION_OPSET = 23  # the first with the Attention operator
 FORBIDDEN = frozenset({"NonZero", "ScatterND", "ScatterElements", "GatherND", "Einsum", "Loop", "If"})
 
@@ -47,54 +53,6 @@ _NAMES = {
     "score_masked": (("embedding", "tokens", "masks"), ("iou", "mask_tokens", "cells")),
     "finish": (("mask_tokens", "cells"), ("logits",)),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class GraphSet:
-    """What the four graphs of a folder are.
-
-    Tensors, where h is the recipe's type and s = `cells`:
-
-    - encoder: images float32 (N, 3, S, S) -> embeddings h (N, C, s, s)
-    - score: embedding h (1, C, s, s), tokens float32 (P, 2, C) -> iou float32 (P, 4), mask_tokens float32 (P, 4, C),
-      cells h (P, s x s, C)
-    - score_masked: the same, and masks float32 (P, 1, h, w), logits of an earlier round
-    - finish: mask_tokens, cells -> logits float32 (P, 4, h, w)
-
-    N and P are free. All of SAM's four masks are there; the first is the single one.
-
-    Attributes:
-        model: demo, vit_b, vit_l or vit_h.
-        recipe: fp32 or fp16; `engine.graphs` says what stays float32.
-        checkpoint_sha256: Of the file of weights.
-        opset: ONNX's version of operators.
-        image_side: S, in pixels.
-        mask_side: h = w, in pixels.
-        channels: C.
-        cells: Side of the embedding, S / 16.
-        tokens: Prompt tokens of each prompt.
-        pixel_mean: Per RGB channel, in the 0 to 255 range.
-        pixel_std: Likewise.
-        mask_threshold: Logits above it are mask.
-        sha256: Of each graph, over its .onnx file and its external data.
-    """
-
-    model: str
-    recipe: str
-    checkpoint_sha256: str
-    opset: int
-    image_side: int
-    mask_side: int
-    channels: int
-    cells: int
-    tokens: int
-    pixel_mean: tuple[float, float, float]
-    pixel_std: tuple[float, float, float]
-    mask_threshold: float
-    sha256: dict[str, str]
-
-
-_JSON = TypeAdapter(GraphSet)
 
 
 def export(
@@ -115,29 +73,33 @@ def export(
         checkpoint_sha256: Of its file of weights.
         recipe: fp32 or fp16.
         folder: Made if it is missing.
-        opset: ONNX's version of operators, 20 or more.
+        opset: ONNX's version of operators, 20 to 23.
         attention: Use the Attention operator in the encoder; needs opset 23.
 
     Raises:
-        ConfigError: A package is missing, or the opset is too old.
+        ConfigError: A package is missing, or the recipe or the opset cannot be.
         OutputError: The folder cannot be written.
         EngineError: This version of torch exports what an engine could not be built from.
     """
     _require_packages()
+    if recipe not in RECIPES:
+        raise ConfigError(f"recipe {recipe} is unknown; use {' or '.join(RECIPES)}")
+    if opset not in OPSETS:
+        raise ConfigError(f"opset {opset} is not supported; use {OPSETS.start} to {OPSETS.stop - 1}")
     if attention and opset < ATTENTION_OPSET:
         raise ConfigError(f"opset {opset} has no Attention operator; use opset {ATTENTION_OPSET} or leave it out")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _remove(folder)
         with tempfile.TemporaryDirectory(prefix=".export-", dir=folder) as temporary:
             for name in GRAPHS:
                 program = _program(sam, name, DTYPES[recipe], opset, attention)
                 _save(program, Path(temporary) / f"{name}.onnx")
                 del program
+            _remove_graphs(folder)
             for path in sorted(Path(temporary).iterdir()):
                 path.replace(folder / path.name)
         graphs = _describe(sam, model, checkpoint_sha256, recipe, opset, folder)
-        _write_manifest(graphs, folder)
+        write_manifest(graphs, folder)
     except OSError as error:
         raise OutputError(
             f"{folder}: cannot be written: {error.strerror or error}; check its disk and rights"
@@ -145,51 +107,11 @@ def export(
     return graphs
 
 
-def read_graphs(folder: Path) -> GraphSet:
-    """What `export` left in a folder, after all of it was read and compared with its hashes.
-
-    Raises:
-        ConfigError: There is no such folder, or no finished export in it.
-        EngineError: The files are not those that were exported.
-    """
-    path = folder / MANIFEST
-    try:
-        graphs = _JSON.validate_json(path.read_bytes())
-    except FileNotFoundError:
-        raise ConfigError(
-            f"{folder}: holds no {MANIFEST}, so no finished export; run `sam-batch engine export`"
-        ) from None
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}; check its permissions") from None
-    except ValidationError:
-        raise EngineError(f"{path}: is damaged or of another version; run `sam-batch engine export` again") from None
-    for name in GRAPHS:
-        _require_hash(folder, name, graphs.sha256.get(name))
-    return graphs
-
-
-def graph_files(folder: Path, name: str) -> list[Path]:
-    """The .onnx file of a graph, and its external data where it has some."""
-    return [folder / f"{name}.onnx", *folder.glob(f"{name}.onnx.data")]
-
-
-def _require_hash(folder: Path, name: str, expected: str | None) -> None:
-    again = "run `sam-batch engine export` again"
-    try:
-        found = _sha256(folder, name)
-    except FileNotFoundError:
-        raise EngineError(f"{folder / name}.onnx: is missing; {again}") from None
-    except OSError as error:
-        raise ConfigError(f"{folder / name}.onnx: cannot be read: {error.strerror}; check its permissions") from None
-    if found != expected:
-        raise EngineError(f"{folder / name}.onnx: is damaged or not the one that was exported; {again}")
-
-
 def _require_packages() -> None:
     """Only who exports needs them."""
     try:
-        import onnx  # noqa: F401, PLC0415
-        import onnxscript  # noqa: F401, PLC0415
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401
     except ImportError as error:
         raise ConfigError(f"{error.name} is not installed; pip install 'sam-batch[tensorrt]'") from None
 
@@ -199,7 +121,6 @@ def _program(sam: Sam, name: str, dtype: torch.dtype, opset: int, attention: boo
     inputs, outputs = _NAMES[name]
     examples = _examples(sam, dtype)
     many = torch.export.Dim("images" if name == "encoder" else "prompts", min=1)
-    program: ONNXProgram | None
     with torch.no_grad(), _quiet():
         program = torch.onnx.export(
             _module(sam, name, dtype, attention).eval(),
@@ -211,9 +132,9 @@ def _program(sam: Sam, name: str, dtype: torch.dtype, opset: int, attention: boo
             dynamic_shapes=tuple(None if one == "embedding" else {0: many} for one in inputs),
             verbose=False,
         )
-    assert program is not None
-    _forget_the_source(program)
-    return program
+    exported = cast("ONNXProgram", program)  # without dynamo there would be none
+    _forget_the_source(exported)
+    return exported
 
 
 def _module(sam: Sam, name: str, dtype: torch.dtype, attention: bool) -> nn.Module:
@@ -272,14 +193,14 @@ def _forget_the_source(program: "ONNXProgram") -> None:
 
 
 def _save(program: "ONNXProgram", path: Path) -> None:
-    weights = sum(math.prod(one.shape) * one.dtype.itemsize for one in program.model.graph.initializers.values())
-    program.save(path, external_data=weights > _LARGEST_FILE)
+    weights = (value.const_value for value in program.model.graph.initializers.values())
+    program.save(path, external_data=sum(one.nbytes for one in weights if one is not None) > _LARGEST_FILE)
     _check(path)
 
 
 def _check(path: Path) -> None:
     """Refuse a graph that ONNX does not accept, or that an engine could not be built from."""
-    import onnx  # noqa: PLC0415
+    import onnx
 
     onnx.checker.check_model(str(path), full_check=False)
     faults = list(graph_faults(onnx.load(str(path), load_external_data=False)))
@@ -316,25 +237,11 @@ def _describe(sam: Sam, model: str, checkpoint_sha256: str, recipe: str, opset: 
         pixel_mean=(red, green, blue),
         pixel_std=(red_std, green_std, blue_std),
         mask_threshold=sam.mask_threshold,
-        sha256={name: _sha256(folder, name) for name in GRAPHS},
+        sha256={name: sha256_of_graph(folder, name) for name in GRAPHS},
     )
 
 
-def _sha256(folder: Path, name: str) -> str:
-    digest = hashlib.sha256()
-    for path in graph_files(folder, name):
-        with path.open("rb") as file:
-            hashlib.file_digest(file, lambda: digest)
-    return digest.hexdigest()
-
-
-def _write_manifest(graphs: GraphSet, folder: Path) -> None:
-    temporary = folder / f".{MANIFEST}"
-    temporary.write_bytes(_JSON.dump_json(graphs, indent=2) + b"\n")
-    os.replace(temporary, folder / MANIFEST)
-
-
-def _remove(folder: Path) -> None:
+def _remove_graphs(folder: Path) -> None:
     """What there is of an earlier set; first the file that says that it is whole."""
     (folder / MANIFEST).unlink(missing_ok=True)
     for name in GRAPHS:
