@@ -111,7 +111,7 @@ class EngineConfig(Section):
     workspace_bytes: StrictInt = Field(
         4 << 30, ge=1 << 20, description="GPU memory that one layer of a TensorRT engine may use for scratch."
     )
-    max_images: StrictInt = Field(1, ge=1, le=64, description="Images that a TensorRT encoder takes at once.")
+    max_images: StrictInt = Field(4, ge=1, le=64, description="Images that a TensorRT encoder takes at once.")
     max_prompts: StrictInt = Field(64, ge=1, le=1024, description="Prompts that a TensorRT decoder takes at once.")
     verify: VerifyConfig = Field(default_factory=lambda: VerifyConfig())
 

@@ -75,7 +75,7 @@ def build(choice: EngineChoice, checkpoint: ResolvedCheckpoint, threads: int | N
 
 
 def _tensorrt(choice: EngineChoice, checkpoint: ResolvedCheckpoint) -> Engine:
-    from sam_batch.engine.tensorrt_prepare import Prepared  # noqa: PLC0415 - with packages that torch does without
+    from sam_batch.engine.tensorrt_prepare import Prepared
 
     assert choice.settings is not None  # noqa: S101 - `tensorrt_choice` makes it so
     return Prepared(tensorrt_host.find_host(), choice.settings, checkpoint, choice.precision).load()

@@ -13,7 +13,7 @@ from segment_anything.modeling import Sam
 from torch import Tensor
 
 from sam_batch.engine.checks import require_finite, require_within
-from sam_batch.engine.export import GRAPHS, GraphSet
+from sam_batch.engine.graph_set import GRAPHS, GraphSet
 from sam_batch.engine.protocol import EngineSpec, Prompts, ScoredPrompts
 from sam_batch.engine.tensorrt_host import Host
 from sam_batch.engine.tensorrt_run import PlanRunner

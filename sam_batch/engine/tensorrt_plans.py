@@ -97,6 +97,14 @@ class Record:
     seconds: float
     verified: dict[str, Any] | None = None
 
+    def to_text(self) -> str:
+        """For a person."""
+        machine = self.key.get("machine", {})
+        state = "verified" if self.verified else "not verified"
+        return (
+            f"{self.name}  {self.size / 1e6:.1f} MB  TensorRT {machine.get('tensorrt')}  {machine.get('gpu')}  {state}"
+        )
+
 
 class PlanStore:
     """The plans in one folder; the folder is made when something is stored."""

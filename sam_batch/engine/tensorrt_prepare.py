@@ -6,23 +6,30 @@ settings, and were verified together within the limits of the configuration.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from torch import Tensor
 
 from sam_batch.config import EngineConfig
-from sam_batch.engine.export import GRAPHS, GraphSet, export, read_graphs
+from sam_batch.engine.export import export
+from sam_batch.engine.graph_set import GRAPHS, GraphSet, read_graphs
+from sam_batch.engine.protocol import EngineSpec
 from sam_batch.engine.tensorrt_build import build_plan, options
 from sam_batch.engine.tensorrt_engine import TensorRTEngine
 from sam_batch.engine.tensorrt_host import Host
+from sam_batch.engine.tensorrt_inspect import Inspection, inspect
 from sam_batch.engine.tensorrt_plans import PlanKey, PlanStore, Profile, Record
 from sam_batch.engine.torch_engine import TorchEngine
 from sam_batch.engine.verify import Comparison, Photograph, compare
 from sam_batch.errors import ConfigError, EngineError, PlanError
 from sam_batch.model.checkpoints import load_resolved
 from sam_batch.model.names import ResolvedCheckpoint
+from sam_batch.records import UInt8Array
+
+Preprocess = Callable[[UInt8Array, EngineSpec], Tensor]  # (h, w, 3) to (1, 3, S, S), normalised and padded
 
 DEFAULT_OPSET = 20  # the newest that every supported TensorRT reads
 
@@ -63,11 +70,12 @@ class Prepared:
             with Progress(*bars, console=console, disable=not console.is_terminal) as progress:
                 return [self._build(name, key, progress) for name, key in missing.items()]
 
-    def verify(self, photographs: Sequence[Photograph], pred_iou_thresh: float) -> Comparison:
+    def verify(self, pictures: Sequence[UInt8Array], preprocess: Preprocess, pred_iou_thresh: float) -> Comparison:
         """Compare the engine with torch in float32 and keep what comes out beside the plans.
 
         Args:
-            photographs: At least one.
+            pictures: At least one, (h, w, 3) with a longer side of the model's input.
+            preprocess: Makes of one what engines take.
             pred_iou_thresh: Masks above it are compared.
 
         Raises:
@@ -78,6 +86,7 @@ class Prepared:
         keys = self.keys(graphs)
         engine = TensorRTEngine(self._host, graphs, lambda name: self.store.read(keys[name]), sam)
         reference = TorchEngine(sam, model=graphs.model, precision="fp32", device=str(self._host.gpu.device))
+        photographs = [Photograph(preprocess(one, engine.spec)[0], *one.shape[:2]) for one in pictures]
         found = compare(engine, reference, photographs, pred_iou_thresh)
         engine.close()
         self.store.set_verified(list(keys.values()), found.to_json())
@@ -93,8 +102,8 @@ class Prepared:
         faults = found.faults(self._settings.verify)
         if faults:
             raise PlanError(
-                f"{self._settings.folder}: the {self._precision} engines of {self._checkpoint.name} differ too much from "
-                f"torch in float32 ({'; '.join(faults)}); use engine.precision=fp32 or engine.kind=torch"
+                f"{self._settings.folder}: the {self._precision} engines of {self._checkpoint.name} differ too much "
+                f"from torch in float32 ({'; '.join(faults)}); use engine.precision=fp32 or engine.kind=torch"
             )
         return found
 
@@ -110,6 +119,16 @@ class Prepared:
         keys = self.keys(graphs)
         sam = load_resolved(self._checkpoint)
         return TensorRTEngine(self._host, graphs, lambda name: self.store.read(keys[name]), sam)
+
+    def inspect(self) -> Iterator[Inspection]:
+        """What TensorRT made of each graph.
+
+        Raises:
+            PlanError: Plans are missing or altered.
+            EngineError: TensorRT refuses one.
+        """
+        for name, key in self.keys(self._graphs()).items():
+            yield inspect(self._host, self.store.read(key), name)
 
     def keys(self, graphs: GraphSet) -> dict[str, PlanKey]:
         """The key of each graph's plan, on this machine and with these settings."""

@@ -117,7 +117,8 @@ def compare(engine: Engine, reference: Engine, photographs: Sequence[Photograph]
     Raises:
         EngineError: One of them fails.
     """
-    cosines, errors, rounds = [], [], []
+    cosines, errors = [], []
+    rounds: list[_Round] = []
     for photograph in photographs:
         embeddings = [one.embed(photograph.image[None])[0] for one in (reference, engine)]
         expected, found = (one.float().cpu() for one in embeddings)
@@ -125,8 +126,8 @@ def compare(engine: Engine, reference: Engine, photographs: Sequence[Photograph]
         errors.append(((found - expected).abs().max() / expected.std()).item())
         rounds += _rounds((reference, engine), embeddings, photograph, pred_iou_thresh)
     threshold = reference.spec.mask_threshold
-    overlaps = torch.cat([_overlap(*one.logits, threshold) for one in rounds])
-    misses = torch.cat([_error(*one.logits) for one in rounds])
+    overlaps = torch.cat([_overlap(one.logits, threshold) for one in rounds])
+    misses = torch.cat([_error(one.logits) for one in rounds])
     expected_count, found_count = (sum(one.passed[which] for one in rounds) for which in (0, 1))
     return Comparison(
         images=len(photographs),
@@ -175,17 +176,18 @@ def _boxes(photograph: Photograph) -> Tensor:
     return torch.cat([(centers - quarter).clamp(min=0), torch.minimum(centers + quarter, 4 * quarter)], dim=1)
 
 
-def _overlap(expected_Khw: Tensor, found_Khw: Tensor, threshold: float) -> Tensor:
+def _overlap(logits: tuple[Tensor, Tensor], threshold: float) -> Tensor:
     """(K,) IoU of two masks; two empty ones are equal."""
-    expected, found = expected_Khw > threshold, found_Khw > threshold
+    expected, found = (one_Khw > threshold for one_Khw in logits)
     union_K = (expected | found).sum(dim=(1, 2))
     both_K = (expected & found).sum(dim=(1, 2))
     return torch.where(union_K == 0, 1.0, both_K / union_K.clamp(min=1))
 
 
-def _error(expected_Khw: Tensor, found_Khw: Tensor) -> Tensor:
+def _error(logits: tuple[Tensor, Tensor]) -> Tensor:
     """(K,) mean difference of logits, in standard deviations of the expected ones."""
-    spread_K = expected_Khw.flatten(1).std(dim=1).clamp(min=1e-6)
+    expected_Khw, found_Khw = logits
+    spread_K = expected_Khw.flatten(1).std(dim=1, correction=0).clamp(min=1e-6)
     return (found_Khw - expected_Khw).abs().mean(dim=(1, 2)) / spread_K
 
 

@@ -1,7 +1,7 @@
 """Who runs the stages: the protocol, and the plain loop. Ray's executor lies in `sam_batch.job.ray_executor`."""
 
-from collections.abc import Iterable, Iterator
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Protocol
 
 import pyarrow as pa
 
@@ -12,6 +12,10 @@ from sam_batch.job.stages import Segmenter, load, write
 
 class Executor(Protocol):
     """Runs shards through load, segment and write."""
+
+    def on_gpus(self, work: Callable[..., str], *arguments: Any) -> list[str]:
+        """Call a function once on each node with a GPU, where its processes will run engines; return its answers."""
+        ...
 
     def run(self, job: JobSpec, shards: Iterable[pa.Table], *, again: bool) -> Iterator[Receipt]:
         """Work through shards, in any order; a shard whose worker dies again and again is left out.
@@ -38,6 +42,10 @@ class Executor(Protocol):
 
 class InlineExecutor:
     """A plain loop in this process: for few images, for tests, for a debugger. A crash ends it."""
+
+    def on_gpus(self, work: Callable[..., str], *arguments: Any) -> list[str]:
+        """See `Executor.on_gpus`; whether there is a GPU, the function finds out."""
+        return [work(*arguments)]
 
     def run(self, job: JobSpec, shards: Iterable[pa.Table], *, again: bool) -> Iterator[Receipt]:
         """See `Executor.run`."""
