@@ -10,14 +10,13 @@ from sam_batch.cli_arguments import Arguments, read_config
 
 engine_app = typer.Typer(help="Build and verify TensorRT engines.", no_args_is_help=True)
 
-DEFAULT_OPSET = 20
 Force = Annotated[bool, typer.Option("--force", help="Do it anew, whatever is there.")]
 
 
 @engine_app.command()
 def export(
     arguments: Arguments,
-    opset: Annotated[int, typer.Option(min=20, help="Of ONNX; 20 is read by every TensorRT from 10.3.")] = 20,
+    opset: Annotated[int | None, typer.Option(min=20, help="Of ONNX; every TensorRT from 10.3 reads 20.")] = None,
     attention: Annotated[bool, typer.Option("--attention", help="Use the Attention operator of opset 23.")] = False,
     force: Force = False,
 ) -> None:
@@ -28,7 +27,7 @@ def export(
 
     checkpoint, precision = resolve_checkpoint(config.model), factory.tensorrt_choice(config.engine).precision
     graphs = tensorrt_prepare.exported(
-        config.engine, checkpoint, precision, opset=opset, attention=attention, anew=force
+        config.engine, checkpoint, precision, opset=opset, attention=attention, anew=force or attention
     )
     folder = tensorrt_prepare.graphs_folder(config.engine, checkpoint, precision)
     typer.echo(f"{folder}: {graphs.model} in {graphs.recipe}, opset {graphs.opset}")
@@ -47,7 +46,7 @@ def build(
 
     checkpoint = resolve_checkpoint(config.model)
     if cluster:
-        engines.build_on_cluster(config, checkpoint)
+        engines.build_on_cluster(config, checkpoint, anew=force)
     else:
         engines.build(config, checkpoint, Console(stderr=True), anew=force)
     typer.echo("ready: engine.kind auto and tensorrt use these engines")

@@ -5,6 +5,7 @@ masks of an earlier round, and of its second half. They are used when all four a
 settings, and were verified together within the limits of the configuration.
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -184,7 +185,7 @@ def exported(
     checkpoint: ResolvedCheckpoint,
     precision: str,
     *,
-    opset: int = DEFAULT_OPSET,
+    opset: int | None = None,
     attention: bool = False,
     anew: bool = False,
 ) -> GraphSet:
@@ -194,8 +195,8 @@ def exported(
         settings: Names the folder.
         checkpoint: The weights.
         precision: fp16 or fp32.
-        opset: For an export.
-        attention: Likewise.
+        opset: Of ONNX; None takes what is there, and exports in `DEFAULT_OPSET`.
+        attention: Export with the operator of that name.
         anew: Export them in any case.
 
     Raises:
@@ -204,17 +205,17 @@ def exported(
     """
     folder = graphs_folder(settings, checkpoint, precision)
     if not anew:
-        try:
-            return read_graphs(folder)
-        except (ConfigError, EngineError):
-            pass  # none, or what is there is damaged
+        with contextlib.suppress(ConfigError, EngineError):  # none, or what is there is damaged
+            graphs = read_graphs(folder)
+            if opset in (None, graphs.opset):
+                return graphs
     return export(
         load_resolved(checkpoint),
         model=checkpoint.name,
         checkpoint_sha256=checkpoint.sha256,
         recipe=precision,
         folder=folder,
-        opset=opset,
+        opset=opset or DEFAULT_OPSET,
         attention=attention,
     )
 

@@ -126,7 +126,7 @@ def settle(
     return choice
 
 
-def build_on_cluster(config: Config, checkpoint: ResolvedCheckpoint) -> None:
+def build_on_cluster(config: Config, checkpoint: ResolvedCheckpoint, *, anew: bool = False) -> None:
     """Build and verify on every node with a GPU of the Ray that RAY_ADDRESS names, else of this machine.
 
     Raises:
@@ -136,7 +136,7 @@ def build_on_cluster(config: Config, checkpoint: ResolvedCheckpoint) -> None:
     with connected(config.run.verbose) as resources:
         from sam_batch.job.ray_executor import RayExecutor
 
-        answers = RayExecutor(resources).on_gpus(_build_here, config, checkpoint)
+        answers = RayExecutor(resources).on_gpus(_build_here, config, checkpoint, anew)
     if not answers:
         raise ConfigError("engine.kind: tensorrt needs a GPU, and no node of the cluster has one")
     faults = [fault for fault in answers if fault]
@@ -163,9 +163,9 @@ def _ready_here(config: Config, checkpoint: ResolvedCheckpoint) -> str:
     return ""
 
 
-def _build_here(config: Config, checkpoint: ResolvedCheckpoint) -> str:
+def _build_here(config: Config, checkpoint: ResolvedCheckpoint, anew: bool = False) -> str:
     try:
-        build(config, checkpoint, Console(stderr=True))
+        build(config, checkpoint, Console(stderr=True), anew=anew)
     except SamBatchError as error:
         return str(error)
     return ""
