@@ -187,8 +187,8 @@ def _overlap(logits: tuple[Tensor, Tensor], threshold: float) -> Tensor:
 def _error(logits: tuple[Tensor, Tensor]) -> Tensor:
     """(K,) mean difference of logits, in standard deviations of the expected ones."""
     expected_Khw, found_Khw = logits
-    spread_K = expected_Khw.flatten(1).std(dim=1, correction=0).clamp(min=1e-6)
-    return (found_Khw - expected_Khw).abs().mean(dim=(1, 2)) / spread_K
+    spread_K = (expected_Khw - expected_Khw.mean(dim=(1, 2), keepdim=True)).square().mean(dim=(1, 2)).sqrt()
+    return (found_Khw - expected_Khw).abs().mean(dim=(1, 2)) / spread_K.clamp(min=1e-6)
 
 
 def _mean(values: Tensor, empty: float) -> float:

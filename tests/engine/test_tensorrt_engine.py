@@ -6,7 +6,7 @@ import torch
 from engine.contract import EngineContract, all_pairs, box_prompts, pictures, point_prompts
 from support import tensorrt_standin
 from support.small_sam import small_sam
-from support.tensorrt_engines import QUIET, hold_small_sam, photograph, prepared
+from support.tensorrt_engines import PICTURE, QUIET, hold_small_sam, prepared, preprocess
 
 from sam_batch.engine.protocol import Prompts
 from sam_batch.engine.torch_engine import TorchEngine
@@ -27,7 +27,7 @@ class TensorRTContract(EngineContract):
             hold_small_sam(patch)
             engines = prepared(tensorrt_standin.host(bindings), folder, cls.precision)
             engines.build(QUIET)
-            engines.verify([photograph()], pred_iou_thresh=0.0)
+            engines.verify([PICTURE], preprocess, 0.0)
             return engines.load()
 
     @pytest.mark.parametrize("make", [point_prompts, box_prompts])
@@ -58,9 +58,7 @@ class TestFloat32(TensorRTContract):
                 scored = [one.score(embeddings[1][2], prompts) for one in (engine, reference)]
                 pairs = all_pairs(11, 3 if multimask else 1).flip(0)
                 torch.testing.assert_close(scored[0].iou, scored[1].iou, rtol=0, atol=1e-5)
-                found, expected = (
-                    one.finish(state, pairs) for one, state in zip((engine, reference), scored, strict=True)
-                )
+                found, expected = engine.finish(scored[0], pairs), reference.finish(scored[1], pairs)
                 torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)
 
     def test_no_prompts_give_no_scores(self, engine, embeddings):

@@ -44,6 +44,15 @@ LIBRARIES = ("libnvinfer", "libnvinfer_plugin", "libnvonnxparser")
 @cache
 def load(requirement: str) -> ModuleType:
     """Import the bindings of a version; skips the test where PyPI or a C compiler is missing."""
+    folder = fetch(requirement)
+    for library in LIBRARIES:  # found by their names from now on
+        ctypes.CDLL(str(folder / f"{library}.so.{_major(requirement)}"), ctypes.RTLD_GLOBAL)
+    sys.path.insert(0, str(folder))
+    return importlib.import_module("tensorrt_bindings")
+
+
+def fetch(requirement: str) -> Path:
+    """The folder with the bindings of a version, downloaded once a user; skips the test as `load` does."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         pytest.skip("no C compiler, which the stand-in of TensorRT's libraries needs")
@@ -54,10 +63,7 @@ def load(requirement: str) -> ModuleType:
             _unpack(requirement, folder)
             _compile(compiler, folder, _major(requirement))
             (folder / "complete").touch()
-    for library in LIBRARIES:  # found by their names from now on
-        ctypes.CDLL(str(folder / f"{library}.so.{_major(requirement)}"), ctypes.RTLD_GLOBAL)
-    sys.path.insert(0, str(folder))
-    return importlib.import_module("tensorrt_bindings")
+    return folder
 
 
 def _major(requirement: str) -> str:
