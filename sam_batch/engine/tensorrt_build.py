@@ -134,6 +134,5 @@ def _build(trt: Any, builder: Any, network: Any, config: Any, progress: Progress
     with ThreadPoolExecutor(1) as pool:
         try:
             return pool.submit(builder.build_serialized_network, network, config).result()
-        except BaseException:
-            cancelled.set()  # leaving the block waits for the builder to stop
-            raise
+        finally:
+            cancelled.set()  # after Ctrl-C the builder still works, and leaving the block waits for it

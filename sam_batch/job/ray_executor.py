@@ -41,7 +41,7 @@ class RayExecutor:
         self._resources = resources
 
     def on_gpus(self, work: Callable[..., str], *arguments: Any) -> list[str]:
-        """See `Executor.on_gpus`; one node of each kind of GPU goes first, so that others with its folder find its work."""
+        """See `Executor.on_gpus`. One node of each kind goes first: nodes that share its folder find its work."""
         nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU", 0) >= 1]
         kinds = {_gpu_kind(node): node for node in reversed(nodes)}
         first = [node["NodeID"] for node in kinds.values()]
