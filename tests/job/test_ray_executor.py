@@ -73,17 +73,17 @@ def test_a_signal_ends_within_seconds_with_a_summary_and_the_next_run_goes_on(tm
     assert len(rows(tmp_path / "out")) == 200
 
 
-def node_of_a_gpu(greeting):
-    return f"{greeting} {ray.get_runtime_context().get_node_id()} {len(ray.get_gpu_ids())}"
-
-
 def test_work_on_gpus_runs_once_on_each_node_that_has_one():
     """Ray believes in the GPU it is told of."""
+
+    def place(greeting):
+        return f"{greeting} {ray.get_runtime_context().get_node_id()} {len(ray.get_gpu_ids())}"
+
     ray.init(address="local", num_cpus=1, num_gpus=1, include_dashboard=False, log_to_driver=False)
     try:
         executor = RayExecutor(Resources(cpus=1, gpus=1, nodes=1, is_local=True))
         (node,) = ray.nodes()
-        assert executor.on_gpus(node_of_a_gpu, "on") == [f"on {node['NodeID']} 1"]
+        assert executor.on_gpus(place, "on") == [f"on {node['NodeID']} 1"]
     finally:
         ray.shutdown()
 
@@ -99,6 +99,6 @@ def test_one_node_of_each_kind_of_gpu_goes_first(monkeypatch):
     monkeypatch.setattr(ray, "nodes", lambda: nodes)
     monkeypatch.setattr(ray_executor, "_on_nodes", lambda names, work, arguments: waves.append(names) or names)
     monkeypatch.setattr(ray, "get", lambda names: names)
-    answers = RayExecutor(Resources(4, 9, 4, is_local=False)).on_gpus(node_of_a_gpu, "on")
+    answers = RayExecutor(Resources(4, 9, 4, is_local=False)).on_gpus(str.upper, "on")
     assert [sorted(wave) for wave in waves] == [["a", "d"], ["c"]]
     assert sorted(answers) == ["a", "c", "d"]
