@@ -53,12 +53,12 @@ class Exported:
 
 SMALL, DEMO, VIT_B = (lambda: small_sam(lively=False)), (lambda: load_sam("demo")), random_vit_b
 SETS = [
-    pytest.param(SMALL, "fp32", {}, id="small-fp32"),
-    pytest.param(SMALL, "fp32", OPERATOR, id="small-fp32-operator"),
-    pytest.param(DEMO, "fp32", {}, id="demo-fp32"),
-    pytest.param(DEMO, "fp16", {}, id="demo-fp16"),
-    pytest.param(VIT_B, "fp32", {}, id="vit_b-fp32", marks=pytest.mark.slow),
-    pytest.param(VIT_B, "fp16", OPERATOR, id="vit_b-fp16-operator", marks=pytest.mark.slow),
+    pytest.param((SMALL, "fp32", {}), id="small-fp32"),
+    pytest.param((SMALL, "fp32", OPERATOR), id="small-fp32-operator"),
+    pytest.param((DEMO, "fp32", {}), id="demo-fp32"),
+    pytest.param((DEMO, "fp16", {}), id="demo-fp16"),
+    pytest.param((VIT_B, "fp32", {}), id="vit_b-fp32", marks=pytest.mark.slow),
+    pytest.param((VIT_B, "fp16", OPERATOR), id="vit_b-fp16-operator", marks=pytest.mark.slow),
 ]
 
 
