@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.blobs import SIDE, BlobEngine
 from support.pictures import picture
+from support.small_sam import small_sam
 
+from sam_batch.engine.torch_engine import TorchEngine
 from sam_batch.errors import EngineError, NonFiniteError
 from sam_batch.records import View
 from sam_batch.segment.embeddings import Embedder, views_at_once
@@ -75,6 +77,13 @@ def test_views_of_several_images_are_embedded_together():
     for embeddings in Embedder(engine, 4).embed(images_of([1, 3, 2])):
         list(embeddings)
     assert engine.sizes == [4, 2]
+
+
+def test_a_batch_changes_a_models_embeddings_by_no_more_than_rounding():
+    engine = TorchEngine(small_sam(lively=False), model="small", precision="fp32", device="cpu")
+    (alone,), (together,) = (Embedder(engine, size).embed([VIEWS[:4]]) for size in (1, 3))
+    for one, other in zip(alone, together, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
 def test_nothing_is_embedded_before_it_is_asked_for_or_when_its_image_was_left():

@@ -76,6 +76,24 @@ def test_batches_larger_than_the_grid_change_nothing():
     assert all(one == first for one in others)
 
 
+class TightEngine(BlobEngine):
+    """Has no room to finish more than so many masks at once."""
+
+    def __init__(self, room):
+        self.room = room
+
+    def finish(self, scored, index_K2):
+        if len(index_K2) > self.room:
+            raise torch.OutOfMemoryError("no room")
+        return super().finish(scored, index_K2)
+
+
+def test_memory_that_runs_out_half_way_through_a_batch_changes_nothing(caplog):
+    image, generator = picture(200, 300), GENERATOR.model_copy(update={"crop_n_layers": 1})
+    assert found(image, generator, TightEngine(6)) == found(image, generator)
+    assert "prompts decoded at once" in caplog.text
+
+
 def test_the_filters_keep_a_subset_in_order():
     image = picture(200, 300)
     full = found(image)

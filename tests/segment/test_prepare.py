@@ -28,3 +28,11 @@ def test_views_of_any_shapes_make_one_batch():
     pixels = [picture(100, 128), picture(128, 60)]
     prepared = Preparer(BlobEngine.spec)([View((0, 0, 1, 1), one) for one in pixels])
     assert torch.equal(prepared, torch.cat([preprocess(one, BlobEngine.spec) for one in pixels]))
+
+
+if torch.cuda.is_available():  # pinned memory needs a GPU, and so does a stream
+
+    def test_a_gpu_gets_the_same_numbers_by_way_of_pinned_memory():
+        views = [View((0, 0, 1, 1), picture(128, 60, seed)) for seed in range(3)]
+        on_gpu = Preparer(replace(BlobEngine.spec, device="cuda:0"))(views)
+        torch.testing.assert_close(on_gpu.cpu(), Preparer(BlobEngine.spec)(views), rtol=1e-6, atol=1e-6)
