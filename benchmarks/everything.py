@@ -13,12 +13,13 @@ import json
 import math
 import platform
 import sys
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from benchmarks.harness import ceiling
-from benchmarks.harness.agreement import Agreement, compare
+from benchmarks.harness.agreement import CLOSE, SAME, Agreement, compare
 from benchmarks.harness.measure import Measured, load, measure
 from benchmarks.harness.systems import STAGES, SYSTEMS, LeftOutError
 from benchmarks.harness.weights import BUILDERS, load_model
@@ -38,6 +39,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--precision", choices=("auto", *DTYPES), default="auto", help="ours; the others use fp32")
     parser.add_argument("--points-per-side", type=int, default=16)
     parser.add_argument("--images", type=Path, nargs="+", default=sorted(EXAMPLES.glob("*.jpg")))
+    parser.add_argument("--long-side", type=int, help="resize every image to this many pixels along its longer side")
     parser.add_argument("--repeat", type=int, default=3, help="passes; 0: one, timed by stage, not warmed up")
     parser.add_argument("--skip", choices=SYSTEMS, action="append", default=[], metavar="NAME", help=", ".join(SYSTEMS))
     return parser.parse_args(argv)
@@ -48,9 +50,8 @@ def main(argv: list[str] | None = None) -> None:
     choice = resolve(
         EngineConfig(device=arguments.device, precision=arguments.precision), has_gpus=torch.cuda.is_available()
     )
-    sam, weights, generator = load_model(
-        arguments.model, arguments.checkpoint, load(arguments.images[0]), arguments.points_per_side
-    )
+    images = [partial(load, path, arguments.long_side) for path in arguments.images]
+    sam, weights, generator = load_model(arguments.model, arguments.checkpoint, images[0](), arguments.points_per_side)
     print(
         f"{arguments.model} with {weights}, {choice.precision}, on {describe(choice)}; torch {torch.__version__}\n"
         f"{len(arguments.images)} images, {arguments.points_per_side} x {arguments.points_per_side} points, "
@@ -60,7 +61,7 @@ def main(argv: list[str] | None = None) -> None:
     measured: dict[str, Measured] = {}
     for name in [one for one in SYSTEMS if one not in arguments.skip]:
         try:
-            measured[name] = measure(SYSTEMS[name], sam, generator, choice, arguments.images, arguments.repeat)
+            measured[name] = measure(SYSTEMS[name], sam, generator, choice, images, arguments.repeat)
             print(f"{name} is done: {measured[name].images_per_second:.3g} images/s", flush=True)
         except LeftOutError as error:
             print(f"{name} is left out: {error}", flush=True)
@@ -114,7 +115,8 @@ def print_agreement(agreements: dict[str, Agreement]) -> None:
         if name != "reference":
             print(
                 f"{name}: {one.count_ours} masks, {one.count_ours - one.count_reference:+} to the reference's; "
-                f"{one.matched_fraction:.1%} have a twin (IoU >= 0.99), mean IoU of pairs {one.mean_matched_iou:.4f}"
+                f"{one.matched_fraction:.1%} have a twin (IoU >= {SAME}), {one.fraction(CLOSE):.1%} one of at least "
+                f"{CLOSE}, mean IoU of pairs {one.mean_matched_iou:.4f}"
             )
 
 
@@ -144,6 +146,7 @@ def summary(
         "count_reference": agreement.count_reference if agreement else None,
         "count_ours": agreement.count_ours if agreement else None,
         "matched_fraction": agreement.matched_fraction if agreement else None,
+        "close_fraction": agreement.fraction(CLOSE) if agreement else None,
         "mean_matched_iou": finite(agreement.mean_matched_iou) if agreement else None,
     }
 

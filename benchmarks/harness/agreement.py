@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco
 
 SAME = 0.99  # IoU from which on two masks count as the same
+CLOSE = 0.95  # IoU that the same mask keeps in half precision
 PAIRED = 0.5  # IoU from which on they count as masks of the same thing
 
 
@@ -29,8 +30,12 @@ class Agreement:
     @property
     def matched_fraction(self) -> float:
         """Masks with a twin, of the larger of the two counts; 1 where there are no masks at all."""
+        return self.fraction(SAME)
+
+    def fraction(self, least: float) -> float:
+        """Masks in pairs of at least this IoU, of the larger of the two counts; 1 where there are no masks at all."""
         most = max(self.count_reference, self.count_ours)
-        return sum(iou >= SAME for iou in self.ious) / most if most else 1.0
+        return sum(iou >= least for iou in self.ious) / most if most else 1.0
 
     @property
     def mean_matched_iou(self) -> float:

@@ -3,7 +3,7 @@
 import gc
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from benchmarks.harness.systems import DECODE, OTHER, Rles, System, free_cache
 from sam_batch.config import GeneratorConfig, InputConfig
 from sam_batch.data.pixels import decode
 from sam_batch.engine.choice import EngineChoice
+from sam_batch.masks.geometry import resize_longest
 from sam_batch.records import UInt8Array
 
 MAX_PIXELS = InputConfig(uri="images").max_pixels
@@ -38,9 +39,14 @@ class Measured:
 
 
 def measure(
-    system: type[System], sam: Sam, generator: GeneratorConfig, choice: EngineChoice, paths: Sequence[Path], repeat: int
+    system: type[System],
+    sam: Sam,
+    generator: GeneratorConfig,
+    choice: EngineChoice,
+    images: Sequence[Callable[[], UInt8Array]],
+    repeat: int,
 ) -> Measured:
-    """Build a system, run it, and free it.
+    """Build a system, run it on images, each a function that reads it, and free it.
 
     The first image warms it up. A pass with stages follows, then passes without; of each image the median time of
     those counts. With none (`repeat` 0, for slow machines) nothing is warmed up, and the pass with stages counts.
@@ -49,35 +55,36 @@ def measure(
     memory = PeakMemory(device)
     built = system(sam, generator, choice)
     if repeat:
-        built.label(load(paths[0]))
+        built.label(images[0]())
     memory.reset()
     watch = Stopwatch(device)
     rles = []
     with watch.watching(built.sites()):
-        for path in paths:
+        for image in images:
             with watch.stage(DECODE):
-                pixels_HW3 = load(path)
+                pixels_HW3 = image()
             with watch.stage(OTHER):
                 found = built.label(pixels_HW3)
             rles.append(built.rles(found))
-    passes = [[_seconds(built, path, device) for path in paths] for _ in range(repeat)]
+    passes = [[_seconds(built, image, device) for image in images] for _ in range(repeat)]
     seconds = sum(map(statistics.median, zip(*passes, strict=True))) if passes else sum(watch.seconds.values())
     peak_bytes = memory.peak()
     del built
     gc.collect()
     free_cache(device)
-    milliseconds = {stage: 1000 * value / len(paths) for stage, value in watch.seconds.items()}
-    return Measured(len(paths) / seconds, milliseconds, peak_bytes, rles)
+    milliseconds = {stage: 1000 * value / len(images) for stage, value in watch.seconds.items()}
+    return Measured(len(images) / seconds, milliseconds, peak_bytes, rles)
 
 
-def load(path: Path) -> UInt8Array:
-    """Read and decode an image, in the same way for every system."""
-    return decode(path.read_bytes(), MAX_PIXELS)
+def load(path: Path, long_side: int | None = None) -> UInt8Array:
+    """Read and decode an image, in the same way for every system; resized, where a longer side is given."""
+    pixels_HW3 = decode(path.read_bytes(), MAX_PIXELS)
+    return pixels_HW3 if long_side is None else resize_longest(pixels_HW3, long_side)
 
 
-def _seconds(built: System, path: Path, device: torch.device) -> float:
+def _seconds(built: System, image: Callable[[], UInt8Array], device: torch.device) -> float:
     """From file to masks."""
     started = time.perf_counter()
-    built.label(load(path))
+    built.label(image())
     synchronise(device)
     return time.perf_counter() - started

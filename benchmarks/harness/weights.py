@@ -24,7 +24,7 @@ from sam_batch.model.checkpoints import load_sam
 from sam_batch.model.demo import build_demo
 from sam_batch.model.names import DEMO_PATH
 from sam_batch.records import UInt8Array, View
-from sam_batch.segment.everything import preprocess
+from sam_batch.segment.prepare import preprocess
 from sam_batch.segment.views import cut_views
 
 BUILDERS: dict[str, Callable[[], Sam]] = {

@@ -7,7 +7,6 @@ A folder is whole or refused: graphs come into it only when all of them are writ
 their hashes, comes last.
 """
 
-import logging
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -164,20 +163,12 @@ def _examples(sam: Sam, dtype: torch.dtype) -> dict[str, Tensor]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what torch's exporter says about itself: deprecations in its own code, and missing torchvision ops."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", category=FutureWarning)
-            # Both inputs are of one number of prompts, and only one of them can name it.
-            warnings.filterwarnings(
-                "ignore", message=r".*The axis name: prompts will not be used", category=UserWarning
-            )
-            yield
-    finally:
-        logger.setLevel(level)
+    """Without what torch's exporter says of itself."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)  # in its own code
+        # Several inputs are of one number of prompts, and only one of them can name it.
+        warnings.filterwarnings("ignore", message=".*The axis name: prompts will not be used", category=UserWarning)
+        yield
 
 
 def _forget_the_source(program: "ONNXProgram") -> None:

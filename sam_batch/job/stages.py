@@ -9,9 +9,10 @@ A table in flight is `schema.LOADED_SCHEMA` or `schema.SEGMENTED_SCHEMA`, with a
 import hashlib
 import json
 import time
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import pyarrow as pa
 
@@ -22,7 +23,13 @@ from sam_batch.job.commit import Receipt, commit, merge_into_part
 from sam_batch.job.pictures import write_pictures
 from sam_batch.job.spec import JobSpec
 from sam_batch.records import ImageRef, ImageResult, LoadedImage, Stage, Status
+from sam_batch.segment.ahead import ahead, helpers
 from sam_batch.segment.views import cut_views
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sam_batch.segment.everything import Found
 
 IO_THREADS = 8  # reads in flight in one worker: object stores answer slowly, not narrowly
 TICKET = b"sam_batch.ticket"
@@ -83,16 +90,23 @@ def _load_image(ref: ImageRef, job: JobSpec) -> LoadedImage | ImageResult:
 
 
 class Segmenter:
-    """The segment stage: one engine, held for the life of its worker."""
+    """The segment stage: one engine, held for the life of its worker.
+
+    Beside a GPU threads help: while it finds an image's masks, the next views are copied to it, and the masks of the
+    image before are compared, cleaned and encoded. Beside a CPU one thing is done after the other.
+    """
 
     def __init__(self, job: JobSpec, threads: int | None = None) -> None:
         # Imported here, where an engine is needed: torch takes seconds, and loaders and writers do without.
         from sam_batch.engine import factory
-        from sam_batch.segment import everything
+        from sam_batch.segment import embeddings, everything
 
-        self._job = job
+        self._generator = job.config.generator
         self._engine = factory.build(job.engine, job.checkpoint, threads=threads)
-        self._segment = everything.segment
+        self._embedder = embeddings.Embedder(self._engine)
+        self._finder = everything.Finder(self._engine, self._generator)
+        self._annotations = everything.conclude
+        self._pool = helpers(self._engine.spec.device)
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """Find the masks of a loaded shard.
@@ -107,24 +121,39 @@ class Segmenter:
             EngineError: The engine is broken; no row is lost if the shard is tried again.
         """
         started = time.perf_counter()
-        done = [self._segment_image(image) for image in schema.table_to_loaded(table)]
+        images = schema.table_to_loaded(table)
+        results = self._results([image for image in images if isinstance(image, LoadedImage)])
+        done = [(image, b"") if isinstance(image, ImageResult) else (next(results), image.data) for image in images]
         ticket = replace(Ticket.of(table), segment_seconds=time.perf_counter() - started)
         return ticket.attach(schema.segmented_to_table(done))
 
-    def _segment_image(self, image: LoadedImage | ImageResult) -> tuple[ImageResult, bytes]:
-        if isinstance(image, ImageResult):
-            return image, b""
+    def _results(self, images: Sequence[LoadedImage]) -> Iterator[ImageResult]:
+        """Each image's result; beside a GPU the next image's masks are found before it is handed out."""
+        embeddings = self._embedder.embed([image.views for image in images], self._pool)
+        found = map(self._find, images, embeddings)
+        for result in ahead(self._conclude, zip(images, found, strict=True), self._pool):
+            yield result()
+
+    def _find(self, image: LoadedImage, embeddings: "Iterable[Tensor]") -> "Found | ImageResult":
+        size_hw = (image.height, image.width)
+        return attempt(image.ref, Stage.SEGMENT, lambda: self._finder.find(image.views, embeddings, size_hw))
+
+    def _conclude(self, pair: "tuple[LoadedImage, Found | ImageResult]") -> ImageResult:
+        image, found = pair
+        if isinstance(found, ImageResult):
+            return found
 
         def work() -> ImageResult:
-            generator = self._job.config.generator
-            found = self._segment(self._engine, image.views, image.height, image.width, generator)
-            status = Status.OK if found else Status.EMPTY
-            return ImageResult(image.ref, status, image.height, image.width, image.sha256, tuple(found))
+            annotations = self._annotations(found, (image.height, image.width), self._generator)
+            status = Status.OK if annotations else Status.EMPTY
+            return ImageResult(image.ref, status, image.height, image.width, image.sha256, tuple(annotations))
 
-        return attempt(image.ref, Stage.SEGMENT, work), image.data
+        return attempt(image.ref, Stage.SEGMENT, work)
 
     def close(self) -> None:
         """Free the engine."""
+        if self._pool is not None:
+            self._pool.shutdown()
         self._engine.close()
 
 

@@ -35,26 +35,34 @@ def run(module: nn.Module, values: Tensor) -> Tensor:
 
 def product(left: Tensor, right: Tensor) -> Tensor:
     """Batched `left @ right`; a batch of one as matrices, which CPUs multiply faster."""
-    if len(left) != 1:
+    if torch.compiler.is_compiling() or len(left) != 1:
         return torch.bmm(left, right)
     matrix, other = left[0], right[0]
     return (_one_dnn(matrix, other.T, None) if _is_for_one_dnn(matrix) else torch.mm(matrix, other))[None]
 
 
 def linear(layer: nn.Linear, values: Tensor) -> Tensor:
-    """Call a linear layer on many rows, without gradients."""
+    """Call a linear layer on many rows."""
     values = values.to(layer.weight.dtype)
     return _one_dnn(values, layer.weight, layer.bias) if _is_for_one_dnn(values) else layer(values)
 
 
 def _is_for_one_dnn(values: Tensor) -> bool:
-    """Torch multiplies float32 matrices with MKL, which leaves AMD's AVX-512 idle: oneDNN takes half the time there."""
-    has_one_dnn: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    return has_one_dnn and values.dtype == torch.float32 and values.device.type == "cpu"
+    """Whether oneDNN multiplies these in half the time.
+
+    Torch gives float32 matrices to MKL, which leaves AMD's AVX-512 idle. It has no public way to ask for oneDNN: 1 x 1
+    convolutions are even slower, and batched products go to MKL too. The operator is the one that torch's own compiler
+    emits, so it may leave as it came; it has no gradient, and exported graphs shall not hold it.
+    """
+    if values.dtype != torch.float32 or values.device.type != "cpu":
+        return False
+    if torch.compiler.is_compiling() or torch.is_grad_enabled():
+        return False
+    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")  # type: ignore[no-untyped-call]
 
 
 def _one_dnn(values: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """`values @ weight.T + bias`, by the operator that torch's own compiler emits; it has no gradient."""
+    """`values @ weight.T + bias`."""
     return torch.ops.mkldnn._linear_pointwise(values, weight, bias, "none", [], "")
 
 

@@ -5,20 +5,21 @@ computed for a mask, and when, differs: what the predicted IoU drops is never up
 suppression is encoded. It knows no files, no model and no clock.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from typing import TypeAlias
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
 from sam_batch.config import GeneratorConfig
-from sam_batch.engine.protocol import Engine, EngineSpec, Prompts, ScoredPrompts
+from sam_batch.engine.protocol import Engine, Prompts, ScoredPrompts
 from sam_batch.masks.geometry import points_to_view
 from sam_batch.masks.grids import layer_point_grids
 from sam_batch.masks.logits import Scale, stable_masks
-from sam_batch.records import Annotation, UInt8Array, View
+from sam_batch.records import Annotation, View
 from sam_batch.segment.candidates import (
     Candidate,
     Size,
@@ -28,13 +29,15 @@ from sam_batch.segment.candidates import (
     suppress_between_crops,
     suppress_within_crop,
 )
+from sam_batch.segment.embeddings import Embedder
 from sam_batch.segment.filters import thin
+from sam_batch.segment.memory import BatchSize
 from sam_batch.segment.views import view_boxes
 
-FloatArray = NDArray[np.float64]
+FloatArray: TypeAlias = NDArray[np.float64]
+Found: TypeAlias = list[list[Candidate]]  # the masks of each view
 
 
-@torch.inference_mode()
 def segment(
     engine: Engine, views: Sequence[View], height: int, width: int, generator: GeneratorConfig
 ) -> list[Annotation]:
@@ -52,53 +55,72 @@ def segment(
         untouched masks first. Empty if nothing was found.
 
     Raises:
-        EngineError: The engine is broken.
+        EngineError: The engine is broken, or its device has too little memory.
     """
-    image_hw = (height, width)
-    found: list[Candidate] = []
-    for view, points_P2 in _with_points(views, image_hw, generator):
-        # 1. Embed the view, once for all of its points.
-        embedding = engine.embed(preprocess(view.pixels, engine.spec))[0]
+    (embeddings,) = Embedder(engine).embed([views])
+    found = Finder(engine, generator).find(views, embeddings, (height, width))
+    return conclude(found, (height, width), generator)
 
-        in_view: list[Candidate] = []
-        for batch_P2 in _batches(points_P2, generator.points_per_batch):
-            # 2. Score three masks a point, and choose by predicted IoU.
-            scored = engine.score(embedding, _prompts(batch_P2, view))
-            chosen_K2 = _choose(scored, generator.pred_iou_thresh)
 
-            # 3. Finish the chosen ones: logits, stability, threshold, box.
-            in_batch = _finish(engine, scored, chosen_K2, view, batch_P2, generator)
+class Finder:
+    """The first half of everything mode, on the engine's device: from embeddings to masks.
 
-            # 4. Drop what its crop cut off.
-            in_view += drop_cut_off(in_batch, image_hw)
+    Args:
+        engine: Any.
+        generator: Thresholds and grids.
+    """
 
-        # 5. Drop duplicates among the masks of the view.
-        found += suppress_within_crop(in_view, generator.box_nms_thresh)
+    def __init__(self, engine: Engine, generator: GeneratorConfig) -> None:
+        self._engine, self._generator = engine, generator
+        self._size = BatchSize("prompts decoded at once", generator.points_per_batch, engine.spec.device)
 
-    # 6. Drop duplicates among the views.
+    @torch.inference_mode()
+    def find(self, views: Sequence[View], embeddings: Iterable[Tensor], image_hw: Size) -> Found:
+        """Find the masks of an image's views that pass the thresholds and are not cut off, view by view.
+
+        Raises:
+            EngineError: The engine is broken, or its device has too little memory.
+        """
+        placed = _with_points(views, image_hw, self._generator)
+        return [
+            drop_cut_off(self._in_view(view, points_P2, embedding), image_hw)
+            for (view, points_P2), embedding in zip(placed, embeddings, strict=True)
+        ]
+
+    def _in_view(self, view: View, points_P2: FloatArray, embedding: Tensor) -> Iterator[Candidate]:
+        def work(some: slice) -> list[Candidate]:
+            # 1. Score three masks a point, and choose by predicted IoU.
+            scored = self._engine.score(embedding, _prompts(points_P2[some], view))
+            chosen_K2 = _choose(scored, self._generator.pred_iou_thresh)
+
+            # 2. Finish the chosen ones: logits, stability, threshold, box.
+            return list(_finish(self._engine, scored, chosen_K2, view, points_P2[some], self._generator))
+
+        return chain.from_iterable(self._size.over(len(points_P2), work))
+
+
+def conclude(found: Found, image_hw: Size, generator: GeneratorConfig) -> list[Annotation]:
+    """The second half of everything mode, on the CPU: from masks to what is left of them as annotations.
+
+    Args:
+        found: From `Finder.find`.
+        image_hw: Height and width of the image.
+        generator: As for `Finder`.
+    """
+    # 1. Drop duplicates among the masks of a view.
+    kept = [one for in_view in found for one in suppress_within_crop(in_view, generator.box_nms_thresh)]
+
+    # 2. Drop duplicates among the views.
     if generator.crop_n_layers > 0:
-        found = suppress_between_crops(found, generator.crop_nms_thresh)
+        kept = suppress_between_crops(kept, generator.crop_nms_thresh)
 
-    # 7. Fill small holes and drop small islands.
+    # 3. Fill small holes and drop small islands.
     if generator.min_mask_region_area > 0:
         iou_thresh = max(generator.box_nms_thresh, generator.crop_nms_thresh)
-        found = clean_regions(found, image_hw, generator.min_mask_region_area, iou_thresh)
+        kept = clean_regions(kept, image_hw, generator.min_mask_region_area, iou_thresh)
 
-    # 8. Encode what is left, and thin it out if that was asked for.
-    return thin(annotate(found, image_hw), image_hw, generator)
-
-
-def preprocess(pixels_hw3: UInt8Array, spec: EngineSpec) -> Tensor:
-    """Normalise a view and pad it with zeros at the right and bottom; segment-anything's `Sam.preprocess`.
-
-    Returns:
-        (1, 3, S, S) float32 on the engine's device.
-    """
-    mean_3, std_3 = (torch.tensor(one, device=spec.device) for one in (spec.pixel_mean, spec.pixel_std))
-    pixels_3hw = torch.tensor(pixels_hw3, device=spec.device).permute(2, 0, 1).contiguous()
-    normalised_3hw = (pixels_3hw - mean_3[:, None, None]) / std_3[:, None, None]
-    height, width = normalised_3hw.shape[1:]
-    return F.pad(normalised_3hw, (0, spec.image_side - width, 0, spec.image_side - height))[None]
+    # 4. Encode what is left, and thin it out if that was asked for.
+    return thin(annotate(kept, image_hw), image_hw, generator)
 
 
 def _with_points(
@@ -118,10 +140,6 @@ def _grids(generator: GeneratorConfig) -> list[FloatArray]:
         return [np.array(grid, dtype=np.float64) for grid in generator.point_grids or ()]
     factor = generator.crop_n_points_downscale_factor
     return layer_point_grids(generator.points_per_side, generator.crop_n_layers, factor)
-
-
-def _batches(points_P2: FloatArray, size: int) -> Iterator[FloatArray]:
-    return (points_P2[start : start + size] for start in range(0, len(points_P2), size))
 
 
 def _prompts(points_P2: FloatArray, view: View) -> Prompts:

@@ -2,19 +2,31 @@
 
 import hashlib
 import io
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from unittest import mock
 
 import pyarrow as pa
 import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
+from support.blobs import BlobEngine
 from support.jobs import draw_photographs, job_config, rows
+from support.pictures import picture
 
 from sam_batch.data import schema
 from sam_batch.engine.choice import EngineChoice
-from sam_batch.errors import EngineError, StorageError
+from sam_batch.engine.fake import FakeEngine
+from sam_batch.errors import EngineError, NonFiniteError, StorageError
 from sam_batch.job.spec import JobSpec
 from sam_batch.job.stages import Segmenter, Ticket, load, write
 from sam_batch.model.names import FAKE
-from sam_batch.records import FailureKind, ImageResult, LoadedImage, Stage, Status
+from sam_batch.records import Failure, FailureKind, ImageRef, ImageResult, LoadedImage, Stage, Status, View
+from sam_batch.segment.everything import conclude
+from sam_batch.segment.prepare import preprocess
 
 
 @pytest.fixture
@@ -81,14 +93,118 @@ def test_an_image_without_masks_is_empty_and_not_failed(job, tmp_path):
 
 
 def test_a_broken_engine_raises_instead_of_failing_images(job, tmp_path, monkeypatch):
-    segmenter = Segmenter(job)
-
     def broken(*arguments):
         raise EngineError("gone")
 
-    monkeypatch.setattr(segmenter, "_segment", broken)
+    monkeypatch.setattr(FakeEngine, "score", broken)
+    segmenter = Segmenter(job)
     with pytest.raises(EngineError, match="gone"):
         segmenter(load(shard(tmp_path, "000.jpg"), job))
+
+
+class PickyEngine(BlobEngine):
+    """Fails on chosen images, in a chosen step; has no room for more than so many prompts at once."""
+
+    def __init__(self, bad=(), step="score", error=NonFiniteError, room=100):
+        self.bad = [self._sums(pixels) for pixels in bad]
+        self.step, self.error, self.room = step, error, room
+
+    def _sums(self, pixels):
+        return super().embed(preprocess(pixels, self.spec)).sum().item()
+
+    def _fail_on(self, step, embeddings):
+        if step == self.step and any(one.sum().item() in self.bad for one in embeddings):
+            raise self.error("this image")
+
+    def embed(self, images_N3SS):
+        embeddings = super().embed(images_N3SS)
+        self._fail_on("embed", embeddings)
+        return embeddings
+
+    def score(self, embedding, prompts):
+        if len(prompts) > self.room:
+            raise torch.OutOfMemoryError("no room")
+        self._fail_on("score", embedding[None])
+        return super().score(embedding, prompts)
+
+
+LENIENT = {"points_per_side": 3, "pred_iou_thresh": 0.3, "stability_score_thresh": 0.3}
+IMAGES = [picture(90, 128, seed) for seed in range(6)]
+
+
+def segmented(job, engine, images, threads=0, at_once=1):
+    """The shard of some images, as a Segmenter with this engine leaves it."""
+    pool = ThreadPoolExecutor(threads) if threads else None
+    with (
+        mock.patch("sam_batch.engine.factory.build", return_value=engine),
+        mock.patch("sam_batch.job.stages.helpers", return_value=pool),
+        mock.patch("sam_batch.segment.embeddings.views_at_once", return_value=at_once),
+        closing(Segmenter(job)) as segmenter,
+    ):
+        return schema.table_to_results(segmenter(loaded(images)))
+
+
+def loaded(images):
+    """A shard of images and, where there is None, one that could not be loaded."""
+    rows = []
+    for number, pixels in enumerate(images):
+        ref = ImageRef(number, f"{number}.png", "")
+        view = () if pixels is None else (View((0, 0, *pixels.shape[1::-1]), pixels),)
+        not_found = Failure(Stage.LOAD, FailureKind.NOT_FOUND, "gone")
+        failed = ImageResult.failed(ref, not_found)
+        rows.append(failed if pixels is None else LoadedImage(ref, *pixels.shape[:2], "", b"data", view))
+    return Ticket(7).attach(schema.loaded_to_table(rows))
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])  # of which only the path is used
+@given(
+    missing=st.sets(st.integers(0, 5), max_size=3),
+    bad=st.sets(st.integers(0, 5), max_size=3),
+    step=st.sampled_from(["embed", "score"]),
+    error=st.sampled_from([NonFiniteError, RuntimeError]),
+    room=st.integers(1, 9),
+    at_once=st.integers(1, 4),
+    threads=st.integers(0, 2),
+)
+def test_whatever_fails_and_however_it_is_worked_on_the_others_end_as_alone(
+    tmp_path, missing, bad, step, error, room, at_once, threads
+):
+    job = spec(tmp_path, generator=LENIENT)
+    images = [None if number in missing else pixels for number, pixels in enumerate(IMAGES)]
+    plain = segmented(job, BlobEngine(), images)
+    engine = PickyEngine([IMAGES[number] for number in bad], step, error, room)
+    results = segmented(job, engine, images, threads, at_once)
+    kind = FailureKind.NON_FINITE_OUTPUT if error is NonFiniteError else FailureKind.INTERNAL_ERROR
+    for number, (result, alone) in enumerate(zip(results, plain, strict=True)):
+        if number in bad - missing:
+            assert (result.ref, result.failure.stage, result.failure.kind) == (alone.ref, Stage.SEGMENT, kind)
+        else:
+            assert result == alone
+
+
+def test_an_image_is_concluded_while_the_engine_has_the_next_one(job):
+    next_one = threading.Event()
+
+    class TellingEngine(BlobEngine):
+        embedded = 0
+
+        def embed(self, images_N3SS):
+            self.embedded += 1
+            if self.embedded == 2:
+                next_one.set()
+            return super().embed(images_N3SS)
+
+    def waiting(found, *more):
+        assert next_one.wait(60)
+        return conclude(found, *more)
+
+    with mock.patch("sam_batch.segment.everything.conclude", waiting):
+        assert segmented(job, TellingEngine(), IMAGES[:2], threads=2) == segmented(job, BlobEngine(), IMAGES[:2])
+
+
+def test_an_engine_that_breaks_while_threads_help_raises(job):
+    with pytest.raises(EngineError, match="this image"):
+        segmented(job, PickyEngine(IMAGES[2:3], error=EngineError), IMAGES, threads=2, at_once=4)
 
 
 def test_writing_commits_pictures_and_rows_of_the_shard(job, tmp_path):

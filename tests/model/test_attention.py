@@ -1,9 +1,12 @@
 """Each attention against segment-anything's `Attention` with the same weights, in float64."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from segment_anything.modeling.transformer import Attention
 
+from sam_batch.model import attention
 from sam_batch.model.attention import Reading, Writing, linear, product
 
 P, T, N, C = 3, 7, 20, 32
@@ -66,3 +69,43 @@ def test_a_product_of_any_batch(batch):
 def test_a_linear_layer_of_any_precision(dtype):
     layer, rows = torch.nn.Linear(6, 5, dtype=dtype), torch.randn(2, 3, 6)
     torch.testing.assert_close(linear(layer, rows), layer(rows.to(dtype)))
+
+
+@pytest.mark.parametrize("missing", ["operator", "library"])
+@torch.inference_mode()
+def test_without_one_dnn_the_numbers_are_the_same(missing, monkeypatch):
+    layer, left, right = torch.nn.Linear(6, 5), torch.randn(1, 4, 6), torch.randn(1, 3, 6).mT
+    expected = linear(layer, left), product(left, right)
+    if missing == "operator":
+        monkeypatch.setattr(attention.torch.ops, "mkldnn", SimpleNamespace())
+    else:
+        monkeypatch.setattr(attention.torch.backends.mkldnn, "is_available", lambda: False)
+    monkeypatch.delattr(attention, "_one_dnn")
+    torch.testing.assert_close((linear(layer, left), product(left, right)), expected)
+
+
+def test_gradients_flow():
+    layer, left, right = torch.nn.Linear(6, 5), torch.randn(1, 4, 6, requires_grad=True), torch.randn(1, 6, 3)
+    (linear(layer, left).sum() + product(left, right).sum()).backward()
+    torch.testing.assert_close(left.grad, (layer.weight.sum(dim=0) + right.sum(dim=2)).expand(1, 4, 6))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("count", ["fixed", "any"])
+@torch.no_grad()
+def test_every_path_can_be_exported_for_one_prompt_or_any_number(count, dtype):
+    """As a graph without the operators that only CPUs have, and with the same numbers."""
+    torch.manual_seed(0)
+    stock = Attention(C, num_heads=4, downsample_rate=2).to(dtype)
+    prompts = {"fixed": 1, "any": P}[count]
+    position, tokens = torch.randn(N, C, dtype=dtype), torch.randn(2, prompts, T, C, dtype=dtype)
+    image = torch.randn(prompts, N, C, dtype=dtype)
+    dynamic = {0: torch.export.Dim("prompts", min=2, max=64)} if count == "any" else None
+    for module, inputs in (
+        (Reading(stock, position), (tokens[0], image)),
+        (Writing(stock, position), (*tokens, image)),
+    ):
+        shapes = (dynamic,) * len(inputs) if dynamic else None
+        program = torch.export.export(module, inputs, dynamic_shapes=shapes)
+        assert "mkldnn" not in program.graph_module.code
+        torch.testing.assert_close(program.module()(*inputs), module(*inputs), rtol=1e-2, atol=1e-3)

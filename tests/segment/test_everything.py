@@ -1,17 +1,13 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 from support.blobs import BlobEngine
 from support.pictures import picture
-from support.small_sam import small_sam
 
 from sam_batch.config import GeneratorConfig
 from sam_batch.engine.fake import FakeEngine
-from sam_batch.engine.torch_engine import TorchEngine
 from sam_batch.masks import rle
-from sam_batch.segment.everything import preprocess, segment
+from sam_batch.segment.everything import segment
 from sam_batch.segment.views import cut_views
 
 GENERATOR = GeneratorConfig(points_per_side=5, pred_iou_thresh=0.3, stability_score_thresh=0.3)
@@ -80,6 +76,24 @@ def test_batches_larger_than_the_grid_change_nothing():
     assert all(one == first for one in others)
 
 
+class TightEngine(BlobEngine):
+    """Has no room to finish more than so many masks at once."""
+
+    def __init__(self, room):
+        self.room = room
+
+    def finish(self, scored, index_K2):
+        if len(index_K2) > self.room:
+            raise torch.OutOfMemoryError("no room")
+        return super().finish(scored, index_K2)
+
+
+def test_memory_that_runs_out_half_way_through_a_batch_changes_nothing(caplog):
+    image, generator = picture(200, 300), GENERATOR.model_copy(update={"crop_n_layers": 1})
+    assert found(image, generator, TightEngine(6)) == found(image, generator)
+    assert "prompts decoded at once" in caplog.text
+
+
 def test_the_filters_keep_a_subset_in_order():
     image = picture(200, 300)
     full = found(image)
@@ -93,17 +107,3 @@ def test_views_of_another_image_are_refused():
     views = cut_views(picture(30, 40), GENERATOR, 128)
     with pytest.raises(ValueError, match="another image or generator"):
         segment(BlobEngine(), views, 31, 40, GENERATOR)
-
-
-def test_preprocessing_is_the_models_own():
-    sam = small_sam()
-    spec = TorchEngine(small_sam(), model="small", precision="fp32", device="cpu").spec
-    pixels = picture(100, 128)
-    theirs = sam.preprocess(torch.tensor(pixels).permute(2, 0, 1)[None])
-    assert torch.equal(preprocess(pixels, spec), theirs)
-
-
-def test_read_only_pixels_are_taken_as_they_come():
-    pixels = picture(128, 128)
-    pixels.flags.writeable = False
-    assert preprocess(pixels, replace(BlobEngine.spec)).shape == (1, 3, 128, 128)

@@ -7,27 +7,42 @@ from unittest import mock
 
 import numpy as np
 import torch
-from segment_anything import SamAutomaticMaskGenerator, SamPredictor, automatic_mask_generator
+from segment_anything import SamAutomaticMaskGenerator, automatic_mask_generator
 from segment_anything.modeling import Sam
 from segment_anything.utils.transforms import ResizeLongestSide
 from torch import nn
 
 from sam_batch.config import GeneratorConfig
-from sam_batch.engine.protocol import Engine, Prompts
-from sam_batch.masks import rle
+from sam_batch.engine.protocol import Engine, Prompts, ScoredPrompts
 from sam_batch.records import Annotation, UInt8Array
 
 OWN = {"mode", "max_mask_region_area", "mask_nms_thresh", "containment_thresh", "max_masks_per_image"}
 
 
-def reference_records(sam: Sam, image: UInt8Array, generator: GeneratorConfig) -> list[dict[str, Any]]:
+def reference_annotations(sam: Sam, image: UInt8Array, generator: GeneratorConfig) -> list[Annotation]:
     """What the reference finds, without masks that have no pixel."""
     settings = generator.model_dump(exclude=OWN)
     if generator.point_grids is not None:
         settings["point_grids"] = [np.array(grid) for grid in generator.point_grids]
     with mended():
         records = SamAutomaticMaskGenerator(sam, **settings, output_mode="coco_rle").generate(image)
-    return [one for one in records if one["area"] > 0]
+    return [_annotation(mask_id, one) for mask_id, one in enumerate(one for one in records if one["area"] > 0)]
+
+
+def _annotation(mask_id: int, record: dict[str, Any]) -> Annotation:
+    """A record as this package writes it."""
+    x, y, width, height = map(float, record["bbox"])
+    return Annotation(
+        mask_id=mask_id,
+        bbox=(x, y, width + 1, height + 1),  # the reference's is one pixel short
+        area=int(record["area"]),
+        predicted_iou=record["predicted_iou"],
+        stability_score=float(np.nan_to_num(record["stability_score"])),
+        point_coords=tuple(map(tuple, record["point_coords"])),
+        crop_box=tuple(map(float, record["crop_box"])),
+        prompt_id=None,
+        counts=record["segmentation"]["counts"],
+    )
 
 
 @contextmanager
@@ -58,45 +73,23 @@ def mended() -> Iterator[None]:
         yield
 
 
-def assert_same(
-    ours: list[Annotation], theirs: list[dict[str, Any]], image: UInt8Array, rounding: Sam | None = None
-) -> None:
-    """The same masks in the same order, with the same numbers.
+class Whole:
+    """An engine that up-scales every mask, whichever are asked for.
 
-    Args:
-        ours: What this package found.
-        theirs: What the reference found.
-        image: Where.
-        rounding: The model, if the two run it on batches of different sizes, so that it rounds differently: a pixel
-            whose logit is 0 but for that may then fall on either side.
+    How many are up-scaled at once changes the last bits of float32 logits; the reference asks for all.
     """
-    assert [one.mask_id for one in ours] == list(range(len(theirs)))
-    for own, other in zip(ours, theirs, strict=True):
-        assert own.point_coords == tuple(map(tuple, other["point_coords"]))
-        assert list(own.crop_box) == other["crop_box"]
-        assert abs(own.predicted_iou - other["predicted_iou"]) < 1e-4
-        assert abs(own.stability_score - np.nan_to_num(other["stability_score"])) < 1e-4
-        if own.counts == other["segmentation"]["counts"]:
-            assert own.area == other["area"]
-            x, y, width, height = own.bbox
-            assert [x, y, width - 1, height - 1] == other["bbox"]  # the reference's is one pixel short
-        else:
-            assert rounding is not None, "the masks differ"
-            assert np.abs(logits_where_different(rounding, image, own, other)).max() < 1e-3
 
+    def __init__(self, engine: Engine) -> None:
+        self._engine, self.spec, self.embed, self.score = engine, engine.spec, engine.embed, engine.score
 
-def logits_where_different(sam: Sam, image: UInt8Array, own: Annotation, other: dict[str, Any]) -> np.ndarray:
-    """The reference's logits at the pixels that only one of two masks has."""
-    height, width = image.shape[:2]
-    x, y, crop_w, crop_h = map(int, own.crop_box)
-    predictor = SamPredictor(sam)
-    with mended():
-        predictor.set_image(image[y : y + crop_h, x : x + crop_w])
-        logits, iou, _ = predictor.predict(np.array(own.point_coords) - (x, y), np.array([1]), return_logits=True)
-    full = np.full((height, width), np.inf)
-    full[y : y + crop_h, x : x + crop_w] = logits[np.abs(iou - own.predicted_iou).argmin()]
-    differ = rle.decode(own.counts, height, width) != rle.decode(other["segmentation"]["counts"], height, width)
-    return full[differ]
+    def finish(self, scored: ScoredPrompts, index_K2: torch.Tensor) -> torch.Tensor:
+        """Logits of the chosen masks."""
+        logits_Khw = self._engine.finish(scored, torch.ones_like(scored.iou).nonzero())
+        return logits_Khw.unflatten(0, scored.iou.shape)[index_K2[:, 0], index_K2[:, 1]]
+
+    def close(self) -> None:
+        """As the engine itself."""
+        self._engine.close()
 
 
 def as_sam(engine: Engine) -> Sam:

@@ -1,0 +1,125 @@
+"""Self attention with decomposed relative positions, without the matrix of biases.
+
+segment-anything adds to each logit q . k a term q . R_y for the difference of rows and one for that of columns, and
+for that writes a matrix of the size of the logits: 768 MB for one image in vit_b. There are three ways to the same
+numbers here, equal in real arithmetic:
+
+    explicit: as segment-anything does it. For export, where the engine's builder fuses what it can.
+    extended: the two terms as further dimensions of the heads, [q, q . R_y, q . R_x] . [k, onehot(y), onehot(x)], so
+        that any flash attention without a bias serves. For CUDA; which kernel is fastest there is not measured.
+    blocks: a megabyte of logits at a time, for the cache of a CPU. There it takes half the time of torch's flash
+        attention.
+
+Subscripts: B images or windows, H heads, y and x the cell of a query, h and w the grid's sides, T = h * w cells, D
+channels of a head.
+"""
+
+from typing import Literal, NamedTuple
+
+import torch
+from segment_anything.modeling.image_encoder import get_rel_pos
+from torch import Tensor, nn
+from torch.nn.functional import pad, scaled_dot_product_attention
+
+from sam_batch.model.attention import product
+
+Way = Literal["explicit", "extended", "blocks"]
+
+BLOCK = 1 << 19  # logits at a time: 2 MB in float32, 1 MB in half
+LANES = 32  # From this many columns on a CPU adds rows of biases faster than it multiplies further dimensions.
+ALIGNED = 16  # Channels of a head are extended to a multiple of this.
+
+
+class Projected(NamedTuple):
+    """What attends to what.
+
+    Attributes:
+        query: (B, H, h, w, D), not scaled.
+        key: (B, H, h, w, D).
+        value: (B, H, h, w, D).
+    """
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+
+
+class RelativeAttention(nn.Module):
+    """softmax(q . k / sqrt(D) + q . R_y + q . R_x) v.
+
+    Args:
+        rows: segment-anything's `rel_pos_h`, one vector a difference of rows.
+        columns: Its `rel_pos_w`.
+        grid: (h, w).
+        way: See the module's docstring.
+        dtype: Of queries, keys and values.
+    """
+
+    rows_yDh: Tensor
+    columns_xDw: Tensor
+    onehot_TE: Tensor
+
+    def __init__(self, rows: Tensor, columns: Tensor, grid: tuple[int, int], way: Way, dtype: torch.dtype) -> None:
+        super().__init__()
+        height, width = grid
+        channels = rows.shape[1]
+        self.scale: float = channels**-0.5
+        self.way: Way = "extended" if way == "blocks" and width < LANES else way
+        self.in_blocks = way == "blocks"
+        more = -(channels + height + width) % ALIGNED if self.way == "extended" else 0
+        tables = get_rel_pos(height, height, rows).mT, pad(get_rel_pos(width, width, columns).mT, (0, more))
+        cells = torch.eye(height).repeat_interleave(width, 0), pad(torch.eye(width).repeat(height, 1), (0, more))
+        self.register_buffer("rows_yDh", tables[0].to(dtype).contiguous(), persistent=False)
+        self.register_buffer("columns_xDw", tables[1].to(dtype).contiguous(), persistent=False)
+        self.register_buffer("onehot_TE", torch.cat(cells, 1).to(rows.device, dtype), persistent=False)
+
+    def forward(self, projected: Projected) -> Tensor:
+        """(B, H, T, D), what each cell finds."""
+        query = projected.query
+        rows = torch.einsum("bhyxd,ydk->bhyxk", query, self.rows_yDh).flatten(2, 3)
+        columns = torch.einsum("bhyxd,xdk->bhyxk", query, self.columns_xDw).flatten(2, 3)
+        query, key, value = (query * self.scale).flatten(2, 3), projected.key.flatten(2, 3), projected.value.flatten(2, 3)
+        if self.way == "extended":
+            query = torch.cat([query, rows, columns], -1)
+            key = torch.cat([key, self.onehot_TE.expand(*key.shape[:2], -1, -1)], -1)
+        if self.in_blocks:
+            biases = None if self.way == "extended" else (rows.flatten(0, 1), columns.flatten(0, 1))
+            return _in_blocks(query.flatten(0, 1), key.flatten(0, 1), value.flatten(0, 1), biases).view_as(value)
+        if self.way == "extended":
+            return _flash(query, key, value)
+        logits = query @ key.mT + (rows[..., :, None] + columns[..., None, :]).flatten(3)
+        return logits.softmax(-1) @ value
+
+
+def _flash(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Torch's flash attention wants values as wide as the keys."""
+    channels = value.shape[-1]
+    wide = pad(value, (0, key.shape[-1] - channels))
+    return scaled_dot_product_attention(query, key, wide, scale=1.0)[..., :channels]
+
+
+def _in_blocks(query: Tensor, key: Tensor, value: Tensor, biases: tuple[Tensor, Tensor] | None) -> Tensor:
+    """(G, T, D) of as many queries, keys and values at a time as have `BLOCK` logits.
+
+    Float32 matrices go one by one, since torch multiplies batches of them at half the speed.
+    """
+    count, cells = query.shape[:2]
+    group = 1 if query.dtype == torch.float32 else max(1, BLOCK // cells**2)
+    rows = max(1, BLOCK // (group * cells))
+    found = torch.empty_like(value, memory_format=torch.contiguous_format)
+    for g in range(0, count, group):
+        some = slice(g, g + group)
+        keys, values = key[some].contiguous(), value[some].contiguous()  # oneDNN is a hundred times slower on others
+        for t in range(0, cells, rows):
+            part = some, slice(t, t + rows)
+            logits = product(query[part], keys.mT)
+            if biases is not None:
+                _add(logits, *(bias[part] for bias in biases))
+            found[part] = product(logits.softmax(-1), values)
+    return found
+
+
+def _add(logits_GtT: Tensor, rows_Gth: Tensor, columns_Gtw: Tensor) -> None:
+    logits_Gthw = logits_GtT.unflatten(-1, (rows_Gth.shape[-1], -1))
+    logits_Gthw += rows_Gth[..., :, None]
+    logits_Gthw += columns_Gtw[..., None, :]
