@@ -87,8 +87,7 @@ class _Block(nn.Module):
         self.widen, self.activate, self.narrow = block.mlp.lin1, block.mlp.act, block.mlp.lin2
         weights, biases = attention.qkv.weight.chunk(3), attention.qkv.bias.chunk(3)
         self.query, self.key, self.value = _layer(weights[0], biases[0]), _layer(weights[1]), _layer(weights[2])
-        passed = attention.proj.weight.float() @ biases[2].float() if biases[2].dtype != torch.float64 else attention.proj.weight @ biases[2]
-        self.join = _layer(attention.proj.weight, (attention.proj.bias + passed).to(biases[2].dtype))
+        self.join = _layer(attention.proj.weight, multiply(biases[2], attention.proj.weight, attention.proj.bias))
         seen = (self.window, self.window) if self.window else grid
         self.attend = RelativeAttention(attention.rel_pos_h, attention.rel_pos_w, seen, way, weights[0].dtype)
 

@@ -78,7 +78,11 @@ class RelativeAttention(nn.Module):
         query = projected.query
         rows = torch.einsum("bhyxd,ydk->bhyxk", query, self.rows_yDh).flatten(2, 3)
         columns = torch.einsum("bhyxd,xdk->bhyxk", query, self.columns_xDw).flatten(2, 3)
-        query, key, value = (query * self.scale).flatten(2, 3), projected.key.flatten(2, 3), projected.value.flatten(2, 3)
+        query, key, value = (
+            (query * self.scale).flatten(2, 3),
+            projected.key.flatten(2, 3),
+            projected.value.flatten(2, 3),
+        )
         if self.way == "extended":
             query = torch.cat([query, rows, columns], -1)
             key = torch.cat([key, self.onehot_TE.expand(*key.shape[:2], -1, -1)], -1)
