@@ -124,6 +124,6 @@ def _in_blocks(query: Tensor, key: Tensor, value: Tensor, biases: tuple[Tensor, 
 
 
 def _add(logits_GtT: Tensor, rows_Gth: Tensor, columns_Gtw: Tensor) -> None:
-    logits_Gthw = logits_GtT.unflatten(-1, (rows_Gth.shape[-1], -1))
+    logits_Gthw = torch.unflatten(logits_GtT, -1, (rows_Gth.shape[-1], -1))
     logits_Gthw += rows_Gth[..., :, None]
     logits_Gthw += columns_Gtw[..., None, :]
