@@ -68,7 +68,8 @@ def assert_same(
         theirs: What the reference found.
         image: Where.
         rounding: The model, if the two compute it in another order, so that it rounds differently: a pixel whose logit
-            is at a threshold but for that may then fall on either side.
+            is at a threshold but for that may then fall on either side. The lively `small_sam` makes logits 6e-3 apart of
+            embeddings 2e-6 apart, which is the rounding of segment-anything's own.
     """
     stability = 1e-4 if rounding is None else 1e-3
     assert [one.mask_id for one in ours] == list(range(len(theirs)))
@@ -83,7 +84,7 @@ def assert_same(
             assert [x, y, width - 1, height - 1] == other["bbox"]  # the reference's is one pixel short
         else:
             assert rounding is not None, "the masks differ"
-            assert np.abs(logits_where_different(rounding, image, own, other)).max() < 1e-3
+            assert np.abs(logits_where_different(rounding, image, own, other)).max() < 1e-2
 
 
 def logits_where_different(sam: Sam, image: UInt8Array, own: Annotation, other: dict[str, Any]) -> np.ndarray:
