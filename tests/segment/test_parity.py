@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.blobs import BlobEngine
+from support.masks import run_lengths
 from support.pictures import picture
 from support.reference import as_sam, assert_same, reference_records
 from support.small_sam import small_sam
@@ -92,7 +93,7 @@ def test_the_comparison_sees_a_pixel() -> None:
     mask[30, 40] ^= True
     assert_same(ours, theirs, image)
     with pytest.raises(AssertionError):
-        assert_same([replace(ours[0], counts=rle.encode(mask)), *ours[1:]], theirs, image, small_sam())
+        assert_same([replace(ours[0], counts=run_lengths(mask)), *ours[1:]], theirs, image, small_sam())
 
 
 def label(engine: Engine, image: UInt8Array, generator: GeneratorConfig) -> list[Annotation]:
