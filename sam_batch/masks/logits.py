@@ -1,14 +1,15 @@
 """Low-resolution logits to the stable binary masks of one crop: up-sample, measure, threshold, cut.
 
-On the CPU `fused` does all of it, mask by mask, with torch's own roundings. On a GPU, and where torch on the CPU rounds
-otherwise than `bilinear` knows, torch does it step by step; a fused kernel for CUDA does not exist yet. Memory is
-bounded: a few masks at a time are pixels, what is kept is a `Patch`.
+On the CPU `fused` does all of it, mask by mask, with torch's own roundings; on CUDA `fused_cuda` does, all masks at
+once. On other devices, without Triton, and where torch on the CPU rounds otherwise than `bilinear` knows, torch does it
+step by step. Memory is bounded: a few masks at a time are pixels, what is kept is a `Patch`.
 """
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from itertools import chain
 from operator import attrgetter
 
@@ -66,9 +67,12 @@ def stable_masks(
         offset: Shift of the threshold when stability is measured.
         min_stability: 0 keeps every mask, empty ones too.
     """
+    way = _step_by_step
     if logits_Khw.device.type == "cpu" and rounds_as_fused(torch.get_num_threads()):
-        return _fused(logits_Khw, scale, threshold, offset, min_stability)
-    return _step_by_step(logits_Khw, scale, threshold, offset, min_stability)
+        way = _fused
+    elif logits_Khw.device.type == "cuda" and find_spec("triton"):
+        way = fused_on_cuda
+    return way(logits_Khw, scale, threshold, offset, min_stability)
 
 
 def _step_by_step(
@@ -90,7 +94,7 @@ def _fused(
     """As many masks at a time as torch has threads; a thread needs a byte for each pixel of the crop."""
     low_Khw = logits_Khw.numpy()
     steps = _steps(low_Khw.shape[1:], scale, torch.get_num_threads())
-    levels = fused.Levels(*map(np.float32, (threshold + offset, threshold, threshold - offset)))
+    levels = _levels(threshold, offset)
 
     def work(turns: range) -> list[StableMask]:
         mask_WH = np.zeros(scale.crop_hw[::-1], np.uint8)
@@ -108,6 +112,27 @@ def _fused(
         parts = pool.map(work, (range(i, len(low_Khw), threads) for i in range(threads)))
         found = sorted(chain.from_iterable(parts), key=attrgetter("index"))
     yield from found
+
+
+def fused_on_cuda(
+    logits_Khw: Tensor, scale: Scale, threshold: float, offset: float, min_stability: float
+) -> Iterator[StableMask]:
+    """`stable_masks` with the kernels for CUDA; on the CPU they work in Triton's interpreter alone, for tests."""
+    from sam_batch.masks import fused_cuda  # imports Triton, which is not everywhere
+
+    low_hw = (logits_Khw.shape[1], logits_Khw.shape[2])
+    to_input = bilinear.step_on_cuda(low_hw, (scale.side, scale.side))
+    steps = fused.Steps(to_input, bilinear.step_on_cuda(scale.view_hw, scale.crop_hw))
+    levels = _levels(threshold, offset)
+    inner_K, outer_K, boxes_K4 = fused_cuda.measure(logits_Khw, steps, levels)
+    stability_K = inner_K.astype(np.float32) / np.maximum(outer_K, 1).astype(np.float32)
+    kept = np.flatnonzero(stability_K >= np.float32(min_stability))
+    patches = fused_cuda.cut(logits_Khw, steps, float(levels.threshold), kept, boxes_K4[kept])
+    yield from map(StableMask, kept.tolist(), stability_K[kept].tolist(), patches)
+
+
+def _levels(threshold: float, offset: float) -> fused.Levels:
+    return fused.Levels(*map(np.float32, (threshold + offset, threshold, threshold - offset)))
 
 
 def _steps(low_hw: Sequence[int], scale: Scale, threads: int) -> fused.Steps:
