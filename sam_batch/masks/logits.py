@@ -67,17 +67,18 @@ def stable_masks(
         offset: Shift of the threshold when stability is measured.
         min_stability: 0 keeps every mask, empty ones too.
     """
-    way = _step_by_step
+    way = step_by_step
     if logits_Khw.device.type == "cpu" and rounds_as_fused(torch.get_num_threads()):
-        way = _fused
+        way = fused_on_cpu
     elif logits_Khw.device.type == "cuda" and find_spec("triton"):
         way = fused_on_cuda
     return way(logits_Khw, scale, threshold, offset, min_stability)
 
 
-def _step_by_step(
+def step_by_step(
     logits_Khw: Tensor, scale: Scale, threshold: float, offset: float, min_stability: float
 ) -> Iterator[StableMask]:
+    """`stable_masks` with torch's own operators, on any device."""
     pixels = max(scale.side**2, scale.crop_hw[0] * scale.crop_hw[1])
     at_once = TOGETHER * max(1, PIXELS_AT_ONCE // (TOGETHER * pixels))
     for start in range(0, len(logits_Khw), at_once):
@@ -88,10 +89,13 @@ def _step_by_step(
             yield StableMask(start + i, value, Patch.of((full_KHW[i] > threshold).cpu().numpy()))
 
 
-def _fused(
+def fused_on_cpu(
     logits_Khw: Tensor, scale: Scale, threshold: float, offset: float, min_stability: float
 ) -> Iterator[StableMask]:
-    """As many masks at a time as torch has threads; a thread needs a byte for each pixel of the crop."""
+    """`stable_masks` with the kernel for the CPU.
+
+    As many masks at a time as torch has threads; a thread needs a byte for each pixel of the crop.
+    """
     low_Khw = logits_Khw.numpy()
     steps = _steps(low_Khw.shape[1:], scale, torch.get_num_threads())
     levels = _levels(threshold, offset)
@@ -117,7 +121,7 @@ def _fused(
 def fused_on_cuda(
     logits_Khw: Tensor, scale: Scale, threshold: float, offset: float, min_stability: float
 ) -> Iterator[StableMask]:
-    """`stable_masks` with the kernels for CUDA; on the CPU they work in Triton's interpreter alone, for tests."""
+    """`stable_masks` with the kernels for CUDA, all masks at once; on the CPU they need Triton's interpreter."""
     from sam_batch.masks import fused_cuda  # imports Triton, which is not everywhere
 
     low_hw = (logits_Khw.shape[1], logits_Khw.shape[2])

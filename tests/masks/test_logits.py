@@ -98,10 +98,10 @@ def test_torch_rounds_as_the_fused_kernel_does_where_it_has_fused_multiply_add()
 
 
 @pytest.mark.parametrize(("device", "triton", "way"), [
-    ("cuda", True, "fused_on_cuda"), ("cuda", False, "_step_by_step"), ("mps", True, "_step_by_step"),
+    ("cuda", True, "fused_on_cuda"), ("cuda", False, "step_by_step"), ("mps", True, "step_by_step"),
 ])  # fmt: skip
 def test_each_device_has_its_way(device, triton, way, monkeypatch):
-    for name in ("fused_on_cuda", "_step_by_step", "_fused"):
+    for name in ("fused_on_cuda", "step_by_step", "fused_on_cpu"):
         monkeypatch.setattr(logits, name, lambda *arguments, name=name: name)
     monkeypatch.setattr(logits, "find_spec", lambda name: triton or None)
     on_device = SimpleNamespace(device=SimpleNamespace(type=device))
