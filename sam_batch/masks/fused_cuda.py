@@ -8,6 +8,7 @@ Importing this module needs Triton, which torch brings along on Linux. Under TRI
 """
 
 from collections.abc import Iterator
+from subprocess import SubprocessError
 from typing import NamedTuple
 
 import numpy as np
@@ -16,12 +17,14 @@ import triton
 import triton.language as tl
 from numpy.typing import NDArray
 from torch import Tensor
+from triton.errors import TritonError
 
 from sam_batch.masks import fused
 from sam_batch.masks.bilinear import Axis
 from sam_batch.masks.fused import Levels, Steps
 from sam_batch.masks.patch import Patch
 
+FAILURES = (TritonError, SubprocessError, OSError, RuntimeError)  # where kernels cannot be built or launched
 PROGRAMS = (1 << 31) - 1  # of one launch, the most that CUDA takes
 WORDS = 1 << 26  # of 32 pixels, that wait on the GPU at a time: 256 MB
 REACH = 32  # low-resolution logits a side; a tile that has more around it costs less computed than looked at

@@ -5,6 +5,7 @@ once. On other devices, without Triton, and where torch on the CPU rounds otherw
 step by step. Memory is bounded: a few masks at a time are pixels, what is kept is a `Patch`.
 """
 
+import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -40,6 +41,9 @@ class Scale:
     crop_hw: tuple[int, int]
 
 
+SAMPLE_SCALES = (Scale(80, (61, 80), (97, 131)), Scale(80, (80, 47), (55, 31)))  # to look at roundings with
+
+
 @dataclass(frozen=True, slots=True)
 class StableMask:
     """A mask that passed.
@@ -70,7 +74,7 @@ def stable_masks(
     way = step_by_step
     if logits_Khw.device.type == "cpu" and rounds_as_fused(torch.get_num_threads()):
         way = fused_on_cpu
-    elif logits_Khw.device.type == "cuda" and find_spec("triton"):
+    elif logits_Khw.device.type == "cuda" and find_spec("triton") and works_on_cuda(logits_Khw.device):
         way = fused_on_cuda
     return way(logits_Khw, scale, threshold, offset, min_stability)
 
@@ -153,13 +157,46 @@ def rounds_as_fused(threads: int) -> bool:
     Args:
         threads: That torch has.
     """
-    low_3hw = torch.rand((TOGETHER, 20, 20), generator=torch.Generator().manual_seed(0)) - 0.5
-    for scale in (Scale(80, (61, 80), (97, 131)), Scale(80, (80, 47), (55, 31))):
+    low_3hw = _sample()
+    for scale in SAMPLE_SCALES:
         to_input, to_crop = _steps(low_3hw.shape[1:], scale, threads)
         ours_HW = bilinear.interpolate(bilinear.interpolate(low_3hw[0].numpy(), to_input), to_crop)
         if not np.array_equal(upsample(low_3hw, scale)[0].numpy(), ours_HW):
             return False
     return True
+
+
+@cache
+def works_on_cuda(device: torch.device) -> bool:
+    """Whether Triton can build the kernels for a GPU here, and they find torch's masks; warns if not.
+
+    Triton needs a C compiler, Python's headers and a GPU it knows. Looked at once in a process, like the rounding on
+    the CPU; here a pixel in a thousand may be another, as a logit at the threshold may fall to either side.
+
+    Raises:
+        OutOfMemoryError: Not even this fits; says nothing about the kernels.
+    """
+    from sam_batch.masks import fused_cuda
+
+    try:
+        return all(_agree(_sample().to(device), scale) for scale in SAMPLE_SCALES)
+    except torch.OutOfMemoryError:
+        raise
+    except fused_cuda.FAILURES as error:
+        warnings.warn(f"masks go through torch step by step, as Triton does not work here: {error}", stacklevel=1)
+        return False
+
+
+def _agree(low_Khw: Tensor, scale: Scale) -> bool:
+    ours, theirs = (list(way(low_Khw, scale, 0.0, 0.1, 0.0)) for way in (fused_on_cuda, step_by_step))
+    pairs = zip(ours, theirs, strict=True)
+    different = sum(int((a.patch.unpack(*scale.crop_hw) ^ b.patch.unpack(*scale.crop_hw)).sum()) for a, b in pairs)
+    return different * 1000 <= len(low_Khw) * scale.crop_hw[0] * scale.crop_hw[1]
+
+
+def _sample() -> Tensor:
+    """(3, 20, 20) logits of both signs."""
+    return torch.rand((TOGETHER, 20, 20), generator=torch.Generator().manual_seed(0)) - 0.5
 
 
 def upsample(logits_Khw: Tensor, scale: Scale) -> Tensor:

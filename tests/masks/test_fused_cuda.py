@@ -1,4 +1,5 @@
 import subprocess
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import kernels
 
+from sam_batch.masks import logits
 from sam_batch.masks.bilinear import Step, step_on_cuda
 from sam_batch.masks.fused import Levels, Steps, scan
 from sam_batch.masks.geometry import view_shape
@@ -16,6 +18,7 @@ from sam_batch.masks.patch import Patch
 triton = pytest.importorskip("triton", reason="torch brings Triton along on Linux alone")
 from triton.backends.compiler import GPUTarget  # noqa: E402
 from triton.compiler import ASTSource  # noqa: E402
+from triton.errors import TritonError  # noqa: E402
 
 from sam_batch.masks import fused_cuda  # noqa: E402
 
@@ -108,6 +111,28 @@ def test_many_launches_do_what_one_does(call, limits):
     patches = [patch for _, _, patch in scanned(low_Khw, steps, LEVELS)]
     boxes = np.array([patch.box for patch in patches], np.int32)
     assert call(kernels.cut, low_Khw, steps, 0.0, np.arange(4), boxes, limits) == patches
+
+
+def test_the_kernels_are_used_where_they_find_torchs_masks(call):
+    assert call(kernels.work)
+
+
+def test_kernels_that_find_other_masks_are_not_used(monkeypatch):
+    monkeypatch.setattr(logits, "fused_on_cuda", lambda low, *settings: logits.step_by_step(-low, *settings))
+    assert not logits.works_on_cuda.__wrapped__("cpu")
+
+
+@pytest.mark.parametrize("error", [RuntimeError("Failed to find C compiler"), OSError(), TritonError("sm_10")])
+def test_where_kernels_cannot_be_built_one_is_warned_and_goes_on(error, monkeypatch):
+    monkeypatch.setattr(logits, "fused_on_cuda", Mock(side_effect=error))
+    with pytest.warns(UserWarning, match="step by step"):
+        assert not logits.works_on_cuda.__wrapped__("cpu")
+
+
+def test_a_full_gpu_says_nothing_about_the_kernels(monkeypatch):
+    monkeypatch.setattr(logits, "fused_on_cuda", Mock(side_effect=torch.OutOfMemoryError))
+    with pytest.raises(torch.OutOfMemoryError):
+        logits.works_on_cuda.__wrapped__("cpu")
 
 
 def test_tiles_far_from_the_levels_are_not_computed(call):

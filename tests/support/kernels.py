@@ -8,6 +8,7 @@ import os
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
 import torch
 
@@ -54,3 +55,10 @@ def measure_strided(low_whK, steps, levels):
     from sam_batch.masks import fused_cuda
 
     return fused_cuda.measure(on_device(low_whK).permute(2, 1, 0), steps, levels)
+
+
+def work():
+    """On the smaller sample; the interpreter is slow."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(logits, "SAMPLE_SCALES", logits.SAMPLE_SCALES[1:])
+        return logits.works_on_cuda.__wrapped__(on_device(np.zeros(0)).device)
