@@ -1,4 +1,3 @@
-import subprocess
 from unittest.mock import Mock
 
 import numpy as np
@@ -15,12 +14,8 @@ from sam_batch.masks.geometry import view_shape
 from sam_batch.masks.logits import Scale, StableMask, upsample
 from sam_batch.masks.patch import Patch
 
-triton = pytest.importorskip("triton", reason="torch brings Triton along on Linux alone")
-from triton.backends.compiler import GPUTarget  # noqa: E402
-from triton.compiler import ASTSource  # noqa: E402
-from triton.errors import TritonError  # noqa: E402
-
-from sam_batch.masks import fused_cuda  # noqa: E402
+pytest.importorskip("triton", reason="torch brings Triton along on Linux alone")
+from triton.errors import TritonError
 
 LEVELS = Levels(np.float32(1), np.float32(0), np.float32(-1))
 
@@ -99,7 +94,7 @@ def test_no_masks(call):
 def test_logits_may_lie_in_memory_in_any_order(call):
     low_Khw, steps = smooth_logits(2, 8, seed=3), steps_of((8, 8), 32, 30, 40)
     straight, strided = (
-        call(kernels.measure, low_Khw, steps, LEVELS),
+        call(kernels.measure, low_Khw, steps, LEVELS, {}),
         call(kernels.measure_strided, np.ascontiguousarray(low_Khw.T), steps, LEVELS),
     )
     assert all(map(np.array_equal, straight, strided))
@@ -111,6 +106,7 @@ def test_many_launches_do_what_one_does(call, limits):
     patches = [patch for _, _, patch in scanned(low_Khw, steps, LEVELS)]
     boxes = np.array([patch.box for patch in patches], np.int32)
     assert call(kernels.cut, low_Khw, steps, 0.0, np.arange(4), boxes, limits) == patches
+    assert call(kernels.measure, low_Khw, steps, LEVELS, limits).boxes.tolist() == boxes.tolist()
 
 
 def test_the_kernels_are_used_where_they_find_torchs_masks(call):
@@ -141,7 +137,7 @@ def test_tiles_far_from_the_levels_are_not_computed(call):
     to_input, to_crop = steps_of((64, 64), 256, 64, 256)
     unknown = to_crop.x._replace(far=np.full(256, np.nan, np.float32))
     steps = Steps(to_input, to_crop._replace(x=unknown))
-    inner_K, outer_K, boxes_K4 = call(kernels.measure, low_Khw, steps, LEVELS)
+    inner_K, outer_K, boxes_K4 = call(kernels.measure, low_Khw, steps, LEVELS, {})
     assert inner_K.tolist() == outer_K.tolist() == [112 * 64] * 2
     assert boxes_K4.tolist() == [[144, 0, 255, 63]] * 2
     (patch, _) = call(kernels.cut, low_Khw, steps, 0.0, np.array([0, 1]), boxes_K4 - [144, 0, 0, 0], {})
@@ -162,24 +158,3 @@ def test_the_last_pixels_of_a_hundred_megapixels(call):
 
 def taken(axis, outputs):
     return type(axis)(*(part[outputs] for part in axis))
-
-
-POINTERS = {"low": "*fp32", "found": "*i32", "table": "*i64", "words": "*i32", "y_at": "*i32", "x_at": "*i32",
-            "y_far": "*fp32", "x_far": "*fp32"}  # fmt: skip
-LEVEL_TYPES = dict.fromkeys(("above", "threshold", "below"), "fp32")
-
-
-@pytest.mark.parametrize("architecture", [80, 90])
-@pytest.mark.parametrize("kernel", ["_measure", "_cut"])
-@pytest.mark.parametrize("reach", [0, 16])
-def test_the_kernels_compile_and_keep_all_in_registers(architecture, kernel, reach, monkeypatch, tmp_path):
-    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    function = getattr(fused_cuda, kernel)
-    types = POINTERS | LEVEL_TYPES | dict.fromkeys(fused_cuda.SIZES, "i32") | {"REACH": "constexpr"}
-    source = ASTSource(function, {name: types[name] for name in function.arg_names}, {"REACH": reach})
-    target = GPUTarget("cuda", architecture, 32)
-    compiled = triton.compile(source, target=target, options=fused_cuda.OPTIONS)
-    (tmp_path / "cubin").write_bytes(compiled.asm["cubin"])
-    used = subprocess.check_output([triton.knobs.nvidia.cuobjdump.path, "-res-usage", tmp_path / "cubin"], text=True)
-    assert "STACK:0" in used
-    assert "LOCAL:0" in used

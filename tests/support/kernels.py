@@ -35,19 +35,26 @@ def stable_masks(low_Khw, scale, threshold, offset, min_stability):
     return list(logits.fused_on_cuda(on_device(low_Khw), scale, threshold, offset, min_stability))
 
 
-def measure(low_Khw, steps, levels):
+def measure(low_Khw, steps, levels, limits):
     from sam_batch.masks import fused_cuda
 
-    return fused_cuda.measure(on_device(low_Khw), steps, levels)
+    with limited(fused_cuda, limits):
+        return fused_cuda.measure(on_device(low_Khw), steps, levels)
 
 
 def cut(low_Khw, steps, threshold, indices, boxes, limits):
     from sam_batch.masks import fused_cuda
 
+    with limited(fused_cuda, limits):
+        return list(fused_cuda.cut(on_device(low_Khw), steps, threshold, indices, boxes))
+
+
+@contextmanager
+def limited(module, limits):
     with pytest.MonkeyPatch.context() as patch:
         for name, value in limits.items():
-            patch.setattr(fused_cuda, name, value)
-        return list(fused_cuda.cut(on_device(low_Khw), steps, threshold, indices, boxes))
+            patch.setattr(module, name, value)
+        yield
 
 
 def measure_strided(low_whK, steps, levels):
