@@ -98,7 +98,7 @@ def cut(
     areas_N = (boxes[:, 2] - boxes[:, 0] + 1) * (boxes[:, 3] - boxes[:, 1] + 1)
     words_N = -(-areas_N // 32)
     most = max(1, PROGRAMS // triton.cdiv(_crop(steps)[1], kernels.COLUMNS.value))
-    for some in _portions(words_N, most):
+    for some in portions(words_N, most):
         ends = np.cumsum(words_N[some])
         starts = ends - words_N[some]
         table_N6 = np.column_stack([indices_N[some], boxes[some], starts])
@@ -107,7 +107,7 @@ def cut(
             yield Patch(tuple(box), packed[4 * start : 4 * start + -(-area // 8)].tobytes())
 
 
-def _portions(words_N: NDArray[np.int64], most: int) -> Iterator[slice]:
+def portions(words_N: NDArray[np.int64], most: int) -> Iterator[slice]:
     """Neighbours that together have no more than `WORDS`, and are no more than `most`."""
     ends_N = np.cumsum(words_N)
     start = 0

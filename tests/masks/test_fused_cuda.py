@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from support import kernels
 
 from sam_batch.masks import logits
-from sam_batch.masks.bilinear import Step, step_on_cuda
+from sam_batch.masks.bilinear import Step, interpolate, step_on_cuda
 from sam_batch.masks.fused import Levels, Steps, scan
 from sam_batch.masks.geometry import view_shape
 from sam_batch.masks.logits import Scale, StableMask, upsample
@@ -16,6 +16,8 @@ from sam_batch.masks.patch import Patch
 
 pytest.importorskip("triton", reason="torch brings Triton along on Linux alone")
 from triton.errors import TritonError
+
+from sam_batch.masks import fused_cuda
 
 LEVELS = Levels(np.float32(1), np.float32(0), np.float32(-1))
 
@@ -62,6 +64,27 @@ def test_stable_masks_are_those_of_the_cpu_kernel(call, height, width, side, cou
         if stability >= np.float32(min_stability):
             expected.append(StableMask(i, float(stability), patch))
     assert found == expected
+
+
+def test_logits_are_rounded_as_foretold(call):
+    """Levels that are logits themselves tell them from their neighbours among the numbers."""
+    low_Khw, steps = smooth_logits(1, 8, seed=6), steps_of((8, 8), 32, 37, 29)
+    full_HW = interpolate(interpolate(low_Khw[0], steps.to_input), steps.to_crop)
+    some = np.sort(full_HW.ravel())[::43]
+    for levels in zip(some[16:24], some[8:16], some[:8], strict=True):
+        inner_K, outer_K, boxes_K4 = call(kernels.measure, low_Khw, steps, Levels(*levels), {})
+        assert (inner_K[0], outer_K[0]) == ((full_HW > levels[0]).sum(), (full_HW > levels[2]).sum())
+        assert tuple(boxes_K4[0]) == Patch.of(full_HW > levels[1]).box
+
+
+def test_a_single_logit_is_seen_from_every_tile_that_it_reaches(call):
+    low_Khw, steps = np.full((8, 8, 8), -20, np.float32), steps_of((8, 8), 32, 64, 32)
+    low_Khw[range(8), range(8), range(8)] = 40
+    inner_K, outer_K, boxes_K4 = call(kernels.measure, low_Khw, steps, LEVELS, {})
+    expected = list(scanned(low_Khw, steps, LEVELS))
+    assert list(zip(inner_K, outer_K, strict=True)) == [one[:2] for one in expected]
+    patches = call(kernels.cut, low_Khw, steps, 0.0, np.arange(8), boxes_K4, {})
+    assert patches == [patch for _, _, patch in expected]
 
 
 def test_masks_are_those_of_torch_but_for_logits_at_the_threshold(call):
@@ -129,6 +152,13 @@ def test_a_full_gpu_says_nothing_about_the_kernels(monkeypatch):
     monkeypatch.setattr(logits, "fused_on_cuda", Mock(side_effect=torch.OutOfMemoryError))
     with pytest.raises(torch.OutOfMemoryError):
         logits.works_on_cuda.__wrapped__("cpu")
+
+
+def test_portions_are_bounded_in_words_and_number(monkeypatch):
+    monkeypatch.setattr(fused_cuda, "WORDS", 8)
+    words_N = np.array([3, 5, 40, 1, 1, 1, 1])
+    parts = [words_N[some].tolist() for some in fused_cuda.portions(words_N, 3)]
+    assert parts == [[3, 5], [40], [1, 1, 1], [1]]
 
 
 def test_tiles_far_from_the_levels_are_not_computed(call):
