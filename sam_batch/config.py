@@ -101,7 +101,7 @@ class EngineConfig(Section):
         description="auto is tensorrt where its engines are built and verified, else torch; fake is for tests.",
     )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        "auto", description="auto is fp16 on CUDA and fp32 on the CPU."
+        "auto", description="auto is fp16 on CUDA, bf16 on CPUs with AVX-512 BF16 or AMX, and fp32 on others."
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto is cuda where there is a GPU.")
     folder: str = Field("engines", min_length=1, description="Where TensorRT engines are built and looked for.")
@@ -119,8 +119,6 @@ class EngineConfig(Section):
     def _tensorrt_is_for_gpus(self) -> Self:
         if self.kind == "tensorrt" and self.device == "cpu":
             raise ValueError("tensorrt runs on a GPU; set device to cuda or auto, or kind to torch")
-        if self.kind == "tensorrt" and self.precision == "bf16":
-            raise ValueError("tensorrt engines are fp16 or fp32; set precision to one of them, or kind to torch")
         return self
 
 

@@ -11,13 +11,14 @@ from sam_batch.engine.torch_engine import TorchEngine
 from sam_batch.errors import ConfigError, EngineError
 from sam_batch.model.checkpoints import load_resolved
 from sam_batch.model.names import ResolvedCheckpoint
+from sam_batch.model.precision import cpu_multiplies_bfloat16
 
 
 def resolve(engine: EngineConfig, has_gpus: bool) -> EngineChoice:
     """Replace every `auto` by what it means here; the result is part of the job's fingerprint.
 
-    Whether TensorRT engines can be used is not known here, since only a machine with the GPU can tell: `kind: auto`
-    is torch, and `kind: tensorrt` is taken at its word.
+    The driver's own CPU decides for all workers, so that all compute alike. Whether TensorRT engines can be used only
+    a machine with the GPU can tell: `kind: auto` is torch here, and `kind: tensorrt` is taken at its word.
 
     Args:
         engine: The job's section.
@@ -37,16 +38,26 @@ def resolve(engine: EngineConfig, has_gpus: bool) -> EngineChoice:
     device = engine.device
     if device == "auto":
         device = "cuda" if has_gpus else "cpu"
-    precision = engine.precision
-    if precision == "auto":
-        precision = "fp16" if device == "cuda" else "fp32"
+    precision = _automatic_precision(device) if engine.precision == "auto" else engine.precision
     return EngineChoice(kind="torch", precision=precision, device=device)
 
 
 def tensorrt_choice(engine: EngineConfig) -> EngineChoice:
-    """TensorRT engines with these settings."""
+    """TensorRT engines with these settings.
+
+    Raises:
+        ConfigError: A precision that they do not have.
+    """
+    if engine.precision == "bf16":
+        raise ConfigError("engine.precision: TensorRT engines are fp16 or fp32, not bf16; set one of them, or auto")
     precision = "fp16" if engine.precision == "auto" else engine.precision
     return EngineChoice(kind="tensorrt", precision=precision, device="cuda", settings=engine)
+
+
+def _automatic_precision(device: str) -> str:
+    if device == "cuda":
+        return "fp16"
+    return "bf16" if cpu_multiplies_bfloat16() else "fp32"
 
 
 def build(choice: EngineChoice, checkpoint: ResolvedCheckpoint, threads: int | None = None) -> Engine:

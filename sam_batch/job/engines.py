@@ -26,7 +26,7 @@ from sam_batch.job.cluster import connected
 from sam_batch.job.executor import Executor
 from sam_batch.model.names import ResolvedCheckpoint
 from sam_batch.records import UInt8Array
-from sam_batch.segment.everything import preprocess
+from sam_batch.segment.prepare import preprocess
 from sam_batch.segment.views import cut_views
 
 

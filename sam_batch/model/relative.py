@@ -78,7 +78,11 @@ class RelativeAttention(nn.Module):
         query = projected.query
         rows = torch.einsum("bhyxd,ydk->bhyxk", query, self.rows_yDh).flatten(2, 3)
         columns = torch.einsum("bhyxd,xdk->bhyxk", query, self.columns_xDw).flatten(2, 3)
-        query, key, value = (query * self.scale).flatten(2, 3), projected.key.flatten(2, 3), projected.value.flatten(2, 3)
+        query, key, value = (
+            (query * self.scale).flatten(2, 3),
+            projected.key.flatten(2, 3),
+            projected.value.flatten(2, 3),
+        )
         if self.way == "extended":
             query = torch.cat([query, rows, columns], -1)
             key = torch.cat([key, self.onehot_TE.expand(*key.shape[:2], -1, -1)], -1)
@@ -120,6 +124,6 @@ def _in_blocks(query: Tensor, key: Tensor, value: Tensor, biases: tuple[Tensor, 
 
 
 def _add(logits_GtT: Tensor, rows_Gth: Tensor, columns_Gtw: Tensor) -> None:
-    logits_Gthw = logits_GtT.unflatten(-1, (rows_Gth.shape[-1], -1))
+    logits_Gthw = torch.unflatten(logits_GtT, -1, (rows_Gth.shape[-1], -1))
     logits_Gthw += rows_Gth[..., :, None]
     logits_Gthw += columns_Gtw[..., None, :]

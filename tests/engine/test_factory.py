@@ -8,16 +8,15 @@ from sam_batch.config import EngineConfig
 from sam_batch.engine import factory
 from sam_batch.engine.choice import EngineChoice
 from sam_batch.engine.fake import FakeEngine
-from sam_batch.errors import ConfigError, EngineError
+from sam_batch.errors import ConfigError, EngineError, PlanError
 from sam_batch.model.names import FAKE, ResolvedCheckpoint
 
 
 @pytest.mark.parametrize(
     ("asked", "has_gpus", "expected"),
     [
-        ({}, False, ("torch", "fp32", "cpu")),
+        ({"precision": "fp32"}, False, ("torch", "fp32", "cpu")),
         ({}, True, ("torch", "fp16", "cuda")),
-        ({"device": "cpu"}, True, ("torch", "fp32", "cpu")),
         ({"precision": "bf16"}, True, ("torch", "bf16", "cuda")),
         ({"precision": "fp16"}, False, ("torch", "fp16", "cpu")),
         ({"kind": "torch", "precision": "fp32", "device": "cuda"}, True, ("torch", "fp32", "cuda")),
@@ -28,6 +27,22 @@ def test_auto_is_what_the_hardware_allows(asked, has_gpus, expected):
     choice = factory.resolve(EngineConfig(**asked), has_gpus)
     assert choice == EngineChoice(*expected)
     assert pickle.loads(pickle.dumps(choice)) == choice
+
+
+@pytest.mark.parametrize(
+    ("cpu_has", "expected"),
+    [
+        ({"avx512_bf16": True, "amx_bf16": False}, "bf16"),
+        ({"avx512_bf16": False, "amx_bf16": True}, "bf16"),
+        ({"avx512_f": True, "avx512_bf16": False, "amx_bf16": False}, "fp32"),
+        ({"architecture": "arm64", "neon": True}, "fp32"),
+    ],
+)
+def test_on_a_cpu_automatic_precision_is_what_it_multiplies(cpu_has, expected, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: cpu_has)
+    assert factory.resolve(EngineConfig(), has_gpus=False).precision == expected
+    assert factory.resolve(EngineConfig(device="cpu"), has_gpus=True).precision == expected
+    assert factory.resolve(EngineConfig(), has_gpus=True).precision == "fp16"
 
 
 def test_a_gpu_that_is_not_there_is_refused_by_key():
@@ -61,3 +76,23 @@ def test_the_worker_gets_the_threads_it_is_given():
     assert torch.get_num_threads() == 2
     factory.build(EngineChoice("fake", "fp32", "cpu"), FAKE, threads=1)
     assert torch.get_num_threads() == 1
+
+
+def test_tensorrt_is_taken_at_its_word_and_knows_where_engines_lie():
+    asked = EngineConfig(kind="tensorrt", folder="/engines")
+    choice = factory.resolve(asked, has_gpus=False)
+    assert choice == EngineChoice("tensorrt", "fp16", "cuda", asked)
+    assert pickle.loads(pickle.dumps(choice)) == choice
+    assert factory.resolve(EngineConfig(kind="tensorrt", precision="fp32"), True).precision == "fp32"
+
+
+def test_tensorrt_has_no_bfloat16():
+    with pytest.raises(ConfigError, match=r"engine\.precision: .* not bf16"):
+        factory.tensorrt_choice(EngineConfig(precision="bf16"))
+
+
+def test_a_worker_loads_tensorrt_engines_that_were_built_and_no_others(host, tmp_path, monkeypatch):
+    monkeypatch.setattr(factory.tensorrt_host, "find_host", lambda: host)
+    choice = factory.tensorrt_choice(EngineConfig(kind="tensorrt", folder=str(tmp_path)))
+    with pytest.raises(PlanError, match="sam-batch engine build"):
+        factory.build(choice, ResolvedCheckpoint("demo", "weights", "a" * 64, 256))
