@@ -4,7 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from pycocotools import mask as coco
+from segment_anything import sam_model_registry
 from support.jobs import rows
 from support.threads import one_thread
 from typer.testing import CliRunner
@@ -59,6 +61,14 @@ def masks(output):
     return [{"size": [row["height"], row["width"]], "counts": one["counts"]} for one in row["masks"]]
 
 
+def require_twins(found, expected, at_least):
+    """Each mask has one of the other side with an IoU of 0.99 or more."""
+    assert len(found) == len(expected) >= at_least
+    overlap = coco.iou(found, expected, [False] * len(expected))
+    assert np.all(overlap.max(axis=0) >= 0.99)
+    assert np.all(overlap.max(axis=1) >= 0.99)
+
+
 def test_engines_are_built_and_verified_on_the_jobs_photograph(built, call):
     assert "1 photographs: embedding cosine 0.99" in built
     assert "ready: engine.kind auto and tensorrt use these engines" in built
@@ -72,12 +82,7 @@ def test_a_job_on_them_finds_the_masks_of_torch_in_float32(built, call, capfd):
     assert "engine: TensorRT, verified" in capfd.readouterr().err
     reference = call.folder / "torch"
     call("run", "engine.kind=torch", "engine.precision=fp32", f"output.uri={reference}")
-    found, expected = masks(call.folder / "tensorrt"), masks(reference)
-    overlap = coco.iou(found, expected, [False] * len(expected))
-    assert overlap.shape == (len(expected), len(expected))
-    assert len(expected) >= 5
-    assert np.all(overlap.max(axis=0) >= 0.99)
-    assert np.all(overlap.max(axis=1) >= 0.99)
+    require_twins(masks(call.folder / "tensorrt"), masks(reference), at_least=5)
 
 
 def test_a_job_stops_before_it_starts_if_its_engines_are_not_built(call):
@@ -93,3 +98,25 @@ def test_a_job_may_build_what_it_lacks_before_it_starts(built, call, capfd):
     )  # fmt: skip
     assert capfd.readouterr().err.count("built demo-fp16") == 3  # the encoder, without prompts, is as it was
     assert len(masks(call.folder / "on_start")) == len(masks(call.folder / "tensorrt"))
+
+
+@pytest.mark.slow
+def test_a_large_model_goes_the_same_way(call, tmp_path):
+    """ViT-B with random weights: their masks mean nothing, but have to be the same."""
+    weights = tmp_path / "vit_b.pth"
+    torch.manual_seed(0)
+    sam = sam_model_registry["vit_b"]()
+    with torch.no_grad():
+        for name, parameter in sam.image_encoder.named_parameters():
+            if "pos" in name:
+                parameter.normal_(std=0.1)
+    torch.save(sam.state_dict(), weights)
+    job = [
+        "model.name=vit_b", f"model.checkpoint={weights}", "engine.precision=fp32", "engine.max_images=1",
+        "engine.verify.images=1", "generator.points_per_side=2", "generator.pred_iou_thresh=0.0",
+        "generator.stability_score_thresh=0.0", "generator.box_nms_thresh=1.0",
+    ]  # fmt: skip
+    assert "ready" in call("engine", "build", *job)
+    for kind in ("tensorrt", "torch"):
+        call("run", *job, f"engine.kind={kind}", f"output.uri={tmp_path / kind}")
+    require_twins(masks(tmp_path / "tensorrt"), masks(tmp_path / "torch"), at_least=4)
