@@ -46,7 +46,7 @@ def build(
 
     checkpoint = resolve_checkpoint(config.model)
     if cluster:
-        engines.build_on_cluster(config, checkpoint, anew=force)
+        engines.build_on_cluster(config, checkpoint, Console(stderr=True), anew=force)
     else:
         engines.build(config, checkpoint, Console(stderr=True), anew=force)
     typer.echo("ready: engine.kind auto and tensorrt use these engines")

@@ -115,7 +115,7 @@ def settle(
     """
     if choice.kind != "tensorrt" and not _may_be_tensorrt(config, choice):
         return choice
-    answers = executor.on_gpus(_ready_here, config, checkpoint)
+    answers = executor.on_gpus(_ready_here, config, checkpoint, console=console)
     faults = [fault for fault in answers if fault] or ([] if answers else ["engine.kind: no GPU was found"])
     if not faults:
         console.print("engine: TensorRT, verified against torch in float32", highlight=False)
@@ -126,7 +126,7 @@ def settle(
     return choice
 
 
-def build_on_cluster(config: Config, checkpoint: ResolvedCheckpoint, *, anew: bool = False) -> None:
+def build_on_cluster(config: Config, checkpoint: ResolvedCheckpoint, console: Console, *, anew: bool = False) -> None:
     """Build and verify on every node with a GPU of the Ray that RAY_ADDRESS names, else of this machine.
 
     Raises:
@@ -136,7 +136,7 @@ def build_on_cluster(config: Config, checkpoint: ResolvedCheckpoint, *, anew: bo
     with connected(config.run.verbose) as resources:
         from sam_batch.job.ray_executor import RayExecutor
 
-        answers = RayExecutor(resources).on_gpus(_build_here, config, checkpoint, anew)
+        answers = RayExecutor(resources).on_gpus(_build_here, config, checkpoint, anew, console=console)
     if not answers:
         raise ConfigError("engine.kind: tensorrt needs a GPU, and no node of the cluster has one")
     faults = [fault for fault in answers if fault]
@@ -152,10 +152,10 @@ def _may_be_tensorrt(config: Config, choice: EngineChoice) -> bool:
     return engine.build == "on_start" or any(PlanStore(Path(engine.folder)).records())
 
 
-def _ready_here(config: Config, checkpoint: ResolvedCheckpoint) -> str:
+def _ready_here(config: Config, checkpoint: ResolvedCheckpoint, console: Console | None) -> str:
     """On a node: why its engines cannot be used, or nothing; builds them first where that is wanted."""
     if config.engine.build == "on_start":
-        return _build_here(config, checkpoint)
+        return _build_here(config, checkpoint, anew=False, console=console)
     try:
         prepare(config, checkpoint).require_verified()
     except SamBatchError as error:
@@ -163,9 +163,9 @@ def _ready_here(config: Config, checkpoint: ResolvedCheckpoint) -> str:
     return ""
 
 
-def _build_here(config: Config, checkpoint: ResolvedCheckpoint, anew: bool = False) -> str:
+def _build_here(config: Config, checkpoint: ResolvedCheckpoint, anew: bool, console: Console | None) -> str:
     try:
-        build(config, checkpoint, Console(stderr=True), anew=anew)
+        build(config, checkpoint, console or Console(quiet=True), anew=anew)
     except SamBatchError as error:
         return str(error)
     return ""

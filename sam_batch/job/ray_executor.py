@@ -20,6 +20,7 @@ import ray.data
 from ray.exceptions import RayError
 from ray.util.annotations import RayDeprecationWarning
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from rich.console import Console
 
 from sam_batch.errors import EngineError, JobError, StorageError
 from sam_batch.job.cluster import Resources
@@ -40,8 +41,9 @@ class RayExecutor:
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
 
-    def on_gpus(self, work: Callable[..., str], *arguments: Any) -> list[str]:
+    def on_gpus(self, work: Callable[..., str], *arguments: Any, console: Console) -> list[str]:
         """See `Executor.on_gpus`. One node of each kind goes first: nodes that share its folder find its work."""
+        console.print("asking the nodes with a GPU; engines that are to be built there take minutes", highlight=False)
         nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU", 0) >= 1]
         kinds = {_gpu_kind(node): node for node in reversed(nodes)}
         first = [node["NodeID"] for node in kinds.values()]
@@ -99,7 +101,7 @@ class RayExecutor:
 def _on_nodes(nodes: Iterable[str], work: Callable[..., str], arguments: tuple[Any, ...]) -> list[Any]:
     task = ray.remote(num_gpus=1, num_cpus=0, max_retries=0)(work)
     pinned = (NodeAffinitySchedulingStrategy(node, soft=False) for node in nodes)
-    return [task.options(scheduling_strategy=strategy).remote(*arguments) for strategy in pinned]
+    return [task.options(scheduling_strategy=strategy).remote(*arguments, console=None) for strategy in pinned]
 
 
 def _gpu_kind(node: dict[str, Any]) -> str:

@@ -39,7 +39,7 @@ class Answers:
     def __init__(self, *answers):
         self.answers, self.asked = list(answers), 0
 
-    def on_gpus(self, work, *arguments):
+    def on_gpus(self, work, *arguments, console):
         self.asked += 1
         return self.answers
 
@@ -128,15 +128,15 @@ class TestCluster:
         monkeypatch.setattr(ray_executor, "RayExecutor", lambda resources: executor)
         return executor.answers
 
-    def test_all_nodes_ready_is_success(self, config, nodes):
+    def test_all_nodes_ready_is_success(self, config, nodes, console):
         nodes += ["", ""]
-        engines.build_on_cluster(config(), CHECKPOINT)
+        engines.build_on_cluster(config(), CHECKPOINT, console)
 
-    def test_a_node_that_is_not_ready_is_named_with_its_reason(self, config, nodes):
+    def test_a_node_that_is_not_ready_is_named_with_its_reason(self, config, nodes, console):
         nodes += ["", "out of memory"]
         with pytest.raises(JobError, match="1 of 2 nodes cannot use TensorRT: out of memory"):
-            engines.build_on_cluster(config(), CHECKPOINT)
+            engines.build_on_cluster(config(), CHECKPOINT, console)
 
-    def test_no_gpu_at_all_is_a_mistake_of_the_configuration(self, config, nodes):
+    def test_no_gpu_at_all_is_a_mistake_of_the_configuration(self, config, nodes, console):
         with pytest.raises(ConfigError, match="no node of the cluster has one"):
-            engines.build_on_cluster(config(), CHECKPOINT)
+            engines.build_on_cluster(config(), CHECKPOINT, console)

@@ -8,6 +8,7 @@ from functools import partial
 
 import pytest
 import ray
+from rich.console import Console
 from support.jobs import draw_killer, draw_photographs, job_config, result_files, rows, run
 
 from sam_batch import configfile
@@ -76,14 +77,15 @@ def test_a_signal_ends_within_seconds_with_a_summary_and_the_next_run_goes_on(tm
 def test_work_on_gpus_runs_once_on_each_node_that_has_one():
     """Ray believes in the GPU it is told of."""
 
-    def place(greeting):
+    def place(greeting, console):
+        assert console is None
         return f"{greeting} {ray.get_runtime_context().get_node_id()} {len(ray.get_gpu_ids())}"
 
     ray.init(address="local", num_cpus=1, num_gpus=1, include_dashboard=False, log_to_driver=False)
     try:
         executor = RayExecutor(Resources(cpus=1, gpus=1, nodes=1, is_local=True))
         (node,) = ray.nodes()
-        assert executor.on_gpus(place, "on") == [f"on {node['NodeID']} 1"]
+        assert executor.on_gpus(place, "on", console=Console(quiet=True)) == [f"on {node['NodeID']} 1"]
     finally:
         ray.shutdown()
 
@@ -99,6 +101,6 @@ def test_one_node_of_each_kind_of_gpu_goes_first(monkeypatch):
     monkeypatch.setattr(ray, "nodes", lambda: nodes)
     monkeypatch.setattr(ray_executor, "_on_nodes", lambda names, work, arguments: waves.append(names) or names)
     monkeypatch.setattr(ray, "get", lambda names: names)
-    answers = RayExecutor(Resources(4, 9, 4, is_local=False)).on_gpus(str.upper, "on")
+    answers = RayExecutor(Resources(4, 9, 4, is_local=False)).on_gpus(str.upper, "on", console=Console(quiet=True))
     assert [sorted(wave) for wave in waves] == [["a", "d"], ["c"]]
     assert sorted(answers) == ["a", "c", "d"]
