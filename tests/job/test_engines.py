@@ -1,5 +1,7 @@
 import io
+import sys
 from contextlib import nullcontext
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from sam_batch.engine import factory
 from sam_batch.engine.choice import EngineChoice
 from sam_batch.engine.tensorrt_plans import Record
 from sam_batch.errors import ConfigError, InputError, JobError, PlanError
-from sam_batch.job import engines, ray_executor
+from sam_batch.job import engines
 from sam_batch.job.executor import InlineExecutor
 
 TORCH = EngineChoice("torch", "fp16", "cuda")
@@ -125,7 +127,8 @@ class TestCluster:
         """What the nodes of an imagined cluster answer."""
         executor = Answers()
         monkeypatch.setattr(engines, "connected", lambda verbose: nullcontext())
-        monkeypatch.setattr(ray_executor, "RayExecutor", lambda resources: executor)
+        imagined = SimpleNamespace(RayExecutor=lambda resources: executor)
+        monkeypatch.setitem(sys.modules, "sam_batch.job.ray_executor", imagined)
         return executor.answers
 
     def test_all_nodes_ready_is_success(self, config, nodes, console):

@@ -7,14 +7,11 @@ import time
 from functools import partial
 
 import pytest
-import ray
 from rich.console import Console
 from support.jobs import draw_killer, draw_photographs, job_config, result_files, rows, run
 
 from sam_batch import configfile
-from sam_batch.job import ray_executor
-from sam_batch.job.cluster import Resources
-from sam_batch.job.ray_executor import RayExecutor
+from sam_batch.job import cluster
 
 # Ray leaves sockets and log files to its processes' end.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
@@ -74,23 +71,32 @@ def test_a_signal_ends_within_seconds_with_a_summary_and_the_next_run_goes_on(tm
     assert len(rows(tmp_path / "out")) == 200
 
 
-def test_work_on_gpus_runs_once_on_each_node_that_has_one():
-    """Ray believes in the GPU it is told of."""
+@pytest.fixture
+def with_gpu(monkeypatch):
+    """A Ray of this machine that believes in a GPU; imported here, because Ray reads the environment at its import."""
+    cluster._set_environment(verbose=False)
+    import ray
 
+    monkeypatch.setattr(ray, "init", partial(ray.init, num_gpus=1))
+    return ray
+
+
+def test_work_on_gpus_runs_once_on_each_node_that_has_one(with_gpu):
     def place(greeting, console):
         assert console is None
-        return f"{greeting} {ray.get_runtime_context().get_node_id()} {len(ray.get_gpu_ids())}"
+        return f"{greeting} {with_gpu.get_runtime_context().get_node_id()} {len(with_gpu.get_gpu_ids())}"
 
-    ray.init(address="local", num_cpus=1, num_gpus=1, include_dashboard=False, log_to_driver=False)
-    try:
-        executor = RayExecutor(Resources(cpus=1, gpus=1, nodes=1, is_local=True))
-        (node,) = ray.nodes()
-        assert executor.on_gpus(place, "on", console=Console(quiet=True)) == [f"on {node['NodeID']} 1"]
-    finally:
-        ray.shutdown()
+    with cluster.connected() as resources:
+        from sam_batch.job.ray_executor import RayExecutor
+
+        (node,) = with_gpu.nodes()
+        found = RayExecutor(resources).on_gpus(place, "on", console=Console(quiet=True))
+        assert found == [f"on {node['NodeID']} 1"]
 
 
-def test_one_node_of_each_kind_of_gpu_goes_first(monkeypatch):
+def test_one_node_of_each_kind_of_gpu_goes_first(with_gpu, monkeypatch):
+    from sam_batch.job import ray_executor
+
     waves = []
 
     def node(name, alive=True, **resources):
@@ -98,9 +104,10 @@ def test_one_node_of_each_kind_of_gpu_goes_first(monkeypatch):
 
     h100, a100 = {"GPU": 8.0, "accelerator_type:H100": 1.0}, {"GPU": 1.0, "accelerator_type:A100": 1.0}
     nodes = [node("a", **h100), node("b", CPU=4.0), node("c", **h100), node("d", **a100), node("e", False, **h100)]
-    monkeypatch.setattr(ray, "nodes", lambda: nodes)
+    monkeypatch.setattr(with_gpu, "nodes", lambda: nodes)
     monkeypatch.setattr(ray_executor, "_on_nodes", lambda names, work, arguments: waves.append(names) or names)
-    monkeypatch.setattr(ray, "get", lambda names: names)
-    answers = RayExecutor(Resources(4, 9, 4, is_local=False)).on_gpus(str.upper, "on", console=Console(quiet=True))
+    monkeypatch.setattr(with_gpu, "get", lambda names: names)
+    executor = ray_executor.RayExecutor(cluster.Resources(4, 9, 4, is_local=False))
+    answers = executor.on_gpus(str.upper, "on", console=Console(quiet=True))
     assert [sorted(wave) for wave in waves] == [["a", "d"], ["c"]]
     assert sorted(answers) == ["a", "c", "d"]
