@@ -99,7 +99,13 @@ class Prepared:
         Raises:
             PlanError: They may not; says why, and which command mends it.
         """
-        found = Comparison.of(self.store.verified(list(self.keys(self._graphs()).values())))
+        stored = self.store.verified(list(self.keys(self._graphs()).values()))
+        try:
+            found = Comparison.of(stored)
+        except KeyError:
+            raise PlanError(
+                f"{self._settings.folder}: was verified by another version; run sam-batch engine verify CONFIG"
+            ) from None
         faults = found.faults(self._settings.verify)
         if faults:
             raise PlanError(

@@ -55,12 +55,13 @@ def build(config: Config, checkpoint: ResolvedCheckpoint, console: Console, *, a
         PlanError: It was built, but is too far from torch to be used.
     """
     engines = prepare(config, checkpoint)
+    pictures = photographs(config, checkpoint.image_side)  # what the input lacks shows before minutes of building
     for record in engines.build(console, anew=anew):
         console.print(f"built {record.name}, {record.size / 1e6:.1f} MB in {record.seconds:.0f} s", highlight=False)
     try:
         return engines.require_verified()
     except PlanError:
-        return verify(config, checkpoint, console)
+        return _verify(engines, pictures, config, console)
 
 
 def verify(config: Config, checkpoint: ResolvedCheckpoint, console: Console) -> Comparison:
@@ -71,8 +72,10 @@ def verify(config: Config, checkpoint: ResolvedCheckpoint, console: Console) -> 
         EngineError: The engine does not run.
         PlanError: It is not built, or too far from torch to be used.
     """
-    engines = prepare(config, checkpoint)
-    pictures = photographs(config, checkpoint.image_side)
+    return _verify(prepare(config, checkpoint), photographs(config, checkpoint.image_side), config, console)
+
+
+def _verify(engines: Prepared, pictures: list[UInt8Array], config: Config, console: Console) -> Comparison:
     found = engines.verify(pictures, preprocess, config.generator.pred_iou_thresh)
     console.print(found.to_text(), highlight=False, soft_wrap=True)
     return engines.require_verified()

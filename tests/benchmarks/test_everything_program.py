@@ -13,6 +13,8 @@ from support.small_sam import skeleton
 
 from benchmarks import everything
 from benchmarks.harness import ceiling, weights
+from sam_batch.engine import tensorrt_host
+from sam_batch.engine.tensorrt_host import Host
 
 
 @pytest.fixture
@@ -62,6 +64,28 @@ def test_without_transformers_the_others_are_measured(
     assert any(line.startswith("huggingface is left out") for line in lines)
     assert summary["huggingface_images_per_second"] is None
     assert summary["speedup_vs_reference"] > 0
+
+
+def test_without_a_gpu_neither_compiled_nor_tensorrt_engines_are_measured(
+    image: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    lines, summary = run(image, capsys, "--skip", "huggingface", "--skip", "reference")
+    assert any(line.startswith("compile is left out: torch.compile is measured on CUDA alone") for line in lines)
+    assert any(line.startswith("tensorrt is left out: ") and "pip install" in line for line in lines)
+    assert summary["compile_images_per_second"] is summary["tensorrt_images_per_second"] is None
+
+
+@pytest.mark.slow
+def test_tensorrt_engines_find_the_masks_of_the_reference(
+    image: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, host: Host
+) -> None:
+    """On the stand-in; it takes the seconds of an export."""
+    monkeypatch.setattr(tensorrt_host, "find_host", lambda: host)
+    lines, summary = run(image, capsys, "--skip", "huggingface", "--skip", "ours", "--precision", "fp32")
+    assert summary["tensorrt_images_per_second"] > 0
+    (line,) = [one for one in lines if one.startswith("tensorrt: ")]
+    assert "+0 to the reference's; 100.0% have a twin" in line
 
 
 def test_operations_are_those_of_the_published_model() -> None:

@@ -90,6 +90,15 @@ def test_engines_that_are_too_far_from_torch_are_not_used(engines, host, folder)
     engines.load()
 
 
+def test_what_another_version_has_verified_is_to_be_verified_again(engines, host, folder):
+    engines.build(QUIET)
+    verify(engines)
+    keys = list(engines.keys(engines._graphs()).values())
+    engines.store.set_verified(keys, {"an older figure": 1.0})
+    with pytest.raises(PlanError, match="verified by another version; run sam-batch engine verify"):
+        engines.load()
+
+
 def test_verification_finds_weights_that_are_not_the_engines(engines, monkeypatch):
     engines.build(QUIET)
     hold_small_sam(monkeypatch, seed=1)

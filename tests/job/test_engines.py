@@ -121,6 +121,15 @@ class TestPhotographs:
             engines.photographs(config(), image_side=128)
 
 
+def test_an_input_without_photographs_shows_before_anything_is_built(config, console, tmp_path, monkeypatch, host):
+    monkeypatch.setattr(engines.tensorrt_host, "find_host", lambda: host)
+    for path in (tmp_path / "photos").iterdir():
+        path.unlink()
+    with pytest.raises(InputError):
+        engines.build(config(), CHECKPOINT, console)
+    assert not (tmp_path / "engines").exists()
+
+
 class TestCluster:
     @pytest.fixture
     def nodes(self, monkeypatch):
