@@ -26,7 +26,8 @@ def image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(image: Path, capsys: pytest.CaptureFixture[str], *more: str) -> tuple[list[str], dict]:
-    everything.main(["--model", "small", "--device", "cpu", "--points-per-side", "4", "--images", str(image), *more])
+    fixed = ["--model", "small", "--device", "cpu", "--precision", "fp32", "--points-per-side", "4"]
+    everything.main([*fixed, "--images", str(image), *more])
     *lines, last = capsys.readouterr().out.splitlines()
     return lines, json.loads(last)
 
