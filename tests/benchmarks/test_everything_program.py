@@ -35,7 +35,8 @@ def run(image: Path, capsys: pytest.CaptureFixture[str], *more: str) -> tuple[li
 def test_the_reference_and_ours_find_the_same_masks(image: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, summary = run(image, capsys, "--skip", "huggingface")
     assert summary["count_ours"] == summary["count_reference"] > 0
-    assert summary["matched_fraction"] == summary["mean_matched_iou"] == 1
+    assert summary["matched_fraction"] == 1
+    assert summary["mean_matched_iou"] > 0.999  # a pixel whose logit is 0 may round to either side
     assert summary["speedup_vs_reference"] > 0
     assert summary["peak_memory_bytes"] > 0
 
