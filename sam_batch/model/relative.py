@@ -76,7 +76,7 @@ class RelativeAttention(nn.Module):
     def forward(self, projected: Projected) -> Tensor:
         """(B, H, T, D), what each cell finds."""
         query = projected.query
-        rows = torch.einsum("bhyxd,ydk->bhyxk", query, self.rows_yDh).flatten(2, 3)
+        rows = (query @ self.rows_yDh).flatten(2, 3)
         columns = torch.einsum("bhyxd,xdk->bhyxk", query, self.columns_xDw).flatten(2, 3)
         query, key, value = (
             (query * self.scale).flatten(2, 3),
