@@ -77,7 +77,7 @@ class RelativeAttention(nn.Module):
         """(B, H, T, D), what each cell finds."""
         query = projected.query
         rows = (query @ self.rows_yDh).flatten(2, 3)
-        columns = torch.einsum("bhyxd,xdk->bhyxk", query, self.columns_xDw).flatten(2, 3)
+        columns = (query.transpose(2, 3) @ self.columns_xDw).transpose(2, 3).flatten(2, 3)
         query, key, value = (
             (query * self.scale).flatten(2, 3),
             projected.key.flatten(2, 3),
