@@ -78,7 +78,7 @@ def test_logits_are_rounded_as_foretold(call):
 
 
 def test_a_single_logit_is_seen_from_every_tile_that_it_reaches(call):
-    low_Khw, steps = np.full((8, 8, 8), -20, np.float32), steps_of((8, 8), 32, 64, 32)
+    low_Khw, steps = np.full((8, 8, 8), -20, np.float32), steps_of((8, 8), 32, 64, 64)
     low_Khw[range(8), range(8), range(8)] = 40
     inner_K, outer_K, boxes_K4 = call(kernels.measure, low_Khw, steps, LEVELS, {})
     expected = list(scanned(low_Khw, steps, LEVELS))
