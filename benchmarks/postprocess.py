@@ -1,8 +1,10 @@
-"""Low-resolution logits to run lengths on the CPU: segment-anything's way, torch step by step, and the fused kernel.
+"""Low-resolution logits to run lengths: segment-anything's way, torch step by step, and the fused kernel.
 
-The ceiling first: only to read the logits. Then the three ways, batch by batch in turn, on drawn logits (smooth blobs
-of all sizes, noise on top), with their results compared; last each way's peak of memory for one batch, in a process of
-its own; at the end one JSON line. Every stable mask is encoded, as the reference does; a job encodes what NMS leaves.
+On a GPU if there is one, otherwise on the CPU. The ceiling first: to read the logits and write the masks' bits at the
+bandwidth of a copy, measured on the spot. Then the three ways, batch by batch in turn, on drawn logits (smooth blobs of
+all sizes, noise on top), with their results compared; last each way's peak of memory for one batch, in a process of its
+own; at the end one JSON line. Every stable mask is encoded, as the reference does; a job encodes what NMS leaves, so
+there is a line for the masks alone.
 
     python benchmarks/postprocess.py --batches 6 --prompts 64
 """
@@ -10,32 +12,78 @@ its own; at the end one JSON line. Every stable mask is encoded, as the referenc
 import argparse
 import json
 import multiprocessing
+import platform
 import statistics
 import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from datetime import UTC, datetime
 from functools import partial
 from operator import truediv
-from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from segment_anything.modeling import Sam
 from segment_anything.utils import amg
 
+from benchmarks.harness import ceiling
+from benchmarks.harness.stopwatch import PeakMemory, synchronise
 from sam_batch.masks import logits, rle
 from sam_batch.masks.geometry import view_shape
-from sam_batch.masks.logits import Scale
+from sam_batch.masks.logits import Scale, StableMask
 
 SIDE = 1024
 OFFSET, MIN_STABILITY = 1.0, 0.95
 Masks = list[tuple[list[int], str]]
+Result = TypeVar("Result")
 
 
-def draw(seed: int, prompts: int) -> torch.Tensor:
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batches", type=int, default=1)
+    parser.add_argument("--prompts", type=int, default=64, help="a batch; three masks each")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--sizes", nargs="+", default=["800x534", "2250x1500"], help="of images, width x height")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    arguments = parse(argv)
+    torch.set_num_threads(arguments.threads)
+    device = torch.device(arguments.device)
+    header = {
+        "benchmark": "postprocess",
+        "date": datetime.now(UTC).date().isoformat(),
+        "torch": torch.__version__,
+        "device": describe(device),
+        "masks": arguments.batches * arguments.prompts * 3,
+        "bandwidth": round(ceiling.bandwidth(device)),
+        "cuda": "measured" if device.type == "cuda" else "not measured",
+    }
+    print(f"{header['date']}, torch {header['torch']}, {header['device']}, {header['bandwidth'] / 1e9:.3g} GB/s")
+    if device.type != "cuda":
+        print("CUDA: not measured")
+    sizes = {}
+    for size in arguments.sizes:
+        width, height = map(int, size.split("x"))
+        scale = Scale(SIDE, view_shape(height, width, SIDE), (height, width))
+        sizes[size] = measure_time(scale, arguments, header["bandwidth"])
+        sizes[size]["peak_mib"] = measure_memory(scale, arguments)
+        print_size(size, header["masks"], sizes[size])
+    print(json.dumps(header | {"sizes": sizes}))
+
+
+def describe(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name()
+    return f"{torch.get_num_threads()} threads of {platform.machine()}"
+
+
+def draw(seed: int, prompts: int, device: str) -> torch.Tensor:
     """(prompts, 3, 256, 256) logits of blobs whose edges are as steep as a model's, from soft to sharp."""
     rng = np.random.default_rng(seed)
     low = SIDE // 4
@@ -45,7 +93,7 @@ def draw(seed: int, prompts: int) -> torch.Tensor:
         (row, column), radius, ratio = rng.uniform(0, low, 2), rng.uniform(10, 90), rng.uniform(0.5, 2)
         inside = radius - np.hypot((y - row) * ratio, x - column)
         blobs.append(15 * np.tanh(inside * np.exp(rng.uniform(0, 3)) / 15) + rng.normal(0, 0.2, inside.shape))
-    return torch.from_numpy(np.array(blobs, np.float32)).reshape(prompts, 3, low, low)
+    return torch.from_numpy(np.array(blobs, np.float32)).reshape(prompts, 3, low, low).to(device)
 
 
 def reference(low_P3hw: torch.Tensor, scale: Scale) -> Masks:
@@ -58,41 +106,71 @@ def reference(low_P3hw: torch.Tensor, scale: Scale) -> Masks:
     return [(box, amg.coco_encode_rle(one)["counts"]) for box, one in zip(boxes, runs, strict=True)]
 
 
-def ours(low_P3hw: torch.Tensor, scale: Scale, *, fused: bool) -> Masks:
-    logits.rounds_as_fused = lambda threads: fused
-    found = logits.stable_masks(
-        low_P3hw.flatten(0, 1), scale, threshold=0.0, offset=OFFSET, min_stability=MIN_STABILITY
-    )
+def step_by_step(low_P3hw: torch.Tensor, scale: Scale) -> Masks:
+    return encode(logits.step_by_step(low_P3hw.flatten(0, 1), scale, 0.0, OFFSET, MIN_STABILITY), scale)
+
+
+def fused(low_P3hw: torch.Tensor, scale: Scale) -> Masks:
+    return encode(fused_masks(low_P3hw, scale), scale)
+
+
+def fused_masks(low_P3hw: torch.Tensor, scale: Scale) -> list[StableMask]:
+    way = logits.fused_on_cuda if low_P3hw.is_cuda else logits.fused_on_cpu
+    return list(way(low_P3hw.flatten(0, 1), scale, 0.0, OFFSET, MIN_STABILITY))
+
+
+def encode(found: Any, scale: Scale) -> Masks:
     return [(list(one.patch.box), rle.encode_patch(one.patch, *scale.crop_hw)) for one in found]
 
 
 WAYS: dict[str, Callable[[torch.Tensor, Scale], Masks]] = {
     "reference": reference,
-    "torch": lambda low, scale: ours(low, scale, fused=False),
-    "fused": lambda low, scale: ours(low, scale, fused=True),
+    "torch": step_by_step,
+    "fused": fused,
 }
 
 
-def seconds(work: Callable[[], Masks]) -> tuple[float, Masks]:
+def measure_time(scale: Scale, arguments: argparse.Namespace, bandwidth: float) -> dict[str, Any]:
+    times: dict[str, list[float]] = {way: [] for way in (*WAYS, "fused, masks alone")}
+    for way in WAYS.values():
+        way(draw(0, 1, arguments.device), scale)  # what is compiled once
+    stable = different = traffic = 0
+    for batch in range(arguments.batches):
+        low_P3hw = draw(batch, arguments.prompts, arguments.device)
+        results = {}
+        for name, way in WAYS.items():
+            spent, results[name] = seconds(partial(way, low_P3hw, scale), low_P3hw.device)
+            times[name].append(spent)
+        spent, found = seconds(partial(fused_masks, low_P3hw, scale), low_P3hw.device)
+        times["fused, masks alone"].append(spent)
+        stable += len(results["reference"])
+        different += count_different(results, low_P3hw.is_cuda)
+        traffic += low_P3hw.nbytes + sum(len(one.patch.bits) for one in found)
+    masks = arguments.prompts * 3
+    ratios = {name: statistics.median(map(truediv, times[name], times["fused"])) for name in ("reference", "torch")}
+    return {
+        "stable": stable,
+        "different": different,
+        "ceiling_ms_per_mask": round(traffic / bandwidth / arguments.batches / masks * 1e3, 6),
+        "ms_per_mask": {name: round(statistics.median(spent) / masks * 1e3, 6) for name, spent in times.items()},
+        "times_faster_than": {way: round(ratio, 1) for way, ratio in ratios.items()},
+    }
+
+
+def count_different(results: dict[str, Masks], on_cuda: bool) -> int:
+    """The reference's masks that the fused way has not; none on the CPU, where all of them have to agree."""
+    if not on_cuda and not results["reference"] == results["torch"] == results["fused"]:
+        sys.exit("the ways differ in their masks")
+    ours = {(*box, counts) for box, counts in results["fused"]}
+    return sum((*box, counts) not in ours for box, counts in results["reference"])
+
+
+def seconds(work: Callable[[], Result], device: torch.device) -> tuple[float, Result]:
+    synchronise(device)
     started = time.perf_counter()
-    masks = work()
-    return time.perf_counter() - started, masks
-
-
-def peak_mib(way: str, scale: Scale, arguments: argparse.Namespace) -> int:
-    """What one batch adds to the memory that the process holds, at most."""
-    torch.set_num_threads(arguments.threads)
-    WAYS[way](draw(0, 1), Scale(SIDE, (SIDE, SIDE), (64, 64)))  # what is loaded or compiled once
-    low_P3hw = draw(0, arguments.prompts)
-    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
-    before = memory_kib("VmRSS")
-    WAYS[way](low_P3hw, scale)
-    return (memory_kib("VmHWM") - before) >> 10
-
-
-def memory_kib(kind: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(kind))
+    result = work()
+    synchronise(device)
+    return time.perf_counter() - started, result
 
 
 def measure_memory(scale: Scale, arguments: argparse.Namespace) -> dict[str, int]:
@@ -103,51 +181,24 @@ def measure_memory(scale: Scale, arguments: argparse.Namespace) -> dict[str, int
     return peaks
 
 
-def measure_time(scale: Scale, arguments: argparse.Namespace) -> dict[str, Any]:
-    times: dict[str, list[float]] = {way: [] for way in ("read", *WAYS)}
-    for way in WAYS.values():
-        way(draw(0, 1), scale)  # what is compiled once
-    stable = 0
-    for batch in range(arguments.batches):
-        low_P3hw = draw(batch, arguments.prompts)
-        times["read"].append(seconds(low_P3hw.amax)[0])
-        results = []
-        for name, way in WAYS.items():
-            spent, masks = seconds(partial(way, low_P3hw, scale))
-            times[name].append(spent)
-            results.append(masks)
-        if not results[0] == results[1] == results[2]:
-            sys.exit("the ways differ in their masks")
-        stable += len(results[0])
-    per_mask = {name: statistics.median(spent) / arguments.prompts / 3 * 1e3 for name, spent in times.items()}
-    ratios = {name: statistics.median(map(truediv, times[name], times["fused"])) for name in ("reference", "torch")}
-    return {
-        "stable": stable,
-        "ceiling_ms_per_mask": round(per_mask.pop("read"), 3),
-        "ms_per_mask": {way: round(spent, 3) for way, spent in per_mask.items()},
-        "times_faster_than": {way: round(ratio, 1) for way, ratio in ratios.items()},
-    }
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batches", type=int, default=1)
-    parser.add_argument("--prompts", type=int, default=64, help="a batch; three masks each")
-    parser.add_argument("--threads", type=int, default=2)
-    arguments = parser.parse_args()
+def peak_mib(way: str, scale: Scale, arguments: argparse.Namespace) -> int:
+    """What one batch adds to the memory that the device (or the process, on the CPU) holds, at most."""
     torch.set_num_threads(arguments.threads)
-    masks = arguments.batches * arguments.prompts * 3
-    sizes = {}
-    for height, width in ((534, 800), (1500, 2250)):
-        scale = Scale(SIDE, view_shape(height, width, SIDE), (height, width))
-        one = measure_time(scale, arguments) | {"peak_mib": measure_memory(scale, arguments)}
-        sizes[f"{width}x{height}"] = one
-        print(f"{width}x{height}, {masks} masks, {one['stable']} of them stable")
-        print(f"  ceiling: {one['ceiling_ms_per_mask']} ms a mask, to read the logits")
-        for way, spent in one["ms_per_mask"].items():
-            ratio = one["times_faster_than"].get(way, 1)
-            print(f"  {way}: {spent} ms a mask, {ratio} times as long as fused; {one['peak_mib'][way]} MiB")
-    print(json.dumps({"benchmark": "postprocess", "threads": arguments.threads, "masks": masks, "sizes": sizes}))
+    WAYS[way](draw(0, 1, arguments.device), Scale(SIDE, (SIDE, SIDE), (64, 64)))  # what is loaded or compiled once
+    low_P3hw = draw(0, arguments.prompts, arguments.device)
+    memory = PeakMemory(low_P3hw.device)
+    memory.reset()
+    WAYS[way](low_P3hw, scale)
+    return memory.peak() >> 20
+
+
+def print_size(size: str, masks: int, one: dict[str, Any]) -> None:
+    print(f"{size}, {masks} masks, {one['stable']} of them stable, {one['different']} different from the reference's")
+    print(f"  ceiling: {one['ceiling_ms_per_mask']:.3g} ms a mask, to read the logits and write the bits")
+    for way, spent in one["ms_per_mask"].items():
+        ratio, peak = one["times_faster_than"].get(way), one["peak_mib"].get(way)
+        more = f", {ratio} times as long as fused" if ratio else ""
+        print(f"  {way}: {spent:.3g} ms a mask{more}" + (f"; {peak} MiB" if peak is not None else ""))
 
 
 if __name__ == "__main__":

@@ -16,14 +16,10 @@ from rich.console import Console
 
 from sam_batch import __version__, configfile
 from sam_batch.config import Config
-from sam_batch.errors import ConfigError, SamBatchError
+from sam_batch.errors import ConfigError, ExitCode, SamBatchError
 
 # Threads that spin while they wait starve each other where cores are few; read when torch is imported, later.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-
-EXIT_FAILED = 1
-EXIT_USAGE = 2
-EXIT_INTERRUPTED = 130
 
 app = typer.Typer(
     name="sam-batch",
@@ -146,10 +142,10 @@ def main() -> None:
         app()
     except SamBatchError as error:
         _complain(error)
-        sys.exit(EXIT_USAGE if isinstance(error, ConfigError) else EXIT_FAILED)
+        sys.exit(ExitCode.USAGE if isinstance(error, ConfigError) else ExitCode.FAILED)
     except KeyboardInterrupt:
         typer.echo("interrupted", err=True)
-        sys.exit(EXIT_INTERRUPTED)
+        sys.exit(ExitCode.INTERRUPTED)
 
 
 def _complain(error: SamBatchError) -> None:

@@ -88,7 +88,7 @@ class EngineConfig(Section):
 
     kind: Literal["auto", "torch", "fake"] = Field("auto", description="fake draws masks without a model, for tests.")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        "auto", description="auto is fp16 on CUDA and fp32 on the CPU."
+        "auto", description="auto is fp16 on CUDA, bf16 on CPUs with AVX-512 BF16 or AMX, and fp32 on others."
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto is cuda where there is a GPU.")
 

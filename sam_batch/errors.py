@@ -1,4 +1,4 @@
-"""Every error this package raises on purpose.
+"""Every error this package raises on purpose, and what the program ends with.
 
 ::
 
@@ -21,7 +21,18 @@
 Errors cross process borders, so every one survives pickling with its attributes.
 """
 
+from enum import IntEnum
 from typing import Any
+
+
+class ExitCode(IntEnum):
+    """How the program ended, for whoever started it."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    TOO_MANY_FAILURES = 3
+    INTERRUPTED = 130
 
 
 class SamBatchError(Exception):

@@ -213,3 +213,7 @@ def test_the_data_folder_imports_neither_torch_nor_a_compiler() -> None:
     names = [f"sam_batch.data.{Path(name).stem}" for name in modules() if part(name) == "data"]
     names += [f"sam_batch.masks.{name}" for name in ("geometry", "grids", "rle")]
     assert not loaded_after(f"import {', '.join(names)}") & {"torch", "numba"}
+
+
+def test_triton_is_imported_only_where_its_kernels_run() -> None:
+    assert "triton" not in loaded_after("import sam_batch.masks.logits")

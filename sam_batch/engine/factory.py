@@ -10,10 +10,13 @@ from sam_batch.engine.torch_engine import TorchEngine
 from sam_batch.errors import ConfigError, EngineError
 from sam_batch.model.checkpoints import load_resolved
 from sam_batch.model.names import ResolvedCheckpoint
+from sam_batch.model.precision import cpu_multiplies_bfloat16
 
 
 def resolve(engine: EngineConfig, has_gpus: bool) -> EngineChoice:
     """Replace every `auto` by what it means here; the result is part of the job's fingerprint.
+
+    The driver's own CPU decides for all workers, so that all compute alike.
 
     Args:
         engine: The job's section.
@@ -31,10 +34,14 @@ def resolve(engine: EngineConfig, has_gpus: bool) -> EngineChoice:
     device = engine.device
     if device == "auto":
         device = "cuda" if has_gpus else "cpu"
-    precision = engine.precision
-    if precision == "auto":
-        precision = "fp16" if device == "cuda" else "fp32"
+    precision = _automatic_precision(device) if engine.precision == "auto" else engine.precision
     return EngineChoice(kind="torch", precision=precision, device=device)
+
+
+def _automatic_precision(device: str) -> str:
+    if device == "cuda":
+        return "fp16"
+    return "bf16" if cpu_multiplies_bfloat16() else "fp32"
 
 
 def build(choice: EngineChoice, checkpoint: ResolvedCheckpoint, threads: int | None = None) -> Engine:

@@ -1,8 +1,8 @@
-"""The torch engine: segment-anything's own modules, on the CPU or on CUDA, in three precisions.
+"""The torch engine: a SAM's weights on the CPU or on CUDA, in three precisions.
 
-In float32 its numbers are those of `Sam.forward`. It does not resize, choose, threshold or batch: callers do. It
-reaches the modules through `sam.image_encoder`, `sam.prompt_encoder` and `model.decoder` alone, so that faster ones
-can take their place.
+In float32 its numbers are those of `Sam.forward`, but for rounding. It does not resize, choose, threshold or batch:
+callers do. It reaches the modules through `model.encoder`, `sam.prompt_encoder` and `model.decoder` alone, so that
+faster ones can take their place.
 """
 
 import torch
@@ -12,7 +12,8 @@ from torch import Tensor
 from sam_batch.engine.protocol import EngineSpec, Prompts, ScoredPrompts
 from sam_batch.errors import NonFiniteError
 from sam_batch.model.decoder import Decoder, Scored
-from sam_batch.model.precision import DTYPES, autocast, lower
+from sam_batch.model.encoder import Encoder
+from sam_batch.model.precision import DTYPES, lower
 
 
 class TorchEngine:
@@ -44,13 +45,12 @@ class TorchEngine:
             device=str(self._device),
         )
         self._decoder = Decoder(self._sam)
+        self._encoder = Encoder(self._sam.image_encoder)
 
     @torch.inference_mode()
     def embed(self, images_N3SS: Tensor) -> Tensor:
         """Run the image encoder."""
-        with autocast(self._device, self._dtype):
-            embeddings = self._sam.image_encoder(images_N3SS.to(self._device))
-        return embeddings.to(self._dtype)
+        return self._encoder(images_N3SS.to(self._device)).to(self._dtype)
 
     @torch.inference_mode()
     def score(self, embedding: Tensor, prompts: Prompts) -> ScoredPrompts:
@@ -72,7 +72,7 @@ class TorchEngine:
 
     def close(self) -> None:
         """Free the device's memory."""
-        del self._sam, self._decoder
+        del self._sam, self._decoder, self._encoder
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
 

@@ -12,14 +12,9 @@ from typing import Any
 import pyarrow as pa
 
 from sam_batch import __version__
+from sam_batch.errors import ExitCode
 from sam_batch.job.commit import Receipt
 from sam_batch.records import Status
-
-EXIT_OK = 0
-EXIT_FAILED = 1
-EXIT_USAGE = 2
-EXIT_TOO_MANY_FAILURES = 3
-EXIT_INTERRUPTED = 130
 
 STAGES = ("load", "segment", "write")
 PACKAGES = ("ray", "torch", "torchvision", "segment-anything", "numpy", "pillow", "opencv-python-headless", "pyarrow")
@@ -62,13 +57,13 @@ class Report:
         return self.status[Status.FAILED] / self.done if self.done else 0.0
 
     @property
-    def exit_code(self) -> int:
+    def exit_code(self) -> ExitCode:
         """What the process ends with."""
         if self.interrupted:
-            return EXIT_INTERRUPTED
+            return ExitCode.INTERRUPTED
         if self.error or self.done != self.planned:
-            return EXIT_FAILED
-        return EXIT_TOO_MANY_FAILURES if self.failure_rate > self.max_failure_rate else EXIT_OK
+            return ExitCode.FAILED
+        return ExitCode.TOO_MANY_FAILURES if self.failure_rate > self.max_failure_rate else ExitCode.OK
 
     def add(self, receipt: Receipt) -> None:
         """Count a shard that this run committed."""
@@ -125,7 +120,7 @@ class Report:
             lines.append(f"this run: {self.worked} images in {seconds:.1f} s, {self.worked / seconds:.2f} images/s")
         if self.interrupted:
             lines.append("interrupted; the same command goes on where this one stopped")
-        if self.exit_code == EXIT_TOO_MANY_FAILURES:
+        if self.exit_code == ExitCode.TOO_MANY_FAILURES:
             lines.append(f"more images failed than run.max_failure_rate = {self.max_failure_rate:g} allows")
         return "\n".join([*lines, f"results in {self.output}"])
 

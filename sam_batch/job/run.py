@@ -111,10 +111,8 @@ def _work(run: Run, listed: Sequence[Entry], overwrite: bool) -> None:
     try:
         changed = _label(run, plan)
         _finish(run, plan, changed)
-    except KeyboardInterrupt:
-        run.report.interrupted = True
-        run.report.done = plan.image_count(committed_shards(run.storage))
-    except (JobError, StorageError, EngineError) as error:
+    except (KeyboardInterrupt, JobError, StorageError, EngineError) as error:
+        run.report.interrupted = isinstance(error, KeyboardInterrupt)
         run.report.error = str(error)
         run.report.done = plan.image_count(committed_shards(run.storage))
     run.storage.write(layout.SUMMARY, run.report.to_json().encode())
@@ -181,8 +179,8 @@ def _label_shards(run: Run, shards: Sequence[pa.Table], progress: RunProgress, *
 def _shards_with_failures(storage: Storage, done: Iterable[int]) -> list[pa.Table]:
     """The plan's rows of failed images, by shard, from the parts themselves."""
     found = []
-    for shard in sorted(done):
-        part = schema.read_part(storage.read(layout.part_key(layout.ANNOTATIONS, shard)))
+    shards = sorted(done)
+    for shard, part in zip(shards, read_parts(storage, shards), strict=True):
         failed = part.filter(pc.equal(part["status"], Status.FAILED.value)).select(["image_id", "key", "uri"])
         if failed.num_rows:
             columns = failed.to_pydict() | {"shard": [shard] * failed.num_rows, "size": [None] * failed.num_rows}

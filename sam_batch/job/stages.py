@@ -29,7 +29,7 @@ from sam_batch.segment.views import cut_views
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from sam_batch.segment.everything import Found
+    from sam_batch.segment.candidates import Candidate
 
 IO_THREADS = 8  # reads in flight in one worker: object stores answer slowly, not narrowly
 TICKET = b"sam_batch.ticket"
@@ -93,7 +93,7 @@ class Segmenter:
     """The segment stage: one engine, held for the life of its worker.
 
     Beside a GPU threads help: while it finds an image's masks, the next views are copied to it, and the masks of the
-    image before are compared, cleaned and encoded. Beside a CPU one thing is done after the other.
+    image before are cleaned and encoded. Beside a CPU one thing is done after the other.
     """
 
     def __init__(self, job: JobSpec, threads: int | None = None) -> None:
@@ -134,11 +134,11 @@ class Segmenter:
         for result in ahead(self._conclude, zip(images, found, strict=True), self._pool):
             yield result()
 
-    def _find(self, image: LoadedImage, embeddings: "Iterable[Tensor]") -> "Found | ImageResult":
+    def _find(self, image: LoadedImage, embeddings: "Iterable[Tensor]") -> "list[Candidate] | ImageResult":
         size_hw = (image.height, image.width)
         return attempt(image.ref, Stage.SEGMENT, lambda: self._finder.find(image.views, embeddings, size_hw))
 
-    def _conclude(self, pair: "tuple[LoadedImage, Found | ImageResult]") -> ImageResult:
+    def _conclude(self, pair: "tuple[LoadedImage, list[Candidate] | ImageResult]") -> ImageResult:
         image, found = pair
         if isinstance(found, ImageResult):
             return found

@@ -76,6 +76,14 @@ def step(in_hw: tuple[int, int], out_hw: tuple[int, int], threads: int) -> Step:
     return Step(_axis(in_hw[1], out_hw[1], apart), _axis(in_hw[0], out_hw[0], apart), apart)
 
 
+def step_on_cuda(in_hw: tuple[int, int], out_hw: tuple[int, int]) -> Step:
+    """The interpolation with `align_corners=False`, rounded as torch's kernel for CUDA.
+
+    Its source leaves open which product of a sum is fused; here it is as in the machine code of torch 2.15.
+    """
+    return Step(_axis(in_hw[1], out_hw[1], False), _axis(in_hw[0], out_hw[0], False), True)
+
+
 @compiled
 def _axis(n_in: int, n_out: int, apart: bool) -> Axis:
     first, second = np.empty(n_out, np.int32), np.empty(n_out, np.int32)

@@ -3,7 +3,7 @@
 The pixels are those of `logits.upsample` to the last bit, where `bilinear` rounds as torch does; a few columns of them
 are all that exists at a time. An interpolated logit lies between the least and the greatest low-resolution logit
 around it: where these are all below or all above the levels, tiles are skipped or filled, and no pixel is computed.
-It knows no torch, and works in one thread, without the GIL. A kernel for CUDA does not exist yet.
+It knows no torch, and works in one thread, without the GIL.
 """
 
 from typing import NamedTuple

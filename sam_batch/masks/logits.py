@@ -1,14 +1,16 @@
 """Low-resolution logits to the stable binary masks of one crop: up-sample, measure, threshold, cut.
 
-On the CPU `fused` does all of it, mask by mask, with torch's own roundings. On a GPU, and where torch on the CPU rounds
-otherwise than `bilinear` knows, torch does it step by step; a fused kernel for CUDA does not exist yet. Memory is
-bounded: a few masks at a time are pixels, what is kept is a `Patch`.
+On the CPU `fused` does all of it, mask by mask, with torch's own roundings; on CUDA `fused_cuda` does, all masks at
+once. On other devices, without Triton, and where torch on the CPU rounds otherwise than `bilinear` knows, torch does it
+step by step. Memory is bounded: a few masks at a time are pixels, what is kept is a `Patch`.
 """
 
+import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from itertools import chain
 from operator import attrgetter
 
@@ -39,6 +41,9 @@ class Scale:
     crop_hw: tuple[int, int]
 
 
+SAMPLE_SCALES = (Scale(80, (61, 80), (97, 131)), Scale(80, (80, 47), (55, 31)))  # to look at roundings with
+
+
 @dataclass(frozen=True, slots=True)
 class StableMask:
     """A mask that passed.
@@ -66,14 +71,18 @@ def stable_masks(
         offset: Shift of the threshold when stability is measured.
         min_stability: 0 keeps every mask, empty ones too.
     """
+    way = step_by_step
     if logits_Khw.device.type == "cpu" and rounds_as_fused(torch.get_num_threads()):
-        return _fused(logits_Khw, scale, threshold, offset, min_stability)
-    return _step_by_step(logits_Khw, scale, threshold, offset, min_stability)
+        way = fused_on_cpu
+    elif logits_Khw.device.type == "cuda" and find_spec("triton") and works_on_cuda(logits_Khw.device):
+        way = fused_on_cuda
+    return way(logits_Khw, scale, threshold, offset, min_stability)
 
 
-def _step_by_step(
+def step_by_step(
     logits_Khw: Tensor, scale: Scale, threshold: float, offset: float, min_stability: float
 ) -> Iterator[StableMask]:
+    """`stable_masks` with torch's own operators, on any device."""
     pixels = max(scale.side**2, scale.crop_hw[0] * scale.crop_hw[1])
     at_once = TOGETHER * max(1, PIXELS_AT_ONCE // (TOGETHER * pixels))
     for start in range(0, len(logits_Khw), at_once):
@@ -84,13 +93,16 @@ def _step_by_step(
             yield StableMask(start + i, value, Patch.of((full_KHW[i] > threshold).cpu().numpy()))
 
 
-def _fused(
+def fused_on_cpu(
     logits_Khw: Tensor, scale: Scale, threshold: float, offset: float, min_stability: float
 ) -> Iterator[StableMask]:
-    """As many masks at a time as torch has threads; a thread needs a byte for each pixel of the crop."""
+    """`stable_masks` with the kernel for the CPU.
+
+    As many masks at a time as torch has threads; a thread needs a byte for each pixel of the crop.
+    """
     low_Khw = logits_Khw.numpy()
     steps = _steps(low_Khw.shape[1:], scale, torch.get_num_threads())
-    levels = fused.Levels(*map(np.float32, (threshold + offset, threshold, threshold - offset)))
+    levels = _levels(threshold, offset)
 
     def work(turns: range) -> list[StableMask]:
         mask_WH = np.zeros(scale.crop_hw[::-1], np.uint8)
@@ -110,6 +122,27 @@ def _fused(
     yield from found
 
 
+def fused_on_cuda(
+    logits_Khw: Tensor, scale: Scale, threshold: float, offset: float, min_stability: float
+) -> Iterator[StableMask]:
+    """`stable_masks` with the kernels for CUDA, all masks at once; on the CPU they need Triton's interpreter."""
+    from sam_batch.masks import fused_cuda  # imports Triton, which is not everywhere
+
+    low_hw = (logits_Khw.shape[1], logits_Khw.shape[2])
+    to_input = bilinear.step_on_cuda(low_hw, (scale.side, scale.side))
+    steps = fused.Steps(to_input, bilinear.step_on_cuda(scale.view_hw, scale.crop_hw))
+    levels = _levels(threshold, offset)
+    inner_K, outer_K, boxes_K4 = fused_cuda.measure(logits_Khw, steps, levels)
+    stability_K = inner_K.astype(np.float32) / np.maximum(outer_K, 1).astype(np.float32)
+    kept = np.flatnonzero(stability_K >= np.float32(min_stability))
+    patches = fused_cuda.cut(logits_Khw, steps, float(levels.threshold), kept, boxes_K4[kept])
+    yield from map(StableMask, kept.tolist(), stability_K[kept].tolist(), patches)
+
+
+def _levels(threshold: float, offset: float) -> fused.Levels:
+    return fused.Levels(*map(np.float32, (threshold + offset, threshold, threshold - offset)))
+
+
 def _steps(low_hw: Sequence[int], scale: Scale, threads: int) -> fused.Steps:
     to_input = bilinear.step((low_hw[0], low_hw[1]), (scale.side, scale.side), threads)
     return fused.Steps(to_input, bilinear.step(scale.view_hw, scale.crop_hw, threads))
@@ -124,13 +157,46 @@ def rounds_as_fused(threads: int) -> bool:
     Args:
         threads: That torch has.
     """
-    low_3hw = torch.rand((TOGETHER, 20, 20), generator=torch.Generator().manual_seed(0)) - 0.5
-    for scale in (Scale(80, (61, 80), (97, 131)), Scale(80, (80, 47), (55, 31))):
+    low_3hw = _sample()
+    for scale in SAMPLE_SCALES:
         to_input, to_crop = _steps(low_3hw.shape[1:], scale, threads)
         ours_HW = bilinear.interpolate(bilinear.interpolate(low_3hw[0].numpy(), to_input), to_crop)
         if not np.array_equal(upsample(low_3hw, scale)[0].numpy(), ours_HW):
             return False
     return True
+
+
+@cache
+def works_on_cuda(device: torch.device) -> bool:
+    """Whether Triton can build the kernels for a GPU here, and they find torch's masks; warns if not.
+
+    Triton needs a C compiler, Python's headers and a GPU it knows. Looked at once in a process, like the rounding on
+    the CPU; here a pixel in a thousand may be another, as a logit at the threshold may fall to either side.
+
+    Raises:
+        OutOfMemoryError: Not even this fits; says nothing about the kernels.
+    """
+    from sam_batch.masks import fused_cuda
+
+    try:
+        return all(_agree(_sample().to(device), scale) for scale in SAMPLE_SCALES)
+    except torch.OutOfMemoryError:
+        raise
+    except fused_cuda.FAILURES as error:
+        warnings.warn(f"masks go through torch step by step, as Triton does not work here: {error}", stacklevel=1)
+        return False
+
+
+def _agree(low_Khw: Tensor, scale: Scale) -> bool:
+    ours, theirs = (list(way(low_Khw, scale, 0.0, 0.1, 0.0)) for way in (fused_on_cuda, step_by_step))
+    pairs = zip(ours, theirs, strict=True)
+    different = sum(int((a.patch.unpack(*scale.crop_hw) ^ b.patch.unpack(*scale.crop_hw)).sum()) for a, b in pairs)
+    return different * 1000 <= len(low_Khw) * scale.crop_hw[0] * scale.crop_hw[1]
+
+
+def _sample() -> Tensor:
+    """(3, 20, 20) logits of both signs."""
+    return torch.rand((TOGETHER, 20, 20), generator=torch.Generator().manual_seed(0)) - 0.5
 
 
 def upsample(logits_Khw: Tensor, scale: Scale) -> Tensor:

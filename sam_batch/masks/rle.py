@@ -14,12 +14,6 @@ from sam_batch.masks.patch import BoolArray, Patch
 from sam_batch.records import UInt8Array
 
 
-def encode(mask_HW: BoolArray) -> str:
-    """Run lengths of a mask; column-major memory saves a copy."""
-    counts: bytes = coco.encode(np.asfortranarray(mask_HW).view(np.uint8))["counts"]
-    return counts.decode("ascii")
-
-
 def encode_patch(patch: Patch, height: int, width: int) -> str:
     """Run lengths of a mask in a (height, width) frame, without the frame's pixels."""
     starts, ends = _runs(np.frombuffer(patch.bits, dtype=np.uint8), patch.box, height)

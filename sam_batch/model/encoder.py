@@ -1,4 +1,4 @@
-"""SAM's image encoder, rearranged: the same numbers as segment-anything's `ImageEncoderViT` in a third of the time.
+"""SAM's image encoder, rearranged: the numbers of segment-anything's `ImageEncoderViT` in less time and memory.
 
 - Attention has no matrix of biases (`model.relative`).
 - The biases of keys and values are not added to every cell. That of the keys adds the same to all logits of a query,
@@ -7,16 +7,17 @@
   relative positions count.
 - Matrices are multiplied by what the CPU multiplies them fastest with, so many rows at a time as its cache likes.
 
-Half precision is explicit, without autocast: matrices are multiplied in the precision of their weights, while norms, the
-residual stream and the first convolution of the neck, which sees the stream, are float32.
+Half precision is explicit, without autocast: matrices are multiplied in the precision of their weights, while norms,
+the residual stream and the first convolution of the neck, which sees the stream, are float32.
 
 Subscripts: N images, S side in pixels, h and w the sides of the grid of patches, C channels, R rows = cells.
 """
 
 import torch
 from segment_anything.modeling import ImageEncoderViT
+from segment_anything.modeling.common import LayerNorm2d
 from segment_anything.modeling.image_encoder import Block
-from torch import Tensor, nn
+from torch import Tensor, nn, unflatten
 from torch.nn.functional import conv2d, layer_norm, pad
 from torch.nn.functional import linear as multiply
 
@@ -57,7 +58,7 @@ class Encoder(nn.Module):
         """
         if not self.in_blocks:
             return self._embed(images_N3SS)
-        return torch.cat([self._embed(images) for images in images_N3SS.split(self.image_chunk)])
+        return torch.cat([self._embed(images) for images in torch.split(images_N3SS, self.image_chunk)])
 
     def _embed(self, images_N3SS: Tensor) -> Tensor:
         cells_NhwC = self._cut(images_N3SS) + self.position
@@ -70,7 +71,7 @@ class Encoder(nn.Module):
         _, height, width, _ = self.position.shape
         side = self.patches.weight.shape[-1]
         patches = images_N3SS.to(self.patches.weight.dtype)
-        patches = patches.unflatten(3, (width, side)).unflatten(2, (height, side)).permute(0, 2, 4, 1, 3, 5)
+        patches = unflatten(unflatten(patches, 3, (width, side)), 2, (height, side)).permute(0, 2, 4, 1, 3, 5)
         return multiply(patches.flatten(3), self.patches.weight.flatten(1), self.patches.bias)
 
 
@@ -87,8 +88,7 @@ class _Block(nn.Module):
         self.widen, self.activate, self.narrow = block.mlp.lin1, block.mlp.act, block.mlp.lin2
         weights, biases = attention.qkv.weight.chunk(3), attention.qkv.bias.chunk(3)
         self.query, self.key, self.value = _layer(weights[0], biases[0]), _layer(weights[1]), _layer(weights[2])
-        passed = attention.proj.weight.float() @ biases[2].float() if biases[2].dtype != torch.float64 else attention.proj.weight @ biases[2]
-        self.join = _layer(attention.proj.weight, (attention.proj.bias + passed).to(biases[2].dtype))
+        self.join = _layer(attention.proj.weight, multiply(biases[2], attention.proj.weight, attention.proj.bias))
         seen = (self.window, self.window) if self.window else grid
         self.attend = RelativeAttention(attention.rel_pos_h, attention.rel_pos_w, seen, way, weights[0].dtype)
 
@@ -110,47 +110,52 @@ class _Block(nn.Module):
         return rows_RC + self._run(self.narrow, wide)
 
     def _rows(self, rows_RC: Tensor) -> tuple[Tensor, ...]:
-        return rows_RC.split(BLOCK_ROWS) if self.in_blocks else (rows_RC,)
+        return torch.split(rows_RC, BLOCK_ROWS) if self.in_blocks else (rows_RC,)
 
     def _run(self, layer: nn.Linear, rows_RC: Tensor) -> Tensor:
         return linear(layer, rows_RC) if self.in_blocks else layer(rows_RC.to(layer.weight.dtype))
 
     def _split(self, cells_NhwC: Tensor) -> Tensor:
         """(B, H, h, w, D) of images or, with zeros beyond the image, of windows."""
-        cells_NhwHD = cells_NhwC.unflatten(3, (self.heads, -1))
+        cells_NhwHD = unflatten(cells_NhwC, 3, (self.heads, -1))
         if not self.window:
             return cells_NhwHD.permute(0, 3, 1, 2, 4)
         more = [-side % self.window for side in cells_NhwC.shape[1:3]]
         cells_NhwHD = pad(cells_NhwHD, (0, 0, 0, 0, 0, more[1], 0, more[0]))
-        windows = cells_NhwHD.unflatten(2, (-1, self.window)).unflatten(1, (-1, self.window))
+        windows = unflatten(unflatten(cells_NhwHD, 2, (-1, self.window)), 1, (-1, self.window))
         return windows.permute(0, 1, 3, 5, 2, 4, 6).flatten(0, 2)
 
     def _unsplit(self, found_BHTD: Tensor, grid: torch.Size) -> Tensor:
         """(N, h, w, C) again."""
         height, width = grid
         if not self.window:
-            return found_BHTD.transpose(1, 2).flatten(2).unflatten(1, (height, width))
+            return unflatten(found_BHTD.transpose(1, 2).flatten(2), 1, (height, width))
         down, across = -(-height // self.window), -(-width // self.window)
-        windows = found_BHTD.unflatten(2, (self.window, self.window)).unflatten(0, (-1, down, across))
+        windows = unflatten(unflatten(found_BHTD, 2, (self.window, self.window)), 0, (-1, down, across))
         return windows.permute(0, 1, 4, 2, 5, 3, 6).flatten(5).flatten(3, 4).flatten(1, 2)[:, :height, :width]
 
 
 class _Neck(nn.Module):
     """Two convolutions, each with a norm over the channels."""
 
+    narrow: nn.Conv2d
+    norm1: LayerNorm2d
+    smooth: nn.Conv2d
+    norm2: LayerNorm2d
+
     def __init__(self, neck: nn.Sequential) -> None:
         super().__init__()
-        self.narrow, self.norm1, self.smooth, self.norm2 = neck
+        self.narrow, self.norm1, self.smooth, self.norm2 = neck  # type: ignore[assignment]
 
     def forward(self, cells_NhwC: Tensor) -> Tensor:
         """(N, C, h, w)."""
         weight = self.narrow.weight.flatten(1).to(cells_NhwC.dtype)
         cells_NhwC = _norm(self.norm1, multiply(cells_NhwC, weight)).to(self.smooth.weight.dtype)
-        smooth = conv2d(cells_NhwC.permute(0, 3, 1, 2), self.smooth.weight, padding=self.smooth.padding)
+        smooth = conv2d(cells_NhwC.permute(0, 3, 1, 2), self.smooth.weight, padding=1)
         return _norm(self.norm2, smooth.permute(0, 2, 3, 1).to(self.norm2.weight.dtype)).permute(0, 3, 1, 2)
 
 
-def _norm(norm: nn.Module, cells_NhwC: Tensor) -> Tensor:
+def _norm(norm: LayerNorm2d, cells_NhwC: Tensor) -> Tensor:
     """segment-anything's `LayerNorm2d`, of channels that come last."""
     return layer_norm(cells_NhwC, norm.weight.shape, norm.weight, norm.bias, norm.eps)
 

@@ -18,6 +18,12 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _MATRICES = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
 
 
+def cpu_multiplies_bfloat16() -> bool:
+    """Whether this machine's CPU has instructions for it; without them bfloat16 is slower than float32."""
+    has = torch.cpu.get_capabilities()
+    return bool(has.get("avx512_bf16") or has.get("amx_bf16"))
+
+
 def lower(sam: Sam, dtype: torch.dtype) -> None:
     """Store the matrices of the encoder and the decoder in `dtype`, in place; float32 changes nothing.
 

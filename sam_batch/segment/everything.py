@@ -35,7 +35,6 @@ from sam_batch.segment.memory import BatchSize
 from sam_batch.segment.views import view_boxes
 
 FloatArray: TypeAlias = NDArray[np.float64]
-Found: TypeAlias = list[list[Candidate]]  # the masks of each view
 
 
 def segment(
@@ -75,17 +74,27 @@ class Finder:
         self._size = BatchSize("prompts decoded at once", generator.points_per_batch, engine.spec.device)
 
     @torch.inference_mode()
-    def find(self, views: Sequence[View], embeddings: Iterable[Tensor], image_hw: Size) -> Found:
-        """Find the masks of an image's views that pass the thresholds and are not cut off, view by view.
+    def find(self, views: Sequence[View], embeddings: Iterable[Tensor], image_hw: Size) -> list[Candidate]:
+        """Find an image's masks that pass the thresholds and are no duplicates within their view, view by view.
+
+        Args:
+            views: As for `segment`.
+            embeddings: Theirs.
+            image_hw: Height and width of the image.
 
         Raises:
             EngineError: The engine is broken, or its device has too little memory.
         """
-        placed = _with_points(views, image_hw, self._generator)
-        return [
-            drop_cut_off(self._in_view(view, points_P2, embedding), image_hw)
-            for (view, points_P2), embedding in zip(placed, embeddings, strict=True)
-        ]
+        found: list[Candidate] = []
+        for (view, points_P2), embedding in zip(
+            _with_points(views, image_hw, self._generator), embeddings, strict=True
+        ):
+            # 3. Drop what its crop cut off.
+            in_view = drop_cut_off(self._in_view(view, points_P2, embedding), image_hw)
+
+            # 4. Drop duplicates among the masks of the view.
+            found += suppress_within_crop(in_view, self._generator.box_nms_thresh)
+        return found
 
     def _in_view(self, view: View, points_P2: FloatArray, embedding: Tensor) -> Iterator[Candidate]:
         def work(some: slice) -> list[Candidate]:
@@ -99,7 +108,7 @@ class Finder:
         return chain.from_iterable(self._size.over(len(points_P2), work))
 
 
-def conclude(found: Found, image_hw: Size, generator: GeneratorConfig) -> list[Annotation]:
+def conclude(found: Sequence[Candidate], image_hw: Size, generator: GeneratorConfig) -> list[Annotation]:
     """The second half of everything mode, on the CPU: from masks to what is left of them as annotations.
 
     Args:
@@ -107,20 +116,17 @@ def conclude(found: Found, image_hw: Size, generator: GeneratorConfig) -> list[A
         image_hw: Height and width of the image.
         generator: As for `Finder`.
     """
-    # 1. Drop duplicates among the masks of a view.
-    kept = [one for in_view in found for one in suppress_within_crop(in_view, generator.box_nms_thresh)]
-
-    # 2. Drop duplicates among the views.
+    # 5. Drop duplicates among the views.
     if generator.crop_n_layers > 0:
-        kept = suppress_between_crops(kept, generator.crop_nms_thresh)
+        found = suppress_between_crops(found, generator.crop_nms_thresh)
 
-    # 3. Fill small holes and drop small islands.
+    # 6. Fill small holes and drop small islands.
     if generator.min_mask_region_area > 0:
         iou_thresh = max(generator.box_nms_thresh, generator.crop_nms_thresh)
-        kept = clean_regions(kept, image_hw, generator.min_mask_region_area, iou_thresh)
+        found = clean_regions(found, image_hw, generator.min_mask_region_area, iou_thresh)
 
-    # 4. Encode what is left, and thin it out if that was asked for.
-    return thin(annotate(kept, image_hw), image_hw, generator)
+    # 7. Encode what is left, and thin it out if that was asked for.
+    return thin(annotate(found, image_hw), image_hw, generator)
 
 
 def _with_points(

@@ -15,9 +15,8 @@ from sam_batch.model.names import FAKE, ResolvedCheckpoint
 @pytest.mark.parametrize(
     ("asked", "has_gpus", "expected"),
     [
-        ({}, False, ("torch", "fp32", "cpu")),
+        ({"precision": "fp32"}, False, ("torch", "fp32", "cpu")),
         ({}, True, ("torch", "fp16", "cuda")),
-        ({"device": "cpu"}, True, ("torch", "fp32", "cpu")),
         ({"precision": "bf16"}, True, ("torch", "bf16", "cuda")),
         ({"precision": "fp16"}, False, ("torch", "fp16", "cpu")),
         ({"kind": "torch", "precision": "fp32", "device": "cuda"}, True, ("torch", "fp32", "cuda")),
@@ -28,6 +27,22 @@ def test_auto_is_what_the_hardware_allows(asked, has_gpus, expected):
     choice = factory.resolve(EngineConfig(**asked), has_gpus)
     assert choice == EngineChoice(*expected)
     assert pickle.loads(pickle.dumps(choice)) == choice
+
+
+@pytest.mark.parametrize(
+    ("cpu_has", "expected"),
+    [
+        ({"avx512_bf16": True, "amx_bf16": False}, "bf16"),
+        ({"avx512_bf16": False, "amx_bf16": True}, "bf16"),
+        ({"avx512_f": True, "avx512_bf16": False, "amx_bf16": False}, "fp32"),
+        ({"architecture": "arm64", "neon": True}, "fp32"),
+    ],
+)
+def test_on_a_cpu_automatic_precision_is_what_it_multiplies(cpu_has, expected, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: cpu_has)
+    assert factory.resolve(EngineConfig(), has_gpus=False).precision == expected
+    assert factory.resolve(EngineConfig(device="cpu"), has_gpus=True).precision == expected
+    assert factory.resolve(EngineConfig(), has_gpus=True).precision == "fp16"
 
 
 def test_a_gpu_that_is_not_there_is_refused_by_key():

@@ -16,10 +16,12 @@ from PIL import Image
 from support.blobs import BlobEngine
 from support.jobs import draw_photographs, job_config, rows
 from support.pictures import picture
+from support.small_sam import small_sam
 
 from sam_batch.data import schema
 from sam_batch.engine.choice import EngineChoice
 from sam_batch.engine.fake import FakeEngine
+from sam_batch.engine.torch_engine import TorchEngine
 from sam_batch.errors import EngineError, NonFiniteError, StorageError
 from sam_batch.job.spec import JobSpec
 from sam_batch.job.stages import Segmenter, Ticket, load, write
@@ -156,7 +158,9 @@ def loaded(images):
     return Ticket(7).attach(schema.loaded_to_table(rows))
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])  # of which only the path is used
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)  # of which only the path is used
 @given(
     missing=st.sets(st.integers(0, 5), max_size=3),
     bad=st.sets(st.integers(0, 5), max_size=3),
@@ -205,6 +209,18 @@ def test_an_image_is_concluded_while_the_engine_has_the_next_one(job):
 def test_an_engine_that_breaks_while_threads_help_raises(job):
     with pytest.raises(EngineError, match="this image"):
         segmented(job, PickyEngine(IMAGES[2:3], error=EngineError), IMAGES, threads=2, at_once=4)
+
+
+if torch.cuda.is_available():
+
+    def test_a_gpu_finds_the_same_with_threads_beside_it(tmp_path):
+        job = spec(tmp_path, generator=LENIENT)
+        found = [
+            segmented(job, TorchEngine(small_sam(), model="small", precision="fp32", device="cuda"), IMAGES, threads, 4)
+            for threads in (0, 2)
+        ]
+        assert found[0] == found[1]
+        assert any(result.annotations for result in found[0])
 
 
 def test_writing_commits_pictures_and_rows_of_the_shard(job, tmp_path):

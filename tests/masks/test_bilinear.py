@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from support.threads import threads_of_torch
 
 from sam_batch.masks import bilinear
-from sam_batch.masks.bilinear import interpolate, step
+from sam_batch.masks.bilinear import interpolate, step, step_on_cuda
 
 sides = st.one_of(st.integers(1, 3), st.integers(4, 300))
 
@@ -19,6 +19,15 @@ def test_one_step_is_torchs_of_three_channels_to_the_bit(height, width, new_heig
         theirs = F.interpolate(images_3hw[None], new_hw, mode="bilinear", align_corners=False)[0, 0]
     ours = interpolate(images_3hw[0].numpy(), step((height, width), new_hw, threads))
     assert np.array_equal(ours, theirs.numpy())
+
+
+@given(sides, sides, sides, sides, st.integers(0, 99))
+def test_one_step_on_cuda_is_torchs_to_the_bit_there_and_close_to_it_elsewhere(height, width, high, wide, seed):
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    image_11hw = torch.randn((1, 1, height, width), generator=torch.Generator().manual_seed(seed))
+    theirs = F.interpolate(image_11hw.to(device), (high, wide), mode="bilinear", align_corners=False)[0, 0].cpu()
+    ours = interpolate(image_11hw[0, 0].numpy(), step_on_cuda((height, width), (high, wide)))
+    assert np.abs(ours - theirs.numpy()).max() <= (0 if device == "cuda" else 2e-4)
 
 
 @given(sides, sides, st.integers(1, 2))

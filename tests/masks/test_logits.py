@@ -97,6 +97,19 @@ def test_torch_rounds_as_the_fused_kernel_does_where_it_has_fused_multiply_add()
             assert logits.rounds_as_fused.__wrapped__(threads) or torch.backends.cpu.get_cpu_capability() == "DEFAULT"
 
 
+@pytest.mark.parametrize(("device", "triton", "works", "way"), [
+    ("cuda", True, True, "fused_on_cuda"), ("cuda", True, False, "step_by_step"), ("cuda", None, None, "step_by_step"),
+    ("mps", True, True, "step_by_step"),
+])  # fmt: skip
+def test_each_device_has_its_way(device, triton, works, way, monkeypatch):
+    for name in ("fused_on_cuda", "step_by_step", "fused_on_cpu"):
+        monkeypatch.setattr(logits, name, lambda *arguments, name=name: name)
+    monkeypatch.setattr(logits, "find_spec", lambda name: triton)
+    monkeypatch.setattr(logits, "works_on_cuda", lambda device: works)
+    on_device = SimpleNamespace(device=SimpleNamespace(type=device))
+    assert stable_masks(on_device, None, threshold=0.0, offset=1.0, min_stability=0.0) == way
+
+
 @pytest.mark.usefixtures("path")
 def test_without_a_minimum_every_mask_is_kept_even_an_empty_one():
     found = stable_masks(

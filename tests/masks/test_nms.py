@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from support.masks import run_lengths
 
-from sam_batch.masks import rle
 from sam_batch.masks.nms import box_nms, drop_contained, mask_nms
 
 SIZE = (6, 7)
@@ -25,13 +25,13 @@ def greedy(stack, drops):
 @given(stacks, thresholds)
 def test_masks_are_suppressed_by_their_iou_with_better_ones(stack, threshold):
     expected = greedy(stack, lambda one, better: (one & better).sum() / (one | better).sum() > threshold)
-    assert mask_nms([rle.encode(one) for one, _ in stack], [score for _, score in stack], SIZE, threshold) == expected
+    assert mask_nms([run_lengths(one) for one, _ in stack], [score for _, score in stack], SIZE, threshold) == expected
 
 
 @given(stacks, thresholds)
 def test_masks_are_suppressed_by_their_share_in_a_better_one(stack, threshold):
     expected = greedy(stack, lambda one, better: (one & better).sum() / one.sum() >= threshold)
-    counts = [rle.encode(one) for one, _ in stack]
+    counts = [run_lengths(one) for one, _ in stack]
     assert drop_contained(counts, [score for _, score in stack], SIZE, threshold) == expected
 
 

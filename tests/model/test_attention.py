@@ -1,4 +1,4 @@
-"""Each attention against segment-anything's `Attention` with the same weights, in float64."""
+"""Each attention against segment-anything's `Attention` with the same weights."""
 
 from types import SimpleNamespace
 
@@ -10,52 +10,67 @@ from sam_batch.model import attention
 from sam_batch.model.attention import Reading, Writing, linear, product
 
 P, T, N, C = 3, 7, 20, 32
+ATOL = {torch.float64: 1e-9, torch.float32: 1e-4}
 
 
-@pytest.fixture
-def stock():
+@pytest.fixture(params=ATOL, ids=str)
+def dtype(request):
     torch.manual_seed(0)
-    attention = Attention(C, num_heads=4, downsample_rate=2).double()
+    return request.param
+
+
+@pytest.fixture
+def stock(dtype):
+    attention = Attention(C, num_heads=4, downsample_rate=2)
     for parameter in attention.parameters():
-        torch.nn.init.normal_(parameter, std=0.5)
-    return attention
+        torch.nn.init.normal_(parameter, std=0.3)
+    return attention.to(dtype).requires_grad_(False)
 
 
 @pytest.fixture
-def position():
-    return torch.randn(N, C, dtype=torch.float64)
+def position(dtype):
+    return torch.randn(N, C, dtype=dtype)
 
 
 @pytest.fixture
-def tokens():
-    return torch.randn(2, P, T, C, dtype=torch.float64)
+def tokens(dtype):
+    return torch.randn(2, P, T, C, dtype=dtype)
 
 
 def close(found, expected):
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
+    torch.testing.assert_close(found, expected, rtol=0, atol=ATOL[expected.dtype])
 
 
-def test_tokens_read_their_own_image(stock, position, tokens):
-    image = torch.randn(P, N, C, dtype=torch.float64)
-    close(Reading(stock, position)(tokens[0], image), stock(tokens[0], image + position, image))
+@pytest.mark.parametrize("count", [1, P])
+@torch.inference_mode()
+def test_tokens_read_their_own_image(stock, position, tokens, count):
+    image, asking = torch.randn(count, N, C, dtype=position.dtype), tokens[0, :count]
+    close(Reading(stock, position)(asking, image), stock(asking, image + position, image))
 
 
+@torch.inference_mode()
 def test_tokens_read_the_image_of_all(stock, position, tokens):
-    image = torch.randn(N, C, dtype=torch.float64)
+    image = torch.randn(N, C, dtype=position.dtype)
     read = Reading(stock, position)
     expected = stock(tokens[0], (image + position).expand(P, -1, -1), image.expand(P, -1, -1))
     close(read.shared(tokens[0], read.project(image)), expected)
+    close(read(tokens[0], image.expand(P, -1, -1)), expected)
 
 
-def test_an_image_of_its_own_reads_the_tokens(stock, position, tokens):
-    image = torch.randn(P, N, C, dtype=torch.float64)
-    close(Writing(stock, position)(*tokens, image), stock(image + position, *tokens))
+@pytest.mark.parametrize("count", [1, P])
+@torch.inference_mode()
+def test_an_image_of_its_own_reads_the_tokens(stock, position, tokens, count):
+    image, asked = torch.randn(count, N, C, dtype=position.dtype), tokens[:, :count]
+    close(Writing(stock, position)(*asked, image), stock(image + position, *asked))
 
 
+@torch.inference_mode()
 def test_the_image_of_all_reads_the_tokens(stock, position, tokens):
-    image = torch.randn(N, C, dtype=torch.float64)
+    image = torch.randn(N, C, dtype=position.dtype)
     write = Writing(stock, position)
-    close(write.shared(*tokens, write.project(image)), stock((image + position).expand(P, -1, -1), *tokens))
+    expected = stock((image + position).expand(P, -1, -1), *tokens)
+    close(write.shared(*tokens, write.project(image)), expected)
+    close(write(*tokens, image.expand(P, -1, -1)), expected)
 
 
 @pytest.mark.parametrize("batch", [0, 1, 2])
@@ -64,11 +79,11 @@ def test_a_product_of_any_batch(batch):
     torch.testing.assert_close(product(left, right), left @ right)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("low", [torch.float32, torch.float64, torch.bfloat16])
 @torch.inference_mode()
-def test_a_linear_layer_of_any_precision(dtype):
-    layer, rows = torch.nn.Linear(6, 5, dtype=dtype), torch.randn(2, 3, 6)
-    torch.testing.assert_close(linear(layer, rows), layer(rows.to(dtype)))
+def test_a_linear_layer_of_any_precision(low):
+    layer, rows = torch.nn.Linear(6, 5, dtype=low), torch.randn(2, 3, 6)
+    torch.testing.assert_close(linear(layer, rows), layer(rows.to(low)))
 
 
 @pytest.mark.parametrize("missing", ["operator", "library"])
@@ -90,16 +105,16 @@ def test_gradients_flow():
     torch.testing.assert_close(left.grad, (layer.weight.sum(dim=0) + right.sum(dim=2)).expand(1, 4, 6))
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("low", [torch.float32, torch.float16])
 @pytest.mark.parametrize("count", ["fixed", "any"])
 @torch.no_grad()
-def test_every_path_can_be_exported_for_one_prompt_or_any_number(count, dtype):
+def test_both_can_be_exported_for_one_prompt_or_any_number(count, low):
     """As a graph without the operators that only CPUs have, and with the same numbers."""
     torch.manual_seed(0)
-    stock = Attention(C, num_heads=4, downsample_rate=2).to(dtype)
+    stock = Attention(C, num_heads=4, downsample_rate=2).to(low)
     prompts = {"fixed": 1, "any": P}[count]
-    position, tokens = torch.randn(N, C, dtype=dtype), torch.randn(2, prompts, T, C, dtype=dtype)
-    image = torch.randn(prompts, N, C, dtype=dtype)
+    position, tokens = torch.randn(N, C, dtype=low), torch.randn(2, prompts, T, C, dtype=low)
+    image = torch.randn(prompts, N, C, dtype=low)
     dynamic = {0: torch.export.Dim("prompts", min=2, max=64)} if count == "any" else None
     for module, inputs in (
         (Reading(stock, position), (tokens[0], image)),

@@ -64,12 +64,32 @@ def test_every_kind_of_prompt_gives_the_numbers_of_segment_anything(kind, count,
     torch.testing.assert_close(outputs(Decoder(double), inputs, kind, multimask), expected, rtol=0, atol=1e-9)
 
 
+@pytest.mark.parametrize("multimask", [True, False])
 @pytest.mark.parametrize("count", COUNTS)
+@pytest.mark.parametrize("kind", KINDS)
 @torch.inference_mode()
-def test_float32_gives_them_too(count):
+def test_float32_gives_them_too(kind, count, multimask):
     sam = small_sam(lively=False)
-    inputs = encoded(sam.prompt_encoder, "points", count)
-    torch.testing.assert_close(outputs(Decoder(sam), inputs), reference(sam, inputs), rtol=0, atol=1e-4)
+    inputs = encoded(sam.prompt_encoder, kind, count)
+    expected = reference(sam, inputs, multimask)
+    torch.testing.assert_close(outputs(Decoder(sam), inputs, kind, multimask), expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("index", [0, 1])
+@pytest.mark.parametrize("count", [1, 7])
+@pytest.mark.parametrize(("dtype", "atol"), [(torch.float64, 1e-9), (torch.float32, 1e-4)])
+@torch.inference_mode()
+def test_a_layer_is_the_block_it_replaces_whether_the_image_is_shared_or_not(dtype, atol, count, index):
+    sam = small_sam(lively=dtype == torch.float64)
+    sam = in_float64(sam) if dtype == torch.float64 else sam
+    layer, block = Decoder(sam).layers[index], sam.mask_decoder.transformer.layers[index]
+    torch.manual_seed(0)
+    tokens, image = torch.randn(count, 7, 32, dtype=dtype), torch.randn(1, 64, 32, dtype=dtype)
+    queries = tokens if index == 0 else torch.randn_like(tokens)
+    images, position = image.expand(count, -1, -1), sam.prompt_encoder.get_dense_pe().flatten(2).mT
+    expected = block(queries, images, tokens, position.expand(count, -1, -1))
+    for found in (layer(queries, tokens, images, None), layer(queries, tokens, image, layer.share(image[0]))):
+        torch.testing.assert_close(found, expected, rtol=0, atol=atol)
 
 
 @torch.inference_mode()

@@ -1,4 +1,4 @@
-"""The up-scaler against `MaskDecoder.output_upscaling` with the same weights, in float64."""
+"""The up-scaler against `MaskDecoder.output_upscaling` with the same weights."""
 
 import pytest
 import torch
@@ -9,15 +9,17 @@ from sam_batch.model.precision import lower
 from sam_batch.model.upscaler import Upscaler
 
 
+@pytest.mark.parametrize(("dtype", "atol"), [(torch.float64, 1e-9), (torch.float32, 1e-4)])
 @pytest.mark.parametrize("block", [1, 7, 100])
 @pytest.mark.parametrize(("height", "width"), [(8, 8), (3, 5), (1, 4)])
 @torch.inference_mode()
-def test_masks_are_those_of_the_convolutions(height, width, block):
-    decoder = small_sam().mask_decoder.double()
-    image, weights = torch.randn(2, 32, height, width).double(), torch.randn(2, 3, 4).double()
+def test_masks_are_those_of_the_convolutions(height, width, block, dtype, atol):
+    torch.manual_seed(0)
+    decoder = small_sam().mask_decoder.to(dtype)
+    image, weights = torch.randn(2, 32, height, width, dtype=dtype), torch.randn(2, 3, 4, dtype=dtype)
     expected = torch.einsum("pmd,pdhw->pmhw", weights, decoder.output_upscaling(image))
     found = Upscaler(decoder, height, block)(image.flatten(2).mT, weights)
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
+    torch.testing.assert_close(found, expected, rtol=0, atol=atol)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

@@ -1,6 +1,7 @@
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from support.masks import run_lengths
 
 from sam_batch.config import GeneratorConfig
 from sam_batch.masks import rle
@@ -13,7 +14,7 @@ SIZE = (20, 20)
 def square(mask_id, side, predicted_iou, corner=0):
     mask = np.zeros(SIZE, dtype=bool)
     mask[corner : corner + side, corner : corner + side] = True
-    counts = rle.encode(mask)
+    counts = run_lengths(mask)
     bbox = rle.bbox(counts, *SIZE)
     return Annotation(
         mask_id, bbox, side * side, predicted_iou, 1.0, ((0.0, 0.0),), (0.0, 0.0, 20.0, 20.0), None, counts

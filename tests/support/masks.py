@@ -1,8 +1,15 @@
-"""Binary masks drawn by Hypothesis."""
+"""Binary masks drawn by Hypothesis, and their run lengths."""
 
 import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from pycocotools import mask as coco
+
+
+def run_lengths(mask: np.ndarray) -> str:
+    """COCO's compressed run lengths of a boolean (H, W)."""
+    counts: bytes = coco.encode(np.asfortranarray(mask, dtype=np.uint8))["counts"]
+    return counts.decode("ascii")
 
 
 @st.composite

@@ -1,0 +1,71 @@
+"""Call the kernels for CUDA: on a GPU if there is one, otherwise in Triton's interpreter.
+
+The interpreter is chosen for a whole process before Triton is imported, so this happens in a process of its own.
+"""
+
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import torch
+
+from sam_batch.masks import logits
+
+
+@contextmanager
+def process():
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _choose) as pool:
+        yield lambda work, *arguments: pool.submit(work, *arguments).result()
+
+
+def _choose():
+    torch.set_num_threads(1)
+    if not torch.cuda.is_available():
+        os.environ["TRITON_INTERPRET"] = "1"
+
+
+def on_device(low_Khw):
+    return torch.from_numpy(low_Khw).to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def stable_masks(low_Khw, scale, threshold, offset, min_stability):
+    return list(logits.fused_on_cuda(on_device(low_Khw), scale, threshold, offset, min_stability))
+
+
+def measure(low_Khw, steps, levels, limits):
+    from sam_batch.masks import fused_cuda
+
+    with limited(fused_cuda, limits):
+        return fused_cuda.measure(on_device(low_Khw), steps, levels)
+
+
+def cut(low_Khw, steps, threshold, indices, boxes, limits):
+    from sam_batch.masks import fused_cuda
+
+    with limited(fused_cuda, limits):
+        return list(fused_cuda.cut(on_device(low_Khw), steps, threshold, indices, boxes))
+
+
+@contextmanager
+def limited(module, limits):
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in limits.items():
+            patch.setattr(module, name, value)
+        yield
+
+
+def measure_strided(low_whK, steps, levels):
+    """Of logits that lie in memory the other way round."""
+    from sam_batch.masks import fused_cuda
+
+    return fused_cuda.measure(on_device(low_whK).permute(2, 1, 0), steps, levels)
+
+
+def work():
+    """On the smaller sample; the interpreter is slow."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(logits, "SAMPLE_SCALES", logits.SAMPLE_SCALES[1:])
+        return logits.works_on_cuda.__wrapped__(on_device(np.zeros(0)).device)
