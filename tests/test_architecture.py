@@ -40,6 +40,8 @@ MAY_CALL = {
     "cli.py": {"open", "fdopen"},  # /dev/null and its own terminal
     "configfile.py": {"read_bytes"},  # the job's YAML
     "data/coco.py": {"open", "TemporaryDirectory"},  # scratch space; the storage puts the file in its place
+    "engine/export.py": {"mkdir", "save", "TemporaryDirectory", "iterdir", "unlink"},  # graphs, on this machine
+    "engine/graph_set.py": {"open", "read_bytes", "write_bytes", "glob"},  # likewise
     "job/lease.py": {"read_text"},  # /proc, to know whether a process is the one it was
     "model/fetch.py": {"mkdir"},  # the cache of weights
     "model/state.py": {"open"},  # weights

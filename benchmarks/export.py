@@ -1,0 +1,170 @@
+"""What ONNX export makes of the models: sizes, nodes, time, memory, and how far the graphs are from segment-anything.
+
+Each model and recipe has a process of its own, so that peaks of memory are theirs. Weights are random but for the
+demo's; positions, which start as zeros, get values. ONNX Runtime on the CPU runs the graphs against segment-anything
+in float32: one image, and 64 points, boxes, and boxes with masks. An error is the largest difference, where the
+reference has a root mean square of one. ONNX Runtime computes half precision in float32 between the operators' results,
+so what a GPU makes of the same graph may differ more. At the end one JSON line.
+
+    python benchmarks/export.py --models demo vit_b --recipes fp32 fp16
+"""
+
+import argparse
+import json
+import multiprocessing
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnxruntime
+import torch
+from segment_anything.modeling import Sam
+from torch import Tensor
+
+from benchmarks.harness.weights import BUILDERS
+from sam_batch.engine.export import export
+from sam_batch.engine.graph_set import GRAPHS, graph_files
+from sam_batch.model.checkpoints import load_sam
+
+PROMPTS = 64
+
+
+def build(model: str) -> Sam:
+    if model == "demo":
+        return load_sam("demo")
+    torch.manual_seed(0)
+    sam = BUILDERS[model]().eval()
+    with torch.no_grad():
+        for name, weight in sam.image_encoder.named_parameters():
+            if name.endswith(("pos_embed", "rel_pos_h", "rel_pos_w")):
+                weight.normal_(std=0.05)
+    return sam
+
+
+def measure(model: str, recipe: str, opset: int, attention: bool, parity: bool) -> dict[str, Any]:
+    """One row of the table."""
+    torch.set_num_threads(1)
+    sam = build(model)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        started, started_cpu = time.perf_counter(), time.process_time()
+        export(sam, model=model, checkpoint_sha256="", recipe=recipe, folder=folder, opset=opset, attention=attention)
+        spent = {"seconds": time.perf_counter() - started, "cpu_seconds": time.process_time() - started_cpu}
+        row = {"model": model, "recipe": recipe, "opset": opset, "attention": attention, "peak_bytes": peak_bytes()}
+        row |= {name: round(value, 1) for name, value in spent.items()}
+        row |= {"bytes": {name: size(folder, name) for name in GRAPHS}}
+        row |= {"nodes": {name: nodes(folder, name) for name in GRAPHS}}
+        return row | ({"errors": errors(sam, folder)} if parity else {})
+
+
+def peak_bytes() -> int:
+    """The most this process held in memory so far, with torch itself and the model."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM"))
+
+
+def size(folder: Path, name: str) -> int:
+    return sum(path.stat().st_size for path in graph_files(folder, name))
+
+
+def nodes(folder: Path, name: str) -> int:
+    return len(onnx.load(folder / f"{name}.onnx", load_external_data=False).graph.node)
+
+
+@torch.no_grad()
+def errors(sam: Sam, folder: Path) -> dict[str, float]:
+    """Of the embedding, and of the decoder's halves in a row, the worst of all kinds of prompts."""
+    side = sam.image_encoder.img_size
+    images = torch.randn(1, 3, side, side)
+    embedding = sam.image_encoder(images)
+    del sam.image_encoder  # the memory is ONNX Runtime's now
+    (found,) = run(folder, "encoder", images)
+    of_decoder = [decoder_errors(sam, folder, embedding, *prompts) for prompts in every_kind(sam, side)]
+    iou, logits = (max(pair) for pair in zip(*of_decoder, strict=True))
+    return {"embeddings": error(found, embedding), "iou": iou, "logits": logits}
+
+
+def every_kind(sam: Sam, side: int) -> list[tuple[Tensor, Tensor, Tensor | None]]:
+    """Sparse, dense, and masks of points, boxes, and boxes with masks."""
+    points = side * torch.rand(PROMPTS, 1, 2), torch.ones(PROMPTS, 1)
+    boxes = (side * torch.rand(PROMPTS, 2, 2)).sort(dim=1).values.flatten(1)
+    masks = 4 * torch.randn(PROMPTS, 1, *sam.prompt_encoder.mask_input_size)
+    encode = sam.prompt_encoder
+    return [
+        (*encode(points, None, None), None),
+        (*encode(None, boxes, None), None),
+        (*encode(None, boxes, masks), masks),
+    ]
+
+
+def decoder_errors(
+    sam: Sam, folder: Path, embedding: Tensor, sparse: Tensor, dense: Tensor, masks: Tensor | None
+) -> tuple[float, float]:
+    wanted_logits, wanted_iou = sam.mask_decoder.predict_masks(
+        embedding, sam.prompt_encoder.get_dense_pe(), sparse, dense
+    )
+    given = (embedding, sparse) if masks is None else (embedding, sparse, masks)
+    iou, tokens, cells = run(folder, "score" if masks is None else "score_masked", *given)
+    (logits,) = run(folder, "finish", tokens, cells)
+    return error(iou, wanted_iou), error(logits, wanted_logits)
+
+
+def error(found: Tensor, wanted: Tensor) -> float:
+    return float(f"{(found.float() - wanted).abs().max() / wanted.square().mean().sqrt():.2g}")
+
+
+def run(folder: Path, name: str, *inputs: Tensor) -> list[Tensor]:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.enable_cpu_mem_arena = False
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.disable_prepacking", "1")
+    session = onnxruntime.InferenceSession(folder / f"{name}.onnx", options, providers=["CPUExecutionProvider"])
+    types = {"tensor(float)": torch.float32, "tensor(float16)": torch.float16}
+    arrays = {
+        one.name: value.to(types[one.type]).numpy() for one, value in zip(session.get_inputs(), inputs, strict=True)
+    }
+    return [torch.from_numpy(output) for output in session.run(None, arrays)]
+
+
+def show(row: dict[str, Any]) -> str:
+    """A row of a Markdown table."""
+    decoder = sum(row["bytes"][name] for name in GRAPHS[1:])
+    cells = [row["model"], row["recipe"], str(row["opset"]) + (", Attention" if row["attention"] else "")]
+    cells += [f"{row['bytes']['encoder'] / 1e6:.1f}", f"{decoder / 1e6:.1f}"]
+    cells += [" / ".join(str(row["nodes"][name]) for name in GRAPHS)]
+    cells += [f"{row['cpu_seconds']:.0f}", f"{row['peak_bytes'] / 1e9:.1f}"]
+    cells += [f"{value:.1e}" for value in row.get("errors", {}).values()]
+    return f"| {' | '.join(cells)} |"
+
+
+HEADING = (
+    "| model | recipe | opset | encoder MB | decoder MB | nodes: encoder / score / score_masked / finish "
+    "| CPU s | peak GB | embedding error | IoU error | logit error |\n" + "|---" * 11 + "|"
+)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", default=["demo"], choices=list(BUILDERS))
+    parser.add_argument("--recipes", nargs="+", default=["fp32", "fp16"], choices=["fp32", "fp16"])
+    parser.add_argument("--opset", type=int, default=20)
+    parser.add_argument("--attention", action="store_true", help="the Attention operator in the encoder; opset 23")
+    parser.add_argument("--no-parity", dest="parity", action="store_false", help="run nothing, compare nothing")
+    given = parser.parse_args(arguments)
+    print(HEADING)
+    rows = []
+    for model in given.models:
+        for recipe in given.recipes:
+            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+                one = pool.submit(measure, model, recipe, given.opset, given.attention, given.parity).result()
+            rows.append(one)
+            print(show(one), flush=True)
+    print(json.dumps({"benchmark": "export", "torch": torch.__version__, "rows": rows}))
+
+
+if __name__ == "__main__":
+    main()
