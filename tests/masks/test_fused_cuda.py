@@ -138,7 +138,8 @@ def test_the_kernels_are_used_where_they_find_torchs_masks(call):
 
 def test_kernels_that_find_other_masks_are_not_used(monkeypatch):
     monkeypatch.setattr(logits, "fused_on_cuda", lambda low, *settings: logits.step_by_step(-low, *settings))
-    assert not logits.works_on_cuda.__wrapped__("cpu")
+    with pytest.warns(UserWarning, match="step by step"):
+        assert not logits.works_on_cuda.__wrapped__("cpu")
 
 
 @pytest.mark.parametrize("error", [RuntimeError("Failed to find C compiler"), OSError(), TritonError("sm_10")])
