@@ -84,16 +84,13 @@ class _DecoderLayer(nn.Module):
 
     def __init__(self, block: TwoWayAttentionBlock, tokens: int, dtype: torch.dtype, shared: bool) -> None:
         super().__init__()
+        mlp = block.mlp
         self.dtype, self.is_first = dtype, block.skip_first_layer_pe
         self.attention = TokenAttention(block.self_attn, tokens, dtype)
         reading = block.cross_attn_token_to_image
         self.read = SharedReading(reading, tokens, dtype) if shared else Reading(reading, tokens, dtype)
         self.write = Writing(block.cross_attn_image_to_token, tokens, dtype)
-        self.first, self.act, self.second = (
-            lowered(block.mlp.lin1, dtype),
-            block.mlp.act,
-            lowered(block.mlp.lin2, dtype),
-        )
+        self.first, self.act, self.second = lowered(mlp.lin1, dtype), mlp.act, lowered(mlp.lin2, dtype)
         self.norm1, self.norm2, self.norm3, self.norm4 = block.norm1, block.norm2, block.norm3, block.norm4
 
     def forward(self, queries: Tensor, tokens: Tensor, cells: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:

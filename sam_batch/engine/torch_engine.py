@@ -1,8 +1,8 @@
-"""The torch engine: segment-anything's own modules, on the CPU or on CUDA, in three precisions.
+"""The torch engine: a SAM's weights on the CPU or on CUDA, in three precisions.
 
-In float32 its numbers are those of `Sam.forward`. It does not resize, choose, threshold or batch: callers do. It
-reaches the modules through `model.encoder`, `sam.prompt_encoder` and `model.decoder` alone, so that faster ones can
-take their place.
+In float32 its numbers are those of `Sam.forward`, but for rounding. It does not resize, choose, threshold or batch:
+callers do. It reaches the modules through `model.encoder`, `sam.prompt_encoder` and `model.decoder` alone, so that
+faster ones can take their place.
 """
 
 import torch

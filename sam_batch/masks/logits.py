@@ -179,12 +179,15 @@ def works_on_cuda(device: torch.device) -> bool:
     from sam_batch.masks import fused_cuda
 
     try:
-        return all(_agree(_sample().to(device), scale) for scale in SAMPLE_SCALES)
+        if all(_agree(_sample().to(device), scale) for scale in SAMPLE_SCALES):
+            return True
+        reason = "its masks are not torch's"
     except torch.OutOfMemoryError:
         raise
     except fused_cuda.FAILURES as error:
-        warnings.warn(f"masks go through torch step by step, as Triton does not work here: {error}", stacklevel=1)
-        return False
+        reason = str(error)
+    warnings.warn(f"masks go through torch step by step, as Triton does not work here: {reason}", stacklevel=1)
+    return False
 
 
 def _agree(low_Khw: Tensor, scale: Scale) -> bool:

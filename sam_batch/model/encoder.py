@@ -1,4 +1,4 @@
-"""SAM's image encoder, rearranged: the same numbers as segment-anything's `ImageEncoderViT` in a third of the time.
+"""SAM's image encoder, rearranged: the numbers of segment-anything's `ImageEncoderViT` in less time and memory.
 
 - Attention has no matrix of biases (`model.relative`).
 - The biases of keys and values are not added to every cell. That of the keys adds the same to all logits of a query,

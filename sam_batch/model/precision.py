@@ -1,17 +1,14 @@
-"""Half precision for segment-anything's modules, where it does no harm.
+"""Which of segment-anything's weights may be half precision without harm.
 
-Matrices (linear layers and convolutions) are stored and multiplied in half precision under autocast. What carries
-the residual stream, norms, coordinates and scores stays float32: layer norms of real checkpoints overflow float16
-(segment-anything issues 540 and 696), a pixel coordinate has no exact float16, and predicted IoUs would collapse to
-a few hundred values, so that ties would decide which masks survive.
+Matrices (linear layers and convolutions) are stored in half precision and multiplied in it; `model.encoder` and
+`model.decoder` convert what they multiply. What carries the residual stream, norms, coordinates and scores stays
+float32: layer norms of real checkpoints overflow float16 (segment-anything issues 540 and 696), a pixel coordinate has
+no exact float16, and predicted IoUs would collapse to a few hundred values, so that ties would decide which masks
+survive.
 """
-
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
 
 import torch
 from segment_anything.modeling import Sam
-from segment_anything.modeling.common import LayerNorm2d
 from torch import nn
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -27,7 +24,7 @@ def cpu_multiplies_bfloat16() -> bool:
 def lower(sam: Sam, dtype: torch.dtype) -> None:
     """Store the matrices of the encoder and the decoder in `dtype`, in place; float32 changes nothing.
 
-    The prompt encoder and the IoU head keep float32: run them outside `autocast`.
+    The prompt encoder and the IoU head keep float32. segment-anything's own modules cannot run afterwards.
     """
     if dtype == torch.float32:
         return
@@ -36,15 +33,3 @@ def lower(sam: Sam, dtype: torch.dtype) -> None:
         for module in part.modules():
             if isinstance(module, _MATRICES):
                 module.to(dtype)
-            elif isinstance(module, LayerNorm2d):
-                module.register_forward_pre_hook(_to_float32)
-
-
-def _to_float32(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    """LayerNorm2d squares its input, which autocast leaves in float16 on the CPU: 256 squared is too much."""
-    return tuple(one.float() for one in inputs)
-
-
-def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[Any]:
-    """The context in which lowered modules run; a null context for float32."""
-    return nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype)

@@ -28,7 +28,8 @@ def image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(image: Path, capsys: pytest.CaptureFixture[str], *more: str) -> tuple[list[str], dict]:
-    everything.main(["--model", "small", "--device", "cpu", "--points-per-side", "4", "--images", str(image), *more])
+    fixed = ["--model", "small", "--device", "cpu", "--precision", "fp32", "--points-per-side", "4"]
+    everything.main([*fixed, "--images", str(image), *more])
     *lines, last = capsys.readouterr().out.splitlines()
     return lines, json.loads(last)
 
@@ -37,7 +38,7 @@ def test_the_reference_and_ours_find_the_same_masks(image: Path, capsys: pytest.
     _, summary = run(image, capsys, "--skip", "huggingface", "--precision", "fp32", "--long-side", "100")
     assert summary["count_ours"] == summary["count_reference"] > 0
     assert summary["matched_fraction"] == summary["close_fraction"] == 1
-    assert summary["mean_matched_iou"] > 0.999  # the decoder's short cuts round otherwise
+    assert summary["mean_matched_iou"] > 0.999  # a pixel whose logit is 0 may round to either side
     assert summary["speedup_vs_reference"] > 0
     assert summary["peak_memory_bytes"] > 0
 

@@ -158,7 +158,9 @@ def loaded(images):
     return Ticket(7).attach(schema.loaded_to_table(rows))
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])  # of which only the path is used
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)  # of which only the path is used
 @given(
     missing=st.sets(st.integers(0, 5), max_size=3),
     bad=st.sets(st.integers(0, 5), max_size=3),

@@ -1,5 +1,6 @@
 """That the kernels compile, which needs no GPU. What they compute is tested where they are launched."""
 
+import re
 import subprocess
 
 import pytest
@@ -17,8 +18,8 @@ LEVEL_TYPES = dict.fromkeys(("above", "threshold", "below"), "fp32")
 
 @pytest.mark.parametrize("architecture", [80, 90])
 @pytest.mark.parametrize("kernel", ["measure_strip", "cut_strip"])
-@pytest.mark.parametrize("reach", [0, 16])
-def test_the_kernels_compile_and_keep_all_in_registers(architecture, kernel, reach, monkeypatch, tmp_path):
+@pytest.mark.parametrize("reach", [0, 8, 16])
+def test_the_kernels_compile_and_spill_next_to_nothing(architecture, kernel, reach, monkeypatch, tmp_path):
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     function = getattr(kernels_cuda, kernel)
     types = POINTERS | LEVEL_TYPES | dict.fromkeys(kernels_cuda.SIZES, "i32") | {"REACH": "constexpr"}
@@ -27,5 +28,4 @@ def test_the_kernels_compile_and_keep_all_in_registers(architecture, kernel, rea
     compiled = triton.compile(source, target=target, options=kernels_cuda.OPTIONS)
     (tmp_path / "cubin").write_bytes(compiled.asm["cubin"])
     used = subprocess.check_output([triton.knobs.nvidia.cuobjdump.path, "-res-usage", tmp_path / "cubin"], text=True)
-    assert "STACK:0" in used
-    assert "LOCAL:0" in used
+    assert max(map(int, re.findall(r"(?:STACK|LOCAL):(\d+)", used))) <= 64  # bytes of a thread

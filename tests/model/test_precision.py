@@ -2,9 +2,8 @@ import pytest
 import torch
 from support.small_sam import small_sam
 
-from sam_batch.model.precision import autocast, lower
-
-CPU = torch.device("cpu")
+from sam_batch.model.encoder import Encoder
+from sam_batch.model.precision import cpu_multiplies_bfloat16, lower
 
 
 def dtypes(module):
@@ -15,7 +14,6 @@ def test_float32_changes_nothing():
     sam = small_sam()
     lower(sam, torch.float32)
     assert dtypes(sam) == {torch.float32}
-    assert not any(module._forward_pre_hooks for module in sam.modules())
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -33,15 +31,15 @@ def test_matrices_are_half_and_all_else_stays(dtype):
 def test_the_residual_stream_stays_float32(dtype):
     sam = small_sam()
     lower(sam, dtype)
+    encoder = Encoder(sam.image_encoder)
     seen = []
-    sam.image_encoder.neck[0].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].dtype))
-    with torch.inference_mode(), autocast(CPU, dtype):
-        sam.image_encoder(torch.randn(1, 3, 128, 128))
+    encoder.neck.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].dtype))
+    with torch.inference_mode():
+        encoder(torch.randn(1, 3, 128, 128))
     assert seen == [torch.float32]
 
 
-def test_autocast_of_float32_is_off():
-    with autocast(CPU, torch.float32):
-        assert not torch.is_autocast_enabled("cpu")
-    with autocast(CPU, torch.bfloat16):
-        assert torch.is_autocast_enabled("cpu")
+@pytest.mark.parametrize(("has", "expected"), [({}, False), ({"avx512_bf16": True}, True), ({"amx_bf16": True}, True)])
+def test_which_cpus_multiply_bfloat16(monkeypatch, has, expected):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has)
+    assert cpu_multiplies_bfloat16() is expected
