@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 from support.jobs import draw_photographs, job_config
 
@@ -23,6 +24,17 @@ def test_the_entry_point_hands_its_arguments_to_run_and_its_exit_code_back(tmp_p
     done = subprocess.run(command, cwd=tmp_path, env=os.environ, check=False, timeout=120)
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert (done.returncode, summary["images"]["ok"], summary["images"]["failed"]) == (3, 1, 1)
+
+
+@pytest.mark.slow
+def test_building_engines_on_a_cluster_without_a_gpu_says_so(tmp_path):
+    draw_photographs(tmp_path / "photos", 1)
+    path = tmp_path / "job.yaml"
+    path.write_text(configfile.to_yaml(job_config(tmp_path / "photos", tmp_path / "out")))
+    command = [sys.executable, str(JOBS / "build_engines.py"), str(path), "engine.kind=auto"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 2
+    assert "no node of the cluster has one" in done.stderr
 
 
 def test_the_manifest_for_kubernetes_is_a_rayjob_that_starts_the_entry_point():

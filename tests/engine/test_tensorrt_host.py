@@ -1,6 +1,9 @@
 import sys
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from sam_batch.engine import tensorrt_host
 from sam_batch.errors import ConfigError
@@ -24,3 +27,53 @@ def test_a_host_knows_what_its_plans_are_bound_to(host):
     assert machine.tensorrt == host.trt.__version__
     assert (machine.gpu, machine.compute_capability, machine.cuda) == ("Stand-in", "9.0", "13")
     assert "-" in machine.platform
+
+
+class TestCudaGpu:
+    """The order of its calls, on imitated streams; that CUDA honours it, these tests cannot show."""
+
+    @pytest.fixture
+    def calls(self):
+        return []
+
+    @pytest.fixture
+    def gpu(self, calls, monkeypatch):
+        def stream(name, handle):
+            return SimpleNamespace(cuda_stream=handle, wait_stream=lambda other: calls.append(f"{name} waits"))
+
+        current, own = stream("torch", 0), stream("engine", 7)
+        replaced = {
+            "get_device_name": lambda device: "Imitated",
+            "get_device_capability": lambda device: (9, 0),
+            "Stream": lambda device: own,
+            "current_stream": lambda device: current,
+            "synchronize": lambda device: calls.append("synchronize"),
+            "CUDAGraph": lambda: SimpleNamespace(replay=lambda: calls.append("replay")),
+            "graph": lambda graph, stream, capture_error_mode: nullcontext(calls.append("capture")),
+        }
+        for name, imitation in replaced.items():
+            monkeypatch.setattr(tensorrt_host.torch.cuda, name, imitation)
+        return tensorrt_host.CudaGpu(torch.device("cuda", 0))
+
+    def test_it_names_its_gpu(self, gpu):
+        assert (gpu.name, gpu.compute_capability) == ("Imitated", "9.0")
+
+    def test_work_runs_on_a_stream_of_its_own_between_what_torch_does(self, gpu, calls):
+        gpu.enqueue(lambda stream: calls.append(f"work on {stream}"))
+        assert calls == ["engine waits", "work on 7", "torch waits"]
+
+    def test_work_is_done_once_before_it_is_recorded(self, gpu, calls):
+        replay = gpu.record(lambda stream: calls.append("work"))
+        assert calls == ["engine waits", "work", "torch waits", "synchronize", "capture", "work"]
+        replay()
+        assert calls[-1] == "replay"
+
+    def test_what_cannot_be_recorded_is_enqueued_each_time(self, gpu, calls, monkeypatch, caplog):
+        def refuse(*_, **__):
+            raise RuntimeError("operation not permitted when stream is capturing")
+
+        monkeypatch.setattr(tensorrt_host.torch.cuda, "graph", refuse)
+        again = gpu.record(lambda stream: calls.append("work"))
+        again()
+        assert calls.count("work") == 2
+        assert "no CUDA graph could be recorded" in caplog.text

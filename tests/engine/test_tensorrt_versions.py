@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from support import tensorrt_bindings
 
+ROOT = Path(__file__).parents[2]
 TESTS = [str(Path(__file__).with_name(f"test_tensorrt_{name}.py")) for name in ("build", "run", "log", "inspect")]
 
 
@@ -16,6 +17,6 @@ def test_plans_are_built_and_run_by_other_versions(requirement):
     tensorrt_bindings.fetch(requirement)  # skips here, with its reason
     environment = os.environ | {tensorrt_bindings.VARIABLE: requirement}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *TESTS]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stdout
     assert "skipped" not in done.stdout

@@ -76,7 +76,8 @@ def _unpack(requirement: str, folder: Path) -> None:
     command += ["--only-binary=:all:", f"--dest={folder}", requirement]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     if done.returncode:
-        pytest.skip(f"{requirement} cannot be downloaded: {done.stderr.strip().splitlines()[-1]}")
+        reason = (done.stderr.strip() or "pip gave no reason").splitlines()[-1]
+        pytest.skip(f"{requirement} cannot be downloaded: {reason}")
     (wheel,) = folder.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(folder)
