@@ -15,7 +15,7 @@ from sam_batch.engine.protocol import Prompts
 from sam_batch.engine.torch_engine import TorchEngine
 from sam_batch.errors import NonFiniteError
 from sam_batch.model.checkpoints import load_sam
-from sam_batch.segment.everything import preprocess
+from sam_batch.segment.prepare import preprocess
 from sam_batch.segment.views import cut_views
 
 SIDE = 128
