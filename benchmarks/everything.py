@@ -141,6 +141,8 @@ def summary(
         "images_per_second": ours,
         "reference_images_per_second": reference,
         "huggingface_images_per_second": rates["huggingface"],
+        "compile_images_per_second": rates["compile"],
+        "tensorrt_images_per_second": rates["tensorrt"],
         "ceiling_images_per_second": limit,
         "peak_memory_bytes": measured["ours"].peak_bytes if "ours" in measured else None,
         "count_reference": agreement.count_reference if agreement else None,

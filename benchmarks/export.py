@@ -35,7 +35,6 @@ PROMPTS = 64
 def build(model: str) -> Sam:
     if model == "demo":
         return load_sam("demo")
-    torch.manual_seed(0)
     sam = BUILDERS[model]().eval()
     with torch.no_grad():
         for name, weight in sam.image_encoder.named_parameters():
@@ -47,6 +46,7 @@ def build(model: str) -> Sam:
 def measure(model: str, recipe: str, opset: int, attention: bool, parity: bool) -> dict[str, Any]:
     """One row of the table."""
     torch.set_num_threads(1)
+    torch.manual_seed(0)
     sam = build(model)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)

@@ -15,7 +15,8 @@ import typer
 from rich.console import Console
 
 from sam_batch import __version__, configfile
-from sam_batch.config import Config
+from sam_batch.cli_arguments import Arguments, read_config
+from sam_batch.cli_engine import engine_app
 from sam_batch.errors import ConfigError, ExitCode, SamBatchError
 
 # Threads that spin while they wait starve each other where cores are few; read when torch is imported, later.
@@ -29,12 +30,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(engine_app, name="engine")
 config_app = typer.Typer(help="Show, describe or start a configuration.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
-
-Arguments = Annotated[
-    list[str], typer.Argument(metavar="JOB.yaml... [section.key=value...]", help="Files, merged in order; overrides.")
-]
 
 
 @app.command()
@@ -51,7 +49,7 @@ def run(
     shorthand = [f"input.limit={limit}"] if limit is not None else []
     shorthand += ["run.retry_failed=true"] if retry_failed else []
     shorthand += ["run.verbose=true"] if verbose else []
-    config = _config([*arguments, *shorthand])
+    config = read_config([*arguments, *shorthand])
     from sam_batch.job.run import run_job
 
     with _quiet(config.run.verbose) as console:
@@ -70,7 +68,7 @@ def plan(
     """Say what a run would do, and do nothing."""
     from sam_batch.job.status import dry_run
 
-    typer.echo(dry_run(_config(arguments)).to_text(images_per_second))
+    typer.echo(dry_run(read_config(arguments)).to_text(images_per_second))
 
 
 @app.command()
@@ -78,7 +76,7 @@ def status(arguments: Arguments) -> None:
     """Say how far a job has come."""
     from sam_batch.job.status import status as job_status
 
-    typer.echo(job_status(_config(arguments)).to_text())
+    typer.echo(job_status(read_config(arguments)).to_text())
 
 
 @app.command()
@@ -90,7 +88,7 @@ def version() -> None:
 @config_app.command("show")
 def config_show(arguments: Arguments) -> None:
     """Print the effective configuration: files, overrides and defaults."""
-    typer.echo(configfile.to_yaml(_config(arguments)), nl=False)
+    typer.echo(configfile.to_yaml(read_config(arguments)), nl=False)
 
 
 @config_app.command("schema")
@@ -103,13 +101,6 @@ def config_schema() -> None:
 def config_init() -> None:
     """Print a commented configuration to start from."""
     typer.echo(configfile.template(), nl=False)
-
-
-def _config(arguments: list[str]) -> Config:
-    """Arguments with a `=` that are no file are overrides; the others are files."""
-    overrides = [one for one in arguments if "=" in one and not Path(one).is_file()]
-    files = [one for one in arguments if one not in overrides]
-    return configfile.load(files, overrides)
 
 
 @contextlib.contextmanager

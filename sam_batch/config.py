@@ -83,14 +83,43 @@ class ModelConfig(Section):
         return self
 
 
+class VerifyConfig(Section):
+    """How near a TensorRT engine must come to torch in float32 before it is used."""
+
+    images: StrictInt = Field(2, ge=1, le=64, description="Photographs of the input that it is tried on.")
+    min_cosine: UnitInterval = Field(0.999, description="Least cosine between two embeddings of an image.")
+    max_iou_error: UnitInterval = Field(0.05, description="Largest difference between two predicted IoUs.")
+    min_mask_iou: UnitInterval = Field(0.99, description="Least mean IoU between two masks of a prompt.")
+    max_count_change: UnitInterval = Field(0.02, description="Largest change in how many masks pass pred_iou_thresh.")
+
+
 class EngineConfig(Section):
     """How the model is run."""
 
-    kind: Literal["auto", "torch", "fake"] = Field("auto", description="fake draws masks without a model, for tests.")
+    kind: Literal["auto", "torch", "tensorrt", "fake"] = Field(
+        "auto",
+        description="auto is tensorrt where its engines are built and verified, else torch; fake is for tests.",
+    )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="auto is fp16 on CUDA, bf16 on CPUs with AVX-512 BF16 or AMX, and fp32 on others."
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto is cuda where there is a GPU.")
+    folder: str = Field("engines", min_length=1, description="Where TensorRT engines are built and looked for.")
+    build: Literal["never", "on_start"] = Field(
+        "never", description="on_start builds the TensorRT engines that are missing before a job starts."
+    )
+    workspace_bytes: StrictInt = Field(
+        4 << 30, ge=1 << 20, description="GPU memory that one layer of a TensorRT engine may use for scratch."
+    )
+    max_images: StrictInt = Field(4, ge=1, le=64, description="Images that a TensorRT encoder takes at once.")
+    max_prompts: StrictInt = Field(64, ge=1, le=1024, description="Prompts that a TensorRT decoder takes at once.")
+    verify: VerifyConfig = Field(default_factory=lambda: VerifyConfig())
+
+    @model_validator(mode="after")
+    def _tensorrt_is_for_gpus(self) -> Self:
+        if self.kind == "tensorrt" and self.device == "cpu":
+            raise ValueError("tensorrt runs on a GPU; set device to cuda or auto, or kind to torch")
+        return self
 
 
 class GeneratorConfig(Section):

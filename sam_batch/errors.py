@@ -8,7 +8,8 @@
     │   ├── OutputError        the output cannot be used: unwritable, held, another job's
     │   │   ├── FingerprintError   it holds results of other settings
     │   │   └── LeaseError         another driver works on it
-    │   └── CheckpointError    the weights are missing, damaged or of another model
+    │   ├── CheckpointError    the weights are missing, damaged or of another model
+    │   └── PlanError          a TensorRT plan is missing, altered, unverified or of another machine
     ├── StorageError           one read or write failed after its retries
     │   ├── NotFoundError
     │   ├── AlreadyExistsError
@@ -71,6 +72,10 @@ class LeaseError(OutputError):
 
 class CheckpointError(ConfigError):
     """The weights are missing, damaged, unsafe or of another model."""
+
+
+class PlanError(ConfigError):
+    """A TensorRT plan is missing, altered, unverified or of another machine; names the command that mends it."""
 
 
 class StorageError(SamBatchError):

@@ -25,6 +25,8 @@ LAYERS = (
     ("segment",),
     ("data",),
     ("job",),
+    ("cli_arguments",),
+    ("cli_engine",),
     ("cli",),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
@@ -42,6 +44,8 @@ MAY_CALL = {
     "data/coco.py": {"open", "TemporaryDirectory"},  # scratch space; the storage puts the file in its place
     "engine/export.py": {"mkdir", "save", "TemporaryDirectory", "iterdir", "unlink"},  # graphs, on this machine
     "engine/graph_set.py": {"open", "read_bytes", "write_bytes", "glob"},  # likewise
+    # The engines' own folder, which is no user's data and on no object store.
+    "engine/tensorrt_plans.py": {"fdopen", "glob", "mkdir", "mkstemp", "open", "read_bytes", "unlink"},
     "job/lease.py": {"read_text"},  # /proc, to know whether a process is the one it was
     "model/fetch.py": {"mkdir"},  # the cache of weights
     "model/state.py": {"open"},  # weights
@@ -49,6 +53,7 @@ MAY_CALL = {
 IN_MEMORY = ("BytesIO", "BufferOutputStream", "BufferReader")  # what the same calls may be given elsewhere
 
 WITHOUT_OWN_TEST = {
+    "cli_arguments.py": "what every verb takes; test_cli.py gives it to them",
     "engine/choice.py": "values only; engine/test_factory.py makes them",
     "engine/protocol.py": "declarations only; engine/contract.py holds every engine to them",
     "job/cluster.py": "starts Ray; job/test_ray_executor.py does",

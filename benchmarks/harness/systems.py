@@ -15,11 +15,15 @@ from pycocotools import mask as coco
 from segment_anything import SamAutomaticMaskGenerator, automatic_mask_generator
 from segment_anything.modeling import Sam
 
+from benchmarks.harness import tensorrt
 from benchmarks.harness.stopwatch import Site
 from sam_batch.config import GeneratorConfig
 from sam_batch.engine.choice import EngineChoice
+from sam_batch.engine.protocol import Engine
 from sam_batch.engine.torch_engine import TorchEngine
+from sam_batch.errors import SamBatchError
 from sam_batch.masks.rle import as_coco
+from sam_batch.model.encoder import Encoder
 from sam_batch.records import UInt8Array
 from sam_batch.segment import everything, views
 
@@ -155,7 +159,7 @@ class Ours:
 
     def __init__(self, sam: Sam, generator: GeneratorConfig, choice: EngineChoice) -> None:
         self._generator = generator
-        self._engine = TorchEngine(
+        self._engine: Engine = TorchEngine(
             copy.deepcopy(sam), model="benchmark", precision=choice.precision, device=choice.device
         )
         self._size_hw = (0, 0)
@@ -181,7 +185,46 @@ class Ours:
         yield Site(everything, "annotate", RLE)
 
 
-SYSTEMS: dict[str, type[System]] = {"reference": Reference, "huggingface": HuggingFace, "ours": Ours}
+class Compiled(Ours):
+    """`Ours` with torch.compile around the image encoder, on CUDA; the decoder is as it is in `Ours`.
+
+    Raises:
+        LeftOutError: There is no GPU; on a CPU the compiler works for minutes and gains little.
+    """
+
+    def __init__(self, sam: Sam, generator: GeneratorConfig, choice: EngineChoice) -> None:
+        if choice.device == "cpu":
+            raise LeftOutError("torch.compile is measured on CUDA alone")
+        super().__init__(sam, generator, choice)
+        modules = [one for one in vars(self._engine).values() if isinstance(one, Encoder)]
+        for encoder in modules:
+            encoder.compile()
+
+
+class TensorRT(Ours):
+    """`Ours` on TensorRT engines, built from the same weights into a temporary folder before the clock runs.
+
+    Verification is left out: the agreement of masks is measured here anyway.
+
+    Raises:
+        LeftOutError: TensorRT is not installed, there is no GPU, or the engines cannot be built.
+    """
+
+    def __init__(self, sam: Sam, generator: GeneratorConfig, choice: EngineChoice) -> None:
+        try:
+            engine = tensorrt.build(copy.deepcopy(sam), generator, choice)
+        except SamBatchError as error:
+            raise LeftOutError(str(error)) from error
+        self._generator, self._engine, self._size_hw = generator, engine, (0, 0)
+
+
+SYSTEMS: dict[str, type[System]] = {
+    "reference": Reference,
+    "huggingface": HuggingFace,
+    "ours": Ours,
+    "compile": Compiled,
+    "tensorrt": TensorRT,
+}
 
 
 def free_cache(device: torch.device) -> None:

@@ -9,8 +9,8 @@ import torch
 from segment_anything.modeling import Sam
 from torch import Tensor
 
+from sam_batch.engine.checks import require_finite, require_within
 from sam_batch.engine.protocol import EngineSpec, Prompts, ScoredPrompts
-from sam_batch.errors import NonFiniteError
 from sam_batch.model.decoder import Decoder, Scored
 from sam_batch.model.encoder import Encoder
 from sam_batch.model.precision import DTYPES, lower
@@ -57,7 +57,7 @@ class TorchEngine:
         """Run the decoder's transformer and, in float32, its IoU head."""
         sparse, dense = self._encode(prompts)
         scored = self._decoder.score(embedding.to(self._device), sparse, dense, multimask=prompts.multimask)
-        _require_finite(scored.iou, "a predicted IoU")
+        require_finite(scored.iou, "a predicted IoU")
         return ScoredPrompts(scored.iou, scored)
 
     @torch.inference_mode()
@@ -65,9 +65,9 @@ class TorchEngine:
         """Up-scale the chosen masks, each prompt once, a bounded number of prompts at a time."""
         state: Scored = scored.state
         index = index_K2.cpu()  # the one synchronisation: which prompts are needed decides shapes
-        _require_within(index, scored.iou.shape)
+        require_within(index, scored.iou.shape)
         logits_Khw = self._decoder.finish(state, index)
-        _require_finite(logits_Khw, "a mask logit")
+        require_finite(logits_Khw, "a mask logit")
         return logits_Khw
 
     def close(self) -> None:
@@ -84,14 +84,3 @@ class TorchEngine:
         )
         sparse, dense = self._sam.prompt_encoder(None if points is None else (points, labels), boxes, masks)
         return sparse, None if masks is None else dense
-
-
-def _require_finite(values: Tensor, what: str) -> None:
-    if values.numel() and not torch.stack(torch.aminmax(values)).isfinite().all():
-        raise NonFiniteError(f"the torch engine returned {what} that is NaN or infinite")
-
-
-def _require_within(index: Tensor, shape: torch.Size) -> None:
-    """On CUDA an index out of range would end the process's use of the device."""
-    if len(index) and not ((index >= 0) & (index < torch.tensor(shape))).all():
-        raise IndexError(f"a (prompt, mask) pair lies outside of the {tuple(shape)} scored")

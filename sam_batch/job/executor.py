@@ -1,9 +1,10 @@
 """Who runs the stages: the protocol, and the plain loop. Ray's executor lies in `sam_batch.job.ray_executor`."""
 
-from collections.abc import Iterable, Iterator
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Protocol
 
 import pyarrow as pa
+from rich.console import Console
 
 from sam_batch.job.commit import Receipt
 from sam_batch.job.spec import JobSpec
@@ -12,6 +13,16 @@ from sam_batch.job.stages import Segmenter, load, write
 
 class Executor(Protocol):
     """Runs shards through load, segment and write."""
+
+    def on_gpus(self, work: Callable[..., str], *arguments: Any, console: Console) -> list[str]:
+        """Call a function once on each node with a GPU, where its processes will run engines; return its answers.
+
+        Args:
+            work: Takes the arguments and `console`, which is None on other nodes.
+            arguments: Of the function.
+            console: For what is done in this process.
+        """
+        ...
 
     def run(self, job: JobSpec, shards: Iterable[pa.Table], *, again: bool) -> Iterator[Receipt]:
         """Work through shards, in any order; a shard whose worker dies again and again is left out.
@@ -38,6 +49,10 @@ class Executor(Protocol):
 
 class InlineExecutor:
     """A plain loop in this process: for few images, for tests, for a debugger. A crash ends it."""
+
+    def on_gpus(self, work: Callable[..., str], *arguments: Any, console: Console) -> list[str]:
+        """See `Executor.on_gpus`; whether there is a GPU, the function finds out."""
+        return [work(*arguments, console=console)]
 
     def run(self, job: JobSpec, shards: Iterable[pa.Table], *, again: bool) -> Iterator[Receipt]:
         """See `Executor.run`."""

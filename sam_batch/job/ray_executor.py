@@ -10,7 +10,7 @@ and a stream in which nothing moves ends with an error.
 import os
 import sys
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -19,6 +19,8 @@ import ray
 import ray.data
 from ray.exceptions import RayError
 from ray.util.annotations import RayDeprecationWarning
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from rich.console import Console
 
 from sam_batch.errors import EngineError, JobError, StorageError
 from sam_batch.job.cluster import Resources
@@ -38,6 +40,18 @@ class RayExecutor:
 
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
+
+    def on_gpus(self, work: Callable[..., str], *arguments: Any, console: Console) -> list[str]:
+        """See `Executor.on_gpus`. One node of each kind goes first: nodes that share its folder find its work."""
+        console.print("asking the nodes with a GPU; engines that are to be built there take minutes", highlight=False)
+        nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU", 0) >= 1]
+        kinds = {_gpu_kind(node): node for node in reversed(nodes)}
+        first = [node["NodeID"] for node in kinds.values()]
+        rest = [node["NodeID"] for node in nodes if node["NodeID"] not in first]
+        try:
+            return [answer for wave in (first, rest) for answer in ray.get(_on_nodes(wave, work, arguments))]
+        except RayError as error:
+            raise JobError(_cause(error)) from error
 
     def run(self, job: JobSpec, shards: Iterable[pa.Table], *, again: bool) -> Iterator[Receipt]:
         """See `Executor.run`."""
@@ -82,6 +96,17 @@ class RayExecutor:
             return None
         here = self._resources.cpus if not self._resources.is_local else os.cpu_count() or 1
         return max(1, here // actors)
+
+
+def _on_nodes(nodes: Iterable[str], work: Callable[..., str], arguments: tuple[Any, ...]) -> list[Any]:
+    task = ray.remote(num_gpus=1, num_cpus=0, max_retries=0)(work)
+    pinned = (NodeAffinitySchedulingStrategy(node, soft=False) for node in nodes)
+    return [task.options(scheduling_strategy=strategy).remote(*arguments, console=None) for strategy in pinned]
+
+
+def _gpu_kind(node: dict[str, Any]) -> str:
+    """As Ray names it, such as accelerator_type:H100."""
+    return next((name for name in node["Resources"] if name.startswith("accelerator_type:")), "")
 
 
 class _SegmentActor:

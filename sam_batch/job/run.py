@@ -27,7 +27,7 @@ from sam_batch.data import coco, listing, schema
 from sam_batch.data.storage import Entry, Storage, open_storage
 from sam_batch.engine import factory
 from sam_batch.errors import ConfigError, EngineError, JobError, OutputError, StorageError
-from sam_batch.job import layout, lease
+from sam_batch.job import engines, layout, lease
 from sam_batch.job.cluster import connected
 from sam_batch.job.executor import Executor, InlineExecutor
 from sam_batch.job.plan import Plan, committed_shards, extend, read_plan, store
@@ -72,7 +72,8 @@ def run_job(config: Config, console: Console, overwrite: str | None = None) -> R
     checkpoint = resolve_checkpoint(config.model, config.engine.kind)
     report = Report(storage.root, config.run.max_failure_rate)
     with _executor(config) as (executor, has_gpus), _sigterm_as_interrupt():  # Ray sets a handler of its own
-        job = JobSpec(config, checkpoint, factory.resolve(config.engine, has_gpus))
+        choice = engines.settle(config, checkpoint, factory.resolve(config.engine, has_gpus), executor, console)
+        job = JobSpec(config, checkpoint, choice)
         with _held(storage) as held:
             _work(Run(job, storage, executor, held, report, console), listed, overwrite is not None)
     return report

@@ -8,7 +8,7 @@ from sam_batch.config import EngineConfig
 from sam_batch.engine import factory
 from sam_batch.engine.choice import EngineChoice
 from sam_batch.engine.fake import FakeEngine
-from sam_batch.errors import ConfigError, EngineError
+from sam_batch.errors import ConfigError, EngineError, PlanError
 from sam_batch.model.names import FAKE, ResolvedCheckpoint
 
 
@@ -76,3 +76,23 @@ def test_the_worker_gets_the_threads_it_is_given():
     assert torch.get_num_threads() == 2
     factory.build(EngineChoice("fake", "fp32", "cpu"), FAKE, threads=1)
     assert torch.get_num_threads() == 1
+
+
+def test_tensorrt_is_taken_at_its_word_and_knows_where_engines_lie():
+    asked = EngineConfig(kind="tensorrt", folder="/engines")
+    choice = factory.resolve(asked, has_gpus=False)
+    assert choice == EngineChoice("tensorrt", "fp16", "cuda", asked)
+    assert pickle.loads(pickle.dumps(choice)) == choice
+    assert factory.resolve(EngineConfig(kind="tensorrt", precision="fp32"), True).precision == "fp32"
+
+
+def test_tensorrt_has_no_bfloat16():
+    with pytest.raises(ConfigError, match=r"engine\.precision: .* not bf16"):
+        factory.tensorrt_choice(EngineConfig(precision="bf16"))
+
+
+def test_a_worker_loads_tensorrt_engines_that_were_built_and_no_others(host, tmp_path, monkeypatch):
+    monkeypatch.setattr(factory.tensorrt_host, "find_host", lambda: host)
+    choice = factory.tensorrt_choice(EngineConfig(kind="tensorrt", folder=str(tmp_path)))
+    with pytest.raises(PlanError, match="sam-batch engine build"):
+        factory.build(choice, ResolvedCheckpoint("demo", "weights", "a" * 64, 256))

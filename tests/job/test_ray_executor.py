@@ -7,9 +7,14 @@ import time
 from functools import partial
 
 import pytest
+import ray
+from rich.console import Console
 from support.jobs import draw_killer, draw_photographs, job_config, result_files, rows, run
 
 from sam_batch import configfile
+from sam_batch.job import ray_executor
+from sam_batch.job.cluster import Resources
+from sam_batch.job.ray_executor import RayExecutor
 
 # Ray leaves sockets and log files to its processes' end.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
@@ -67,3 +72,35 @@ def test_a_signal_ends_within_seconds_with_a_summary_and_the_next_run_goes_on(tm
     assert len(rows(tmp_path / "out")) < 200
     assert subprocess.run(command, check=False).returncode == 0
     assert len(rows(tmp_path / "out")) == 200
+
+
+def test_work_on_gpus_runs_once_on_each_node_that_has_one():
+    """Ray believes in the GPU it is told of."""
+
+    def place(greeting, console):
+        assert console is None
+        return f"{greeting} {ray.get_runtime_context().get_node_id()} {len(ray.get_gpu_ids())}"
+
+    ray.init(address="local", num_cpus=1, num_gpus=1, include_dashboard=False, log_to_driver=False)
+    try:
+        executor = RayExecutor(Resources(cpus=1, gpus=1, nodes=1, is_local=True))
+        (node,) = ray.nodes()
+        assert executor.on_gpus(place, "on", console=Console(quiet=True)) == [f"on {node['NodeID']} 1"]
+    finally:
+        ray.shutdown()
+
+
+def test_one_node_of_each_kind_of_gpu_goes_first(monkeypatch):
+    waves = []
+
+    def node(name, alive=True, **resources):
+        return {"NodeID": name, "Alive": alive, "Resources": resources}
+
+    h100, a100 = {"GPU": 8.0, "accelerator_type:H100": 1.0}, {"GPU": 1.0, "accelerator_type:A100": 1.0}
+    nodes = [node("a", **h100), node("b", CPU=4.0), node("c", **h100), node("d", **a100), node("e", False, **h100)]
+    monkeypatch.setattr(ray, "nodes", lambda: nodes)
+    monkeypatch.setattr(ray_executor, "_on_nodes", lambda names, work, arguments: waves.append(names) or names)
+    monkeypatch.setattr(ray, "get", lambda names: names)
+    answers = RayExecutor(Resources(4, 9, 4, is_local=False)).on_gpus(str.upper, "on", console=Console(quiet=True))
+    assert [sorted(wave) for wave in waves] == [["a", "d"], ["c"]]
+    assert sorted(answers) == ["a", "c", "d"]

@@ -1,0 +1,39 @@
+"""TensorRT engines for one measurement: exported, built and loaded from a temporary folder."""
+
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+from segment_anything.modeling import Sam
+
+from sam_batch.config import EngineConfig, GeneratorConfig
+from sam_batch.engine import tensorrt_host
+from sam_batch.engine.choice import EngineChoice
+from sam_batch.engine.export import export
+from sam_batch.engine.tensorrt_build import build_plan, options
+from sam_batch.engine.tensorrt_engine import TensorRTEngine
+from sam_batch.engine.tensorrt_prepare import profiles
+from sam_batch.errors import ConfigError
+
+
+def build(sam: Sam, generator: GeneratorConfig, choice: EngineChoice) -> TensorRTEngine:
+    """Build engines for the batches that a generator makes, and load them.
+
+    Raises:
+        ConfigError: TensorRT or a GPU is missing, or the precision is one that engines do not have.
+        EngineError: TensorRT refuses.
+    """
+    host = tensorrt_host.find_host()
+    if choice.precision == "bf16":
+        raise ConfigError("TensorRT engines are fp16 or fp32")
+    settings = EngineConfig(max_prompts=min(1024, generator.points_per_batch), max_images=1)
+    with tempfile.TemporaryDirectory() as temporary, Progress(console=Console(stderr=True)) as progress:
+        folder = Path(temporary)
+        graphs = export(sam, model="benchmark", checkpoint_sha256="0" * 64, recipe=choice.precision, folder=folder)
+        plans, cache = {}, b""
+        for name, shapes in profiles(graphs, settings).items():
+            how = options(settings.workspace_bytes)
+            built = build_plan(host, folder / f"{name}.onnx", shapes, how, cache, progress)
+            plans[name], cache = built.plan, built.timing_cache
+    return TensorRTEngine(host, graphs, plans.__getitem__, sam)

@@ -1,0 +1,312 @@
+"""Built TensorRT engines on disk: under which conditions one may be loaded, and how one appears whole or not at all.
+
+A *plan* is what TensorRT's builder makes of one graph. It is native code for one TensorRT version and one kind of GPU,
+and loading one is running it: plans are only ever built here, in a folder that belongs to the user alone, and what
+does not match its key or its hash never reaches TensorRT. This module imports neither TensorRT nor torch.
+
+    <folder>/plans/<model>-<recipe>-<graph>-<key>.plan    the plan
+    <folder>/plans/<model>-<recipe>-<graph>-<key>.json    its sidecar: the whole key, the hash, what verification said
+    <folder>/timing/<machine>.cache                       TensorRT's timing cache
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from sam_batch.errors import EngineError, PlanError
+
+Shape = tuple[int, ...]
+Profile = tuple[Shape, Shape, Shape]  # smallest, most usual, largest
+BUILD_COMMAND = "sam-batch engine build CONFIG"
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What binds a plan to where it was built.
+
+    Attributes:
+        tensorrt: Full version.
+        cuda: Major version of CUDA that this TensorRT was built for.
+        platform: System and processor.
+        gpu: Its name, as the driver tells.
+        compute_capability: Such as 9.0.
+    """
+
+    tensorrt: str
+    cuda: str
+    platform: str
+    gpu: str
+    compute_capability: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlanKey:
+    """Everything a plan depends on.
+
+    Attributes:
+        graph: encoder, score, score_masked or finish.
+        model: demo, vit_b, vit_l or vit_h.
+        recipe: fp32 or fp16.
+        checkpoint_sha256: Of the weights.
+        onnx_sha256: Of the graph with its weights.
+        machine: Where it may run.
+        profiles: For each input with a free size, its smallest, most usual and largest shape.
+        options: Of the builder.
+    """
+
+    graph: str
+    model: str
+    recipe: str
+    checkpoint_sha256: str
+    onnx_sha256: str
+    machine: Machine
+    profiles: Mapping[str, Profile]
+    options: Mapping[str, int]
+
+    @property
+    def name(self) -> str:
+        """Of the plan's files, without extension; no other key has it."""
+        digest = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        return f"{self.model}-{self.recipe}-{self.graph}-{digest[:16]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A plan's sidecar.
+
+    Attributes:
+        name: Of the plan's files, without extension.
+        key: As `PlanKey`, in JSON's types: what an older or newer version wrote may have other fields.
+        sha256: Of the plan.
+        size: In bytes.
+        seconds: That its build took.
+        verified: What `engine.verify` found, with `plans`, the hashes of those it ran with; None before.
+    """
+
+    name: str
+    key: dict[str, Any]
+    sha256: str
+    size: int
+    seconds: float
+    verified: dict[str, Any] | None = None
+
+    def to_text(self) -> str:
+        """For a person."""
+        machine = self.key.get("machine", {})
+        state = "verified" if self.verified else "not verified"
+        return (
+            f"{self.name}  {self.size / 1e6:.1f} MB  TensorRT {machine.get('tensorrt')}  {machine.get('gpu')}  {state}"
+        )
+
+
+class PlanStore:
+    """The plans in one folder; the folder is made when something is stored."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._plans = folder / "plans"
+
+    def locked(self) -> FileLock:
+        """Held by whoever builds: a second builder waits, and then finds what the first has built.
+
+        Raises:
+            EngineError: The folder cannot be made.
+        """
+        self._make(self._plans)
+        return FileLock(self._plans / ".lock")
+
+    def records(self) -> Iterator[Record]:
+        """All sidecars that can be read, by name."""
+        for path in sorted(self._plans.glob("*.json")):
+            record = _parse(path)
+            if record is not None:
+                yield record
+
+    def has(self, key: PlanKey) -> bool:
+        """Whether a plan with its sidecar is there; `find` also checks them."""
+        return self._path(key.name, "json").is_file() and self._path(key.name, "plan").is_file()
+
+    def find(self, key: PlanKey) -> Record:
+        """The sidecar of the plan for this key, if it may be loaded.
+
+        Raises:
+            PlanError: There is none, it was altered, or others may write to it.
+        """
+        self._require_private()
+        path = self._path(key.name, "json")
+        record = _parse(path) if path.is_file() else None
+        if record is None:
+            raise PlanError(f"{self.folder}: no TensorRT plan of {_describe(key)}{self._nearest(key)}; {_mend()}")
+        if record.key != _as_json(key):
+            raise PlanError(f"{path}: does not describe the plan of that name; {_mend()}")
+        self._require_whole(record)
+        return record
+
+    def read(self, key: PlanKey) -> bytes:
+        """The plan for this key.
+
+        Raises:
+            PlanError: As `find`.
+        """
+        record = self.find(key)
+        data = self._path(key.name, "plan").read_bytes()
+        if hashlib.sha256(data).hexdigest() != record.sha256:
+            raise PlanError(f"{self._path(key.name, 'plan')}: changed while it was read; {_mend()}")
+        return data
+
+    def store(self, key: PlanKey, plan: bytes, seconds: float) -> Record:
+        """Put a freshly built plan into the folder: whole, or not at all.
+
+        Raises:
+            EngineError: It cannot be written; nothing is left behind.
+        """
+        record = Record(key.name, _as_json(key), hashlib.sha256(plan).hexdigest(), len(plan), seconds)
+        self._make(self._plans)
+        self._write(self._path(key.name, "plan"), plan)
+        self._write_record(record)  # last: without its sidecar a plan does not exist
+        return record
+
+    def set_verified(self, keys: Sequence[PlanKey], found: Mapping[str, Any]) -> None:
+        """Note in each sidecar what the verification of these plans, run together, has found."""
+        records = [self.find(key) for key in keys]
+        plans = sorted(record.sha256 for record in records)
+        for record in records:
+            self._write_record(replace(record, verified={**found, "plans": plans}))
+
+    def verified(self, keys: Sequence[PlanKey]) -> dict[str, Any]:
+        """What verification found for exactly these plans together.
+
+        Raises:
+            PlanError: As `find`; or they were never verified.
+        """
+        records = [self.find(key) for key in keys]
+        plans = sorted(record.sha256 for record in records)
+        for record in records:
+            if record.verified is None or record.verified.get("plans") != plans:
+                raise PlanError(
+                    f"{self.folder}: {record.name} was built but not verified; run sam-batch engine verify CONFIG"
+                )
+        return dict(records[0].verified or {})
+
+    def timing_cache(self, machine: Machine) -> bytes:
+        """What earlier builds on such a machine have measured; empty before the first."""
+        path = self._timing_path(machine)
+        return path.read_bytes() if path.is_file() else b""
+
+    def store_timing_cache(self, machine: Machine, data: bytes) -> None:
+        """Keep the measurements of a build.
+
+        Raises:
+            EngineError: They cannot be written.
+        """
+        self._make(self._timing_path(machine).parent)
+        self._write(self._timing_path(machine), data)
+
+    def _path(self, name: str, extension: str) -> Path:
+        return self._plans / f"{name}.{extension}"
+
+    def _timing_path(self, machine: Machine) -> Path:
+        words = f"{machine.tensorrt}-cuda{machine.cuda}-{machine.gpu}-sm{machine.compute_capability}"
+        safe = "".join(letter if letter.isalnum() or letter in ".-" else "_" for letter in words)
+        return self.folder / "timing" / f"{safe}.cache"
+
+    def _make(self, folder: Path) -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            folder.chmod(0o700)
+        except OSError as error:
+            raise EngineError(f"{folder}: cannot be made: {error.strerror}; set engine.folder to another") from error
+
+    def _require_private(self) -> None:
+        if not self._plans.is_dir():
+            return
+        status = self._plans.stat()
+        if status.st_uid != os.getuid() or status.st_mode & 0o022:
+            raise PlanError(
+                f"{self._plans}: others may write here, and a plan runs as native code; "
+                f"take it over (chown) and chmod 700 it, then {BUILD_COMMAND}"
+            )
+
+    def _require_whole(self, record: Record) -> None:
+        path = self._path(record.name, "plan")
+        if not path.is_file() or path.stat().st_size != record.size:
+            raise PlanError(f"{path}: is missing or truncated; {_mend()}")
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest != record.sha256:
+            raise PlanError(f"{path}: was altered since it was built (its sha256 is another); {_mend()}")
+
+    def _nearest(self, key: PlanKey) -> str:
+        """In words, what differs from the most similar plan that is there."""
+        wanted = _flat(_as_json(key))
+        kin = [one for one in self.records() if all(one.key.get(name) == wanted[name] for name in ("graph", "model"))]
+        if not kin:
+            return ""
+        differing = min((_differing(wanted, _flat(one.key)) for one in kin), key=len)
+        return "; the nearest was built for another " + ", ".join(differing)
+
+    def _write_record(self, record: Record) -> None:
+        self._write(self._path(record.name, "json"), (json.dumps(asdict(record), indent=2) + "\n").encode())
+
+    def _write(self, path: Path, data: bytes) -> None:
+        try:
+            _write_whole(path, data)
+        except OSError as error:
+            raise EngineError(
+                f"{path}: cannot be written ({len(data):,} bytes): {error.strerror}; "
+                "free some space, or set engine.folder to another disk"
+            ) from error
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    """Through a temporary file in the same folder, which is gone whatever happens."""
+    descriptor, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def _parse(path: Path) -> Record | None:
+    """None for what is no sidecar."""
+    try:
+        return Record(**json.loads(path.read_bytes()))
+    except (ValueError, TypeError):
+        return None
+
+
+def _as_json(key: PlanKey) -> dict[str, Any]:
+    """With lists for tuples, as they come back from a file."""
+    return dict(json.loads(json.dumps(asdict(key))))
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
+    return flat
+
+
+def _differing(wanted: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:
+    names = [name for name in wanted if there.get(name) != wanted[name]]
+    return [f"{name.removeprefix('machine.')} ({there.get(name)}, here {wanted[name]})" for name in names]
+
+
+def _describe(key: PlanKey) -> str:
+    machine = key.machine
+    return f"{key.model} {key.graph} in {key.recipe} for TensorRT {machine.tensorrt} on {machine.gpu}"
+
+
+def _mend() -> str:
+    return f"run {BUILD_COMMAND}"

@@ -1,0 +1,241 @@
+"""From weights to engines that may be used: export the graphs, build the plans, verify them, load them.
+
+What a job runs on is four plans that belong together: of the encoder, of the decoder's first half with and without
+masks of an earlier round, and of its second half. They are used when all four are there, match this machine and these
+settings, and were verified together within the limits of the configuration.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from torch import Tensor
+
+from sam_batch.config import EngineConfig
+from sam_batch.engine.export import export
+from sam_batch.engine.graph_set import GRAPHS, GraphSet, read_graphs
+from sam_batch.engine.protocol import EngineSpec
+from sam_batch.engine.tensorrt_build import build_plan, options
+from sam_batch.engine.tensorrt_engine import TensorRTEngine
+from sam_batch.engine.tensorrt_host import Host
+from sam_batch.engine.tensorrt_inspect import Inspection, inspect
+from sam_batch.engine.tensorrt_plans import PlanKey, PlanStore, Profile, Record
+from sam_batch.engine.torch_engine import TorchEngine
+from sam_batch.engine.verify import Comparison, Photograph, compare
+from sam_batch.errors import ConfigError, EngineError, PlanError
+from sam_batch.model.checkpoints import load_resolved
+from sam_batch.model.names import ResolvedCheckpoint
+from sam_batch.records import UInt8Array
+
+Preprocess = Callable[[UInt8Array, EngineSpec], Tensor]  # (h, w, 3) to (1, 3, S, S), normalised and padded
+
+DEFAULT_OPSET = 20  # the newest that every supported TensorRT reads
+
+
+class Prepared:
+    """The engines of one model in one precision, on one machine.
+
+    Args:
+        host: The machine.
+        settings: Folder, sizes and limits.
+        checkpoint: The weights.
+        precision: fp16 or fp32.
+    """
+
+    def __init__(self, host: Host, settings: EngineConfig, checkpoint: ResolvedCheckpoint, precision: str) -> None:
+        self._host, self._settings = host, settings
+        self._checkpoint, self._precision = checkpoint, precision
+        self.store = PlanStore(Path(settings.folder))
+
+    def build(self, console: Console, *, anew: bool = False) -> list[Record]:
+        """Build the plans that are missing, with a bar for each.
+
+        Args:
+            console: For the bars.
+            anew: Build those that are there as well.
+
+        Returns:
+            What was built; empty if all were there.
+
+        Raises:
+            ConfigError: A package that exports is missing.
+            EngineError: A graph cannot be built or stored. What was finished stays.
+        """
+        with self.store.locked():
+            graphs = exported(self._settings, self._checkpoint, self._precision)
+            missing = {name: key for name, key in self.keys(graphs).items() if anew or not self._is_whole(key)}
+            bars = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+            with Progress(*bars, console=console, disable=not console.is_terminal) as progress:
+                return [self._build(name, key, progress) for name, key in missing.items()]
+
+    def verify(self, pictures: Sequence[UInt8Array], preprocess: Preprocess, pred_iou_thresh: float) -> Comparison:
+        """Compare the engine with torch in float32 and keep what comes out beside the plans.
+
+        Args:
+            pictures: At least one, (h, w, 3) with a longer side of the model's input.
+            preprocess: Makes of one what engines take.
+            pred_iou_thresh: Masks above it are compared.
+
+        Raises:
+            PlanError: Plans are missing or altered.
+            EngineError: The engine fails.
+        """
+        graphs, sam = self._graphs(), load_resolved(self._checkpoint)
+        keys = self.keys(graphs)
+        engine = TensorRTEngine(self._host, graphs, lambda name: self.store.read(keys[name]), sam)
+        reference = TorchEngine(sam, model=graphs.model, precision="fp32", device=str(self._host.gpu.device))
+        photographs = [Photograph(preprocess(one, engine.spec)[0], *one.shape[:2]) for one in pictures]
+        found = compare(engine, reference, photographs, pred_iou_thresh)
+        engine.close()
+        self.store.set_verified(list(keys.values()), found.to_json())
+        return found
+
+    def require_verified(self) -> Comparison:
+        """What verification found, if these engines may be used.
+
+        Raises:
+            PlanError: They may not; says why, and which command mends it.
+        """
+        found = Comparison.of(self.store.verified(list(self.keys(self._graphs()).values())))
+        faults = found.faults(self._settings.verify)
+        if faults:
+            raise PlanError(
+                f"{self._settings.folder}: the {self._precision} engines of {self._checkpoint.name} differ too much "
+                f"from torch in float32 ({'; '.join(faults)}); use engine.precision=fp32 or engine.kind=torch"
+            )
+        return found
+
+    def load(self) -> TensorRTEngine:
+        """The engine, verified.
+
+        Raises:
+            PlanError: As `require_verified`.
+            EngineError: TensorRT refuses a plan.
+        """
+        self.require_verified()
+        graphs = self._graphs()
+        keys = self.keys(graphs)
+        sam = load_resolved(self._checkpoint)
+        return TensorRTEngine(self._host, graphs, lambda name: self.store.read(keys[name]), sam)
+
+    def inspect(self) -> Iterator[Inspection]:
+        """What TensorRT made of each graph.
+
+        Raises:
+            PlanError: Plans are missing or altered.
+            EngineError: TensorRT refuses one.
+        """
+        for name, key in self.keys(self._graphs()).items():
+            yield inspect(self._host, self.store.read(key), name)
+
+    def keys(self, graphs: GraphSet) -> dict[str, PlanKey]:
+        """The key of each graph's plan, on this machine and with these settings."""
+        shapes = profiles(graphs, self._settings)
+        return {
+            name: PlanKey(
+                graph=name,
+                model=graphs.model,
+                recipe=graphs.recipe,
+                checkpoint_sha256=graphs.checkpoint_sha256,
+                onnx_sha256=graphs.sha256[name],
+                machine=self._host.machine,
+                profiles=shapes[name],
+                options=options(self._settings.workspace_bytes),
+            )
+            for name in GRAPHS
+        }
+
+    def _graphs(self) -> GraphSet:
+        folder = graphs_folder(self._settings, self._checkpoint, self._precision)
+        if not folder.is_dir():
+            raise PlanError(
+                f"{self._settings.folder}: no TensorRT engines of {self._checkpoint.name} in {self._precision} "
+                "were built here; run sam-batch engine build CONFIG"
+            )
+        return read_graphs(folder)
+
+    def _is_whole(self, key: PlanKey) -> bool:
+        try:
+            self.store.find(key)
+        except PlanError:
+            return False
+        return True
+
+    def _build(self, name: str, key: PlanKey, progress: Progress) -> Record:
+        onnx = graphs_folder(self._settings, self._checkpoint, self._precision) / f"{name}.onnx"
+        started = time.monotonic()
+        cache = self.store.timing_cache(self._host.machine)
+        built = build_plan(self._host, onnx, key.profiles, key.options, cache, progress)
+        record = self.store.store(key, built.plan, time.monotonic() - started)
+        if built.timing_cache:
+            self.store.store_timing_cache(self._host.machine, built.timing_cache)
+        return record
+
+
+def graphs_folder(settings: EngineConfig, checkpoint: ResolvedCheckpoint, precision: str) -> Path:
+    """Where a model's ONNX graphs lie."""
+    return Path(settings.folder) / "onnx" / f"{checkpoint.name}-{precision}-{checkpoint.sha256[:12]}"
+
+
+def exported(
+    settings: EngineConfig,
+    checkpoint: ResolvedCheckpoint,
+    precision: str,
+    *,
+    opset: int | None = None,
+    attention: bool = False,
+    anew: bool = False,
+) -> GraphSet:
+    """A model's ONNX graphs: those that are there, else exported now.
+
+    Args:
+        settings: Names the folder.
+        checkpoint: The weights.
+        precision: fp16 or fp32.
+        opset: Of ONNX; None takes what is there, and exports in `DEFAULT_OPSET`.
+        attention: Export with the operator of that name.
+        anew: Export them in any case.
+
+    Raises:
+        ConfigError: A package that exports is missing, or the folder cannot be written.
+        EngineError: They cannot be exported.
+    """
+    folder = graphs_folder(settings, checkpoint, precision)
+    if not anew:
+        with contextlib.suppress(ConfigError, EngineError):  # none, or what is there is damaged
+            graphs = read_graphs(folder)
+            if opset in (None, graphs.opset):
+                return graphs
+    return export(
+        load_resolved(checkpoint),
+        model=checkpoint.name,
+        checkpoint_sha256=checkpoint.sha256,
+        recipe=precision,
+        folder=folder,
+        opset=opset or DEFAULT_OPSET,
+        attention=attention,
+    )
+
+
+def profiles(graphs: GraphSet, settings: EngineConfig) -> dict[str, dict[str, Profile]]:
+    """For each graph, the shapes that its plan takes."""
+    cells, channels = graphs.cells**2, graphs.channels
+
+    def prompts(*shape: int) -> Profile:
+        return _up_to(settings.max_prompts, shape)
+
+    tokens = {"tokens": prompts(graphs.tokens, channels)}
+    return {
+        "encoder": {"images": _up_to(settings.max_images, (3, graphs.image_side, graphs.image_side))},
+        "score": tokens,
+        "score_masked": {**tokens, "masks": prompts(1, graphs.mask_side, graphs.mask_side)},
+        "finish": {"mask_tokens": prompts(4, channels), "cells": prompts(cells, channels)},
+    }
+
+
+def _up_to(count: int, shape: tuple[int, ...]) -> Profile:
+    """Tuned for the largest: full batches are what a job consists of."""
+    return (1, *shape), (count, *shape), (count, *shape)

@@ -1,0 +1,171 @@
+"""TensorRT engines for a job: built, verified, and chosen before any worker starts.
+
+Plans belong to the machine that runs them, so each step here is a function of one machine: the command line calls it
+in its own process, a cluster's driver once on each node with a GPU. Such a function answers in words, since an error
+may not cross from a node to a driver that lacks its packages.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+from rich.console import Console
+
+from sam_batch.config import Config, GeneratorConfig
+from sam_batch.data import listing, pixels
+from sam_batch.data.storage import read_uri
+from sam_batch.engine import tensorrt_host
+from sam_batch.engine.choice import EngineChoice
+from sam_batch.engine.factory import tensorrt_choice
+from sam_batch.engine.tensorrt_plans import PlanStore
+from sam_batch.engine.tensorrt_prepare import Prepared
+from sam_batch.engine.verify import Comparison
+from sam_batch.errors import ConfigError, ImageError, InputError, JobError, PlanError, SamBatchError
+from sam_batch.job.cluster import connected
+from sam_batch.job.executor import Executor
+from sam_batch.model.names import ResolvedCheckpoint
+from sam_batch.records import UInt8Array
+from sam_batch.segment.prepare import preprocess
+from sam_batch.segment.views import cut_views
+
+
+def prepare(config: Config, checkpoint: ResolvedCheckpoint) -> Prepared:
+    """The engines of a job on this machine.
+
+    Raises:
+        ConfigError: TensorRT is not installed, or there is no GPU.
+    """
+    choice = tensorrt_choice(config.engine)
+    return Prepared(tensorrt_host.find_host(), config.engine, checkpoint, choice.precision)
+
+
+def build(config: Config, checkpoint: ResolvedCheckpoint, console: Console, *, anew: bool = False) -> Comparison:
+    """Build what is missing on this machine, then verify the engine.
+
+    Args:
+        config: The job; its first photographs serve for verification.
+        checkpoint: The weights.
+        console: For progress.
+        anew: Build everything again.
+
+    Raises:
+        ConfigError: Something that building needs is missing.
+        EngineError: It cannot be built.
+        PlanError: It was built, but is too far from torch to be used.
+    """
+    engines = prepare(config, checkpoint)
+    for record in engines.build(console, anew=anew):
+        console.print(f"built {record.name}, {record.size / 1e6:.1f} MB in {record.seconds:.0f} s", highlight=False)
+    try:
+        return engines.require_verified()
+    except PlanError:
+        return verify(config, checkpoint, console)
+
+
+def verify(config: Config, checkpoint: ResolvedCheckpoint, console: Console) -> Comparison:
+    """Compare the built engine with torch in float32 on photographs of the job's input.
+
+    Raises:
+        ConfigError: There are no photographs.
+        EngineError: The engine does not run.
+        PlanError: It is not built, or too far from torch to be used.
+    """
+    engines = prepare(config, checkpoint)
+    pictures = photographs(config, checkpoint.image_side)
+    found = engines.verify(pictures, preprocess, config.generator.pred_iou_thresh)
+    console.print(found.to_text(), highlight=False, soft_wrap=True)
+    return engines.require_verified()
+
+
+def photographs(config: Config, image_side: int) -> list[UInt8Array]:
+    """The first images of the input that can be read, (h, w, 3), their longer side as the model takes them.
+
+    Raises:
+        InputError: There is none.
+    """
+    listed = listing.list_images(config.input, config.storage, output=config.output.uri)
+    readable = (one for entry in listed for one in _photograph(config, entry.uri, image_side))
+    found = list(islice(readable, config.engine.verify.images))
+    if not found:
+        raise InputError("input.uri: has no image that can be read, and engines are verified on some")
+    return found
+
+
+def _photograph(config: Config, uri: str, image_side: int) -> Iterator[UInt8Array]:
+    with contextlib.suppress(ImageError):  # a job would give it a row; here another image will do
+        image = pixels.decode(read_uri(uri, config.storage, config.input.max_bytes), config.input.max_pixels)
+        yield cut_views(image, GeneratorConfig(), image_side)[0].pixels
+
+
+def settle(
+    config: Config, checkpoint: ResolvedCheckpoint, choice: EngineChoice, executor: Executor, console: Console
+) -> EngineChoice:
+    """Which engine a job uses, once it is known what its GPUs hold: `choice`, or TensorRT engines.
+
+    Args:
+        config: The job.
+        checkpoint: The weights.
+        choice: What `factory.resolve` made of the configuration.
+        executor: Reaches the GPUs.
+        console: Is told which engine it is, where that was open.
+
+    Raises:
+        PlanError: TensorRT was asked for, and its engines cannot be used.
+    """
+    if choice.kind != "tensorrt" and not _may_be_tensorrt(config, choice):
+        return choice
+    answers = executor.on_gpus(_ready_here, config, checkpoint, console=console)
+    faults = [fault for fault in answers if fault] or ([] if answers else ["engine.kind: no GPU was found"])
+    if not faults:
+        console.print("engine: TensorRT, verified against torch in float32", highlight=False)
+        return tensorrt_choice(config.engine)
+    if config.engine.kind == "tensorrt":
+        raise PlanError(faults[0])
+    console.print(f"engine: torch, since TensorRT cannot be used: {faults[0]}", highlight=False, soft_wrap=True)
+    return choice
+
+
+def build_on_cluster(config: Config, checkpoint: ResolvedCheckpoint, console: Console, *, anew: bool = False) -> None:
+    """Build and verify on every node with a GPU of the Ray that RAY_ADDRESS names, else of this machine.
+
+    Raises:
+        ConfigError: No node has a GPU.
+        JobError: Some node cannot use engines; says why each cannot.
+    """
+    with connected(config.run.verbose) as resources:
+        from sam_batch.job.ray_executor import RayExecutor
+
+        answers = RayExecutor(resources).on_gpus(_build_here, config, checkpoint, anew, console=console)
+    if not answers:
+        raise ConfigError("engine.kind: tensorrt needs a GPU, and no node of the cluster has one")
+    faults = [fault for fault in answers if fault]
+    if faults:
+        raise JobError(f"{len(faults)} of {len(answers)} nodes cannot use TensorRT: {'; '.join(faults)}")
+
+
+def _may_be_tensorrt(config: Config, choice: EngineChoice) -> bool:
+    """Whether `auto` is worth a look: on a GPU, in a precision that engines have, where some were ever built."""
+    engine = config.engine
+    if engine.kind != "auto" or choice.device != "cuda" or choice.precision == "bf16":
+        return False
+    return engine.build == "on_start" or any(PlanStore(Path(engine.folder)).records())
+
+
+def _ready_here(config: Config, checkpoint: ResolvedCheckpoint, console: Console | None) -> str:
+    """On a node: why its engines cannot be used, or nothing; builds them first where that is wanted."""
+    if config.engine.build == "on_start":
+        return _build_here(config, checkpoint, anew=False, console=console)
+    try:
+        prepare(config, checkpoint).require_verified()
+    except SamBatchError as error:
+        return str(error)
+    return ""
+
+
+def _build_here(config: Config, checkpoint: ResolvedCheckpoint, anew: bool, console: Console | None) -> str:
+    try:
+        build(config, checkpoint, console or Console(quiet=True), anew=anew)
+    except SamBatchError as error:
+        return str(error)
+    return ""

@@ -1,0 +1,150 @@
+import errno
+import json
+import os
+from dataclasses import replace
+
+import pytest
+from filelock import Timeout
+
+from sam_batch.engine import tensorrt_plans
+from sam_batch.engine.tensorrt_plans import Machine, PlanKey, PlanStore
+from sam_batch.errors import EngineError, PlanError
+
+MACHINE = Machine("11.4.0", "13", "linux-x86_64", "Stand-in", "9.0")
+KEY = PlanKey(
+    graph="encoder",
+    model="vit_b",
+    recipe="fp16",
+    checkpoint_sha256="a" * 64,
+    onnx_sha256="b" * 64,
+    machine=MACHINE,
+    profiles={"images": ((1, 3, 8, 8), (2, 3, 8, 8), (2, 3, 8, 8))},
+    options={"workspace_bytes": 1 << 30},
+)
+OTHERS = {
+    "tensorrt": replace(KEY, machine=replace(MACHINE, tensorrt="10.3.0")),
+    "cuda": replace(KEY, machine=replace(MACHINE, cuda="12")),
+    "platform": replace(KEY, machine=replace(MACHINE, platform="linux-aarch64")),
+    "gpu": replace(KEY, machine=replace(MACHINE, gpu="Another")),
+    "compute_capability": replace(KEY, machine=replace(MACHINE, compute_capability="8.6")),
+    "onnx_sha256": replace(KEY, onnx_sha256="c" * 64),
+    "checkpoint_sha256": replace(KEY, checkpoint_sha256="c" * 64),
+    "recipe": replace(KEY, recipe="fp32"),
+    "profiles.images": replace(KEY, profiles={"images": ((1, 3, 8, 8), (4, 3, 8, 8), (4, 3, 8, 8))}),
+    "options.workspace_bytes": replace(KEY, options={"workspace_bytes": 1 << 20}),
+}
+
+
+@pytest.fixture
+def store(tmp_path):
+    return PlanStore(tmp_path / "engines")
+
+
+def files(store):
+    return sorted(path.name for path in store.folder.rglob("*") if path.is_file())
+
+
+def path_of(store, extension):
+    return store.folder / "plans" / f"{KEY.name}.{extension}"
+
+
+def test_a_stored_plan_is_found_and_read(store):
+    assert not store.has(KEY)
+    record = store.store(KEY, b"plan", 1.5)
+    assert store.has(KEY)
+    assert (store.find(KEY), store.read(KEY)) == (record, b"plan")
+    assert list(store.records()) == [record]
+    assert files(store) == [f"{KEY.name}.json", f"{KEY.name}.plan"]
+
+
+def test_the_sidecar_tells_the_whole_key_to_a_person(store):
+    store.store(KEY, b"plan", 1.5)
+    told = json.loads(path_of(store, "json").read_text())
+    assert told["key"]["machine"]["gpu"] == "Stand-in"
+    assert told["key"]["profiles"]["images"][2] == [2, 3, 8, 8]
+
+
+def test_the_folder_belongs_to_the_user_alone(store):
+    store.store(KEY, b"plan", 1.5)
+    assert (store.folder / "plans").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("field", OTHERS)
+def test_a_plan_of_another_key_is_not_found_and_the_difference_is_named(store, field):
+    store.store(OTHERS[field], b"plan", 1.5)
+    with pytest.raises(PlanError, match=rf"the nearest was built for another {field} .*sam-batch engine build"):
+        store.read(KEY)
+
+
+def test_no_plan_at_all_names_the_command(store):
+    with pytest.raises(PlanError, match=r"no TensorRT plan of vit_b encoder in fp16 .*; run sam-batch engine build"):
+        store.find(KEY)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"), [(b"pla", "truncated"), (b"plan and more", "truncated"), (b"plaN", "altered")]
+)
+def test_a_plan_that_changed_is_refused(store, data, message):
+    store.store(KEY, b"plan", 1.5)
+    path_of(store, "plan").write_bytes(data)
+    with pytest.raises(PlanError, match=message):
+        store.find(KEY)
+
+
+def test_a_sidecar_that_was_renamed_or_damaged_is_refused(store):
+    other = store.store(OTHERS["gpu"], b"plan", 1.5)
+    store.store(KEY, b"plan", 1.5)
+    path_of(store, "json").write_bytes((store.folder / "plans" / f"{other.name}.json").read_bytes())
+    with pytest.raises(PlanError, match="does not describe"):
+        store.find(KEY)
+    path_of(store, "json").write_bytes(b"{")
+    with pytest.raises(PlanError, match="no TensorRT plan"):
+        store.find(KEY)
+
+
+def test_a_folder_that_others_may_write_to_is_refused(store):
+    store.store(KEY, b"plan", 1.5)
+    (store.folder / "plans").chmod(0o777)
+    with pytest.raises(PlanError, match="others may write here"):
+        store.find(KEY)
+
+
+def test_a_full_disk_leaves_nothing_behind(store, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(tensorrt_plans.os, "fsync", full)
+    with pytest.raises(EngineError, match=r"No space left on device; free some space, or set engine\.folder"):
+        store.store(KEY, b"plan", 1.5)
+    assert files(store) == []
+
+
+def test_a_file_in_the_folders_place_is_an_engine_error(tmp_path):
+    (tmp_path / "engines").write_text("")
+    with pytest.raises(EngineError, match="cannot be made"):
+        PlanStore(tmp_path / "engines").locked()
+
+
+def test_plans_count_as_verified_only_together(store):
+    decoder = replace(KEY, graph="score")
+    store.store(KEY, b"plan", 1.5)
+    store.store(decoder, b"other", 1.5)
+    with pytest.raises(PlanError, match="not verified; run sam-batch engine verify"):
+        store.verified([KEY, decoder])
+    store.set_verified([KEY, decoder], {"cosine": 0.9999})
+    assert store.verified([KEY, decoder])["cosine"] == 0.9999
+    store.store(decoder, b"built anew", 1.5)
+    with pytest.raises(PlanError, match="not verified"):
+        store.verified([KEY, decoder])
+
+
+def test_timing_caches_are_kept_for_each_machine(store):
+    assert store.timing_cache(MACHINE) == b""
+    store.store_timing_cache(MACHINE, b"measured")
+    assert store.timing_cache(MACHINE) == b"measured"
+    assert store.timing_cache(replace(MACHINE, tensorrt="10.3.0")) == b""
+
+
+def test_one_builder_waits_for_another(store):
+    with store.locked(), pytest.raises(Timeout):
+        store.locked().acquire(timeout=0)

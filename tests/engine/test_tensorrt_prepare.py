@@ -1,0 +1,180 @@
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+from support import tensorrt_standin
+from support.tensorrt_engines import CHECKPOINT, PICTURE, QUIET, hold_small_sam, prepared, preprocess, settings
+from support.tensorrt_standin import KNOBS, CpuGpu
+
+from sam_batch.engine import tensorrt_prepare
+from sam_batch.engine.graph_set import GRAPHS
+from sam_batch.engine.tensorrt_prepare import exported, profiles
+from sam_batch.errors import EngineError, PlanError
+
+
+@pytest.fixture
+def folder(exports, tmp_path, monkeypatch):
+    """With exported graphs of the small SAM in float32, and no plans."""
+    hold_small_sam(monkeypatch)
+    shutil.copytree(exports("fp32"), tmp_path / "engines")
+    return tmp_path / "engines"
+
+
+@pytest.fixture
+def engines(host, folder):
+    return prepared(host, folder)
+
+
+def verify(engines, thresh=0.0):
+    return engines.verify([PICTURE], preprocess, thresh)
+
+
+def test_engines_are_built_verified_and_loaded(engines):
+    assert [record.key["graph"] for record in engines.build(QUIET)] == list(GRAPHS)
+    verify(engines)
+    engine = engines.load()
+    assert (engine.spec.kind, engine.spec.precision, engine.spec.image_side) == ("tensorrt", "fp32", 128)
+
+
+def test_what_is_there_is_not_built_again_unless_asked_for(engines):
+    engines.build(QUIET)
+    assert engines.build(QUIET) == []
+    assert len(engines.build(QUIET, anew=True)) == len(GRAPHS)
+
+
+def test_a_build_that_failed_goes_on_where_it_stopped(engines):
+    def fail_at_the_second():
+        KNOBS.builds = len(KNOBS.timing_caches) < 2
+
+    KNOBS.on_step = fail_at_the_second
+    with pytest.raises(EngineError, match="Out of memory"):
+        engines.build(QUIET)
+    finished = list(engines.store.records())
+    KNOBS.reset()
+    assert len(engines.build(QUIET)) == len(GRAPHS) - len(finished)
+    assert 0 < len(finished) < len(GRAPHS)
+
+
+def test_each_build_profits_from_the_timings_of_those_before(engines):
+    engines.build(QUIET)
+    assert [len(one) for one in KNOBS.timing_caches] == [0, 8, 16, 24]
+
+
+def test_an_altered_plan_never_reaches_tensorrt_and_is_built_again(engines, folder):
+    engines.build(QUIET)
+    verify(engines)
+    plan = next((folder / "plans").glob("*-score-*.plan"))
+    plan.write_bytes(plan.read_bytes()[:-1] + b"!")
+    KNOBS.plans_loaded = 0
+    with pytest.raises(PlanError, match=r"altered since it was built.*sam-batch engine build"):
+        engines.load()
+    assert KNOBS.plans_loaded == 0
+    assert [record.key["graph"] for record in engines.build(QUIET)] == ["score"]
+
+
+def test_without_verification_nothing_is_loaded(engines):
+    engines.build(QUIET)
+    KNOBS.plans_loaded = 0
+    with pytest.raises(PlanError, match="not verified; run sam-batch engine verify"):
+        engines.load()
+    assert KNOBS.plans_loaded == 0
+
+
+def test_engines_that_are_too_far_from_torch_are_not_used(engines, host, folder):
+    engines.build(QUIET)
+    verify(engines)
+    strict = prepared(host, folder, verify={"max_iou_error": 0.0})
+    with pytest.raises(PlanError, match=r"differ too much from torch in float32 \(IoU error .*engine\.kind=torch"):
+        strict.load()
+    engines.load()
+
+
+def test_verification_finds_weights_that_are_not_the_engines(engines, monkeypatch):
+    engines.build(QUIET)
+    hold_small_sam(monkeypatch, seed=1)
+    found = verify(engines)
+    assert found.cosine < 0.9
+    with pytest.raises(PlanError, match="cosine"):
+        engines.require_verified()
+
+
+@pytest.mark.parametrize(
+    ("change", "difference"),
+    [
+        ({"gpu": CpuGpu("Another GPU")}, "gpu (Stand-in, here Another GPU)"),
+        ({"gpu": CpuGpu(compute_capability="8.6")}, "compute_capability (9.0, here 8.6)"),
+        ({"max_prompts": 5}, "profiles.tokens"),
+        ({"workspace_bytes": 1 << 25}, "options.workspace_bytes"),
+    ],
+)
+def test_engines_of_another_gpu_or_other_settings_are_not_loaded(host, folder, bindings, change, difference):
+    built = prepared(host, folder)
+    built.build(QUIET)
+    verify(built)
+    KNOBS.plans_loaded = 0
+    gpu = change.pop("gpu", None)
+    other = prepared(tensorrt_standin.host(bindings, gpu), folder, **change)
+    with pytest.raises(PlanError) as refused:
+        other.load()
+    assert difference in str(refused.value)
+    assert KNOBS.plans_loaded == 0
+
+
+def test_a_plan_of_another_version_is_not_loaded(engines, host, folder):
+    engines.build(QUIET)
+    verify(engines)
+    newer = replace(host, machine=replace(host.machine, tensorrt="99.0"))
+    KNOBS.plans_loaded = 0
+    with pytest.raises(PlanError, match=rf"tensorrt \({host.machine.tensorrt}, here 99\.0\)"):
+        prepared(newer, folder).load()
+    assert KNOBS.plans_loaded == 0
+
+
+def test_nothing_built_at_all_names_the_command(host, tmp_path):
+    with pytest.raises(PlanError, match=r"no TensorRT engines of demo in fp32 .*; run sam-batch engine build"):
+        prepared(host, tmp_path).load()
+
+
+def test_every_graph_can_be_looked_into(engines):
+    engines.build(QUIET)
+    assert [one.graph for one in engines.inspect()] == list(GRAPHS)
+
+
+class TestExported:
+    @pytest.fixture
+    def exporting(self, monkeypatch, exports):
+        """Exports are counted, and copied from one that was made before."""
+        calls = []
+
+        def export(sam, *, folder, opset, **_):
+            calls.append(opset)
+            made = tensorrt_prepare.graphs_folder(settings(exports("fp32")), CHECKPOINT, "fp32")
+            shutil.copytree(made, folder, dirs_exist_ok=True)
+            return tensorrt_prepare.read_graphs(folder)
+
+        hold_small_sam(monkeypatch)
+        monkeypatch.setattr(tensorrt_prepare, "export", export)
+        return calls
+
+    def test_graphs_that_are_there_are_not_exported_again(self, tmp_path, exporting):
+        first = exported(settings(tmp_path), CHECKPOINT, "fp32")
+        assert exported(settings(tmp_path), CHECKPOINT, "fp32") == first
+        assert exporting == [20]
+
+    def test_damaged_graphs_another_opset_or_force_export_them_anew(self, tmp_path, exporting):
+        exported(settings(tmp_path), CHECKPOINT, "fp32")
+        folder = tensorrt_prepare.graphs_folder(settings(tmp_path), CHECKPOINT, "fp32")
+        (folder / "score.onnx").write_bytes(b"")
+        for keys in ({}, {"opset": 23}, {"anew": True}):
+            exported(settings(tmp_path), CHECKPOINT, "fp32", **keys)
+        assert exporting == [20, 20, 23, 20]
+
+
+def test_profiles_are_tuned_for_full_batches(exports):
+    folder = tensorrt_prepare.graphs_folder(settings(exports("fp32")), CHECKPOINT, "fp32")
+    shapes = profiles(tensorrt_prepare.read_graphs(folder), settings(folder, max_prompts=64, max_images=4))
+    assert shapes["encoder"]["images"] == ((1, 3, 128, 128), (4, 3, 128, 128), (4, 3, 128, 128))
+    assert shapes["finish"]["cells"] == ((1, 64, 32), (64, 64, 32), (64, 64, 32))
+    assert set(shapes["score_masked"]) == {"tokens", "masks"}
+    assert json.dumps(shapes)

@@ -1,0 +1,75 @@
+import pytest
+import torch
+from support.small_sam import small_sam
+from support.tensorrt_engines import photograph
+
+from sam_batch.config import VerifyConfig
+from sam_batch.engine.torch_engine import TorchEngine
+from sam_batch.engine.verify import Comparison, compare
+
+PERFECT = Comparison(2, 100, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+
+
+def engine(sam=None, precision="fp32"):
+    return TorchEngine(sam or small_sam(lively=False), model="demo", precision=precision, device="cpu")
+
+
+def changed(part, by):
+    sam = small_sam(lively=False)
+    with torch.no_grad():
+        part(sam).add_(by)
+    return engine(sam)
+
+
+@pytest.fixture(scope="module")
+def reference():
+    return engine()
+
+
+def test_an_engine_equals_itself(reference):
+    found = compare(reference, reference, [photograph(0), photograph(1)], 0.0)
+    assert found.images == 2
+    assert found.masks > 0
+    assert (found.mask_iou, found.count_change, found.iou_error, found.logits_error) == (1.0, 0.0, 0.0, 0.0)
+    assert found.cosine == pytest.approx(1.0)
+    assert found.faults(VerifyConfig()) == []
+
+
+def test_half_precision_passes_with_a_small_error(reference):
+    found = compare(engine(precision="fp16"), reference, [photograph()], 0.0)
+    assert 0 < found.embedding_error < 0.01
+    assert 0 < found.iou_error < 0.01
+    assert found.faults(VerifyConfig()) == []
+
+
+@pytest.mark.parametrize(
+    ("part", "by", "fault"),
+    [
+        (lambda sam: sam.image_encoder.blocks[1].attn.proj.bias, torch.linspace(-3, 3, 32), "cosine"),
+        (lambda sam: sam.mask_decoder.iou_prediction_head.layers[-1].bias, 0.1, "IoU error"),
+        (lambda sam: sam.mask_decoder.output_upscaling[3].bias, torch.linspace(-3, 3, 4), "mask IoU"),
+        (lambda sam: sam.prompt_encoder.mask_downscaling[-1].bias, 3.0, "IoU"),
+        (lambda sam: sam.prompt_encoder.point_embeddings[2].weight, 3.0, "IoU"),
+    ],
+    ids=["encoder", "IoU head", "up-scaling", "masks as prompts", "boxes"],
+)
+def test_a_wrong_part_is_found(reference, part, by, fault):
+    found = compare(changed(part, by), reference, [photograph()], 0.0)
+    assert any(fault in one for one in found.faults(VerifyConfig())), found
+
+
+def test_a_shifted_score_changes_the_count(reference):
+    middle = 0.0
+    shifted = changed(lambda sam: sam.mask_decoder.iou_prediction_head.layers[-1].bias, 10.0)
+    assert compare(shifted, reference, [photograph()], middle).count_change > 0.02
+
+
+def test_masks_that_all_fail_the_threshold_prove_nothing(reference):
+    found = compare(reference, reference, [photograph()], 1e6)
+    assert found.masks == 0
+    assert "no mask passes generator.pred_iou_thresh" in found.faults(VerifyConfig())[0]
+
+
+def test_what_is_kept_beside_a_plan_comes_back():
+    assert Comparison.of(PERFECT.to_json() | {"plans": ["a"]}) == PERFECT
+    assert "2 photographs" in PERFECT.to_text()

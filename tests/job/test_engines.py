@@ -1,0 +1,142 @@
+import io
+from contextlib import nullcontext
+
+import numpy as np
+import pytest
+from rich.console import Console
+from support.jobs import draw_photographs, job_config
+from support.tensorrt_engines import CHECKPOINT
+
+from sam_batch.engine import factory
+from sam_batch.engine.choice import EngineChoice
+from sam_batch.engine.tensorrt_plans import Record
+from sam_batch.errors import ConfigError, InputError, JobError, PlanError
+from sam_batch.job import engines, ray_executor
+from sam_batch.job.executor import InlineExecutor
+
+TORCH = EngineChoice("torch", "fp16", "cuda")
+
+
+@pytest.fixture
+def config(tmp_path):
+    draw_photographs(tmp_path / "photos", 4)
+
+    def make(**engine):
+        engine = {"kind": "auto", "folder": str(tmp_path / "engines")} | engine
+        return job_config(tmp_path / "photos", tmp_path / "out", engine=engine)
+
+    return make
+
+
+@pytest.fixture
+def console():
+    return Console(record=True, width=500, file=io.StringIO())
+
+
+class Answers:
+    """In the place of an executor: the answers of its nodes."""
+
+    def __init__(self, *answers):
+        self.answers, self.asked = list(answers), 0
+
+    def on_gpus(self, work, *arguments, console):
+        self.asked += 1
+        return self.answers
+
+
+@pytest.fixture
+def built(tmp_path):
+    """Some plan lies in the folder."""
+    (tmp_path / "engines/plans").mkdir(parents=True)
+    (tmp_path / "engines/plans/a.json").write_text('{"name":"a","key":{},"sha256":"","size":1,"seconds":1}')
+    return Record("a", {}, "", 1, 1)
+
+
+class TestSettle:
+    def test_auto_is_tensorrt_where_every_node_is_ready_and_says_so(self, config, console, built):
+        choice = engines.settle(config(), CHECKPOINT, TORCH, Answers("", ""), console)
+        assert (choice.kind, choice.precision, choice.device) == ("tensorrt", "fp16", "cuda")
+        assert "engine: TensorRT" in console.export_text()
+
+    def test_auto_is_torch_where_one_node_is_not_and_says_why(self, config, console, built):
+        choice = engines.settle(config(), CHECKPOINT, TORCH, Answers("", "not verified"), console)
+        assert choice == TORCH
+        assert "engine: torch, since TensorRT cannot be used: not verified" in console.export_text()
+
+    def test_tensorrt_stops_where_one_node_is_not_ready(self, config, console):
+        asked = config(kind="tensorrt")
+        with pytest.raises(PlanError, match="no plan"):
+            engines.settle(asked, CHECKPOINT, factory.resolve(asked.engine, False), Answers("", "no plan"), console)
+
+    def test_tensorrt_stops_where_no_node_has_a_gpu(self, config, console):
+        asked = config(kind="tensorrt")
+        with pytest.raises(PlanError, match="no GPU was found"):
+            engines.settle(asked, CHECKPOINT, factory.resolve(asked.engine, False), Answers(), console)
+
+    @pytest.mark.parametrize(
+        ("engine", "choice"),
+        [
+            ({"kind": "torch"}, TORCH),
+            ({"kind": "fake"}, EngineChoice("fake", "fp32", "cpu")),
+            ({}, EngineChoice("torch", "fp32", "cpu")),
+            ({"precision": "bf16"}, EngineChoice("torch", "bf16", "cuda")),
+        ],
+    )
+    def test_no_node_is_asked_where_tensorrt_cannot_be_meant(self, config, console, built, engine, choice):
+        executor = Answers("")
+        assert engines.settle(config(**engine), CHECKPOINT, choice, executor, console) == choice
+        assert (executor.asked, console.export_text()) == (0, "")
+
+    def test_auto_asks_no_node_before_anything_was_built_unless_it_may_build(self, config, console):
+        for build, asked in (("never", 0), ("on_start", 1)):
+            executor = Answers("")
+            engines.settle(config(build=build), CHECKPOINT, TORCH, executor, console)
+            assert executor.asked == asked
+
+    def test_a_plain_loop_asks_this_machine(self, config, console, monkeypatch):
+        def none():
+            raise ConfigError("no GPU here")
+
+        monkeypatch.setattr(engines.tensorrt_host, "find_host", none)
+        asked = config(kind="tensorrt")
+        with pytest.raises(PlanError, match="no GPU here"):
+            engines.settle(asked, CHECKPOINT, factory.resolve(asked.engine, False), InlineExecutor(), console)
+
+
+class TestPhotographs:
+    def test_the_first_readable_ones_at_the_models_side(self, config, tmp_path):
+        (tmp_path / "photos/0-broken.jpg").write_bytes(b"no picture")
+        found = engines.photographs(config(verify={"images": 3}), image_side=128)
+        assert [one.shape for one in found] == [(96, 128, 3)] * 3
+        assert len({one.tobytes() for one in found}) == 3
+        assert found[0].dtype == np.uint8
+
+    def test_fewer_than_asked_for_are_enough_and_none_is_an_error(self, config, tmp_path):
+        assert len(engines.photographs(config(verify={"images": 9}), image_side=128)) == 4
+        for path in (tmp_path / "photos").iterdir():
+            path.write_bytes(b"")
+        with pytest.raises(InputError, match="verified on some"):
+            engines.photographs(config(), image_side=128)
+
+
+class TestCluster:
+    @pytest.fixture
+    def nodes(self, monkeypatch):
+        """What the nodes of an imagined cluster answer."""
+        executor = Answers()
+        monkeypatch.setattr(engines, "connected", lambda verbose: nullcontext())
+        monkeypatch.setattr(ray_executor, "RayExecutor", lambda resources: executor)
+        return executor.answers
+
+    def test_all_nodes_ready_is_success(self, config, nodes, console):
+        nodes += ["", ""]
+        engines.build_on_cluster(config(), CHECKPOINT, console)
+
+    def test_a_node_that_is_not_ready_is_named_with_its_reason(self, config, nodes, console):
+        nodes += ["", "out of memory"]
+        with pytest.raises(JobError, match="1 of 2 nodes cannot use TensorRT: out of memory"):
+            engines.build_on_cluster(config(), CHECKPOINT, console)
+
+    def test_no_gpu_at_all_is_a_mistake_of_the_configuration(self, config, nodes, console):
+        with pytest.raises(ConfigError, match="no node of the cluster has one"):
+            engines.build_on_cluster(config(), CHECKPOINT, console)

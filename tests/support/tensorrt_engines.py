@@ -1,0 +1,70 @@
+"""Engines built on the stand-in from a small SAM, for tests that need whole ones."""
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+from sam_batch.config import EngineConfig
+from sam_batch.engine import tensorrt_prepare
+from sam_batch.engine.protocol import EngineSpec
+from sam_batch.engine.tensorrt_host import Host
+from sam_batch.engine.tensorrt_prepare import Prepared
+from sam_batch.engine.verify import Photograph
+from sam_batch.model.names import ResolvedCheckpoint
+from support.small_sam import small_sam
+
+CHECKPOINT = ResolvedCheckpoint("demo", "weights.safetensors", "5a" * 32, 128)
+QUIET = Console(quiet=True)
+PICTURE = np.random.default_rng(0).integers(0, 256, (96, 128, 3), dtype=np.uint8)
+
+Exports = Callable[[str], Path]
+
+
+@pytest.fixture(scope="session")
+def exports(tmp_path_factory: pytest.TempPathFactory) -> Exports:
+    """A folder with the exported graphs of the small SAM in a precision; to be copied, not built in."""
+
+    @cache
+    def export(precision: str) -> Path:
+        folder = tmp_path_factory.mktemp("engines")
+        with pytest.MonkeyPatch.context() as patch:
+            hold_small_sam(patch)
+            tensorrt_prepare.exported(settings(folder), CHECKPOINT, precision)
+        return folder
+
+    return export
+
+
+def hold_small_sam(patch: pytest.MonkeyPatch, seed: int = 0) -> None:
+    """Every checkpoint holds the small SAM's weights."""
+    patch.setattr(tensorrt_prepare, "load_resolved", lambda _: small_sam(seed, lively=False))
+
+
+def settings(folder: Path, **keys: Any) -> EngineConfig:
+    """Few prompts at once, so that tests go through more than one chunk."""
+    return EngineConfig(**({"kind": "tensorrt", "folder": str(folder), "max_prompts": 4, "max_images": 2} | keys))
+
+
+def prepared(host: Host, folder: Path, precision: str = "fp32", **keys: Any) -> Prepared:
+    """Engines in a folder, of what was exported there."""
+    return Prepared(host, settings(folder, **keys), CHECKPOINT, precision)
+
+
+def photograph(seed: int = 0) -> Photograph:
+    """Noise, with padding below."""
+    image = torch.randn(3, 128, 128, generator=torch.Generator().manual_seed(seed))
+    image[:, 96:] = 0
+    return Photograph(image, 96, 128)
+
+
+def preprocess(pixels_hw3: Any, spec: EngineSpec) -> torch.Tensor:
+    """Scaled to 0 to 1, and padded below."""
+    image = torch.zeros(1, 3, spec.image_side, spec.image_side)
+    image[0, :, : pixels_hw3.shape[0]] = torch.tensor(pixels_hw3).permute(2, 0, 1) / 255
+    return image

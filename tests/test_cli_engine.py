@@ -1,0 +1,72 @@
+"""`sam-batch engine`: what can be asked without TensorRT, and the messages where something is missing."""
+
+import subprocess
+import sys
+
+import pytest
+from support.jobs import draw_photographs, job_config
+
+from sam_batch import cli, configfile
+from sam_batch.engine.tensorrt_plans import Machine, PlanKey, PlanStore
+
+
+@pytest.fixture
+def job(tmp_path):
+    draw_photographs(tmp_path / "photos", 1)
+    path = tmp_path / "job.yaml"
+    engine = {"kind": "auto", "folder": str(tmp_path / "engines")}
+    path.write_text(configfile.to_yaml(job_config(tmp_path / "photos", tmp_path / "out", engine=engine)))
+    return path
+
+
+@pytest.fixture
+def call(monkeypatch, capfd):
+    """Run the program in this process, on a machine without TensorRT; returns (exit code, stdout, stderr)."""
+
+    def run(*arguments):
+        monkeypatch.setitem(sys.modules, "tensorrt", None)
+        monkeypatch.setattr(sys, "argv", ["sam-batch", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return ended.value.code, *capfd.readouterr()
+
+    return run
+
+
+@pytest.mark.parametrize("verb", ["build", "verify", "inspect"])
+def test_without_tensorrt_a_verb_ends_in_2_and_names_the_package(job, call, verb):
+    code, _, told = call("engine", verb, job)
+    assert code == 2
+    assert "pip install 'sam-batch[tensorrt]'" in told
+    assert not (job.parent / "engines").exists()
+
+
+def test_without_tensorrt_a_job_that_asks_for_it_ends_in_2_before_it_starts(job, call):
+    code, _, told = call("run", job, "engine.kind=tensorrt")
+    assert code == 2
+    assert "pip install 'sam-batch[tensorrt]'" in told
+    assert not (job.parent / "out/plan").exists()
+
+
+def test_list_says_what_lies_there_and_for_which_gpu(job, call):
+    assert "no engines; sam-batch engine build makes them" in call("engine", "list", job)[1]
+    machine = Machine("11.4.0", "13", "linux-x86_64", "Stand-in", "9.0")
+    key = PlanKey("encoder", "demo", "fp16", "a" * 64, "b" * 64, machine, {}, {})
+    PlanStore(job.parent / "engines").store(key, b"plan", 1.0)
+    line = call("engine", "list", job)[1]
+    assert line.startswith(key.name)
+    assert "TensorRT 11.4.0  Stand-in  not verified" in line
+
+
+@pytest.mark.parametrize("arguments", [["build", "--help"], ["list", "{job}"]])
+def test_help_and_list_load_neither_torch_nor_ray(job, arguments):
+    code = (
+        "import sys; from sam_batch import cli\n"
+        "try: cli.app(sys.argv[1:])\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'torch', 'ray', 'onnx'} & set(sys.modules)))"
+    )
+    filled = [one.format(job=job) for one in arguments]
+    command = [sys.executable, "-c", code, "engine", *filled]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    assert ended.stdout.splitlines()[-1] == "[]"

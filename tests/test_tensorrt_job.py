@@ -1,0 +1,122 @@
+"""From weights to masks on TensorRT engines, on the stand-in: export, build, verify, run."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from pycocotools import mask as coco
+from segment_anything import sam_model_registry
+from support.jobs import rows
+from support.threads import one_thread
+from typer.testing import CliRunner
+
+from sam_batch import cli
+from sam_batch.engine import tensorrt_host
+from sam_batch.errors import PlanError
+
+__all__ = ["one_thread"]
+
+ROOT = Path(__file__).parents[1]
+PHOTOGRAPH = ROOT / "examples" / "coffee.jpg"
+DEMO = [str(ROOT / "configs/demo.yaml"), f"input.uri={PHOTOGRAPH}", "run.executor=inline", "engine.device=auto"]
+FEW = ["generator.points_per_side=8", "engine.max_prompts=16"]
+
+
+@pytest.fixture(scope="module")
+def machine(bindings):
+    """Every process of a job sees the stand-in."""
+    from support import tensorrt_standin
+
+    with pytest.MonkeyPatch.context() as patch:
+        host = tensorrt_standin.host(bindings)
+        patch.setattr(tensorrt_host, "find_host", lambda: host)
+        yield host
+
+
+@pytest.fixture(scope="module")
+def call(machine, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("job")
+
+    def run(*arguments):
+        given = [*DEMO, *FEW, f"engine.folder={folder / 'engines'}", f"output.uri={folder / 'tensorrt'}"]
+        verb = [one for one in arguments if "=" not in one]
+        result = CliRunner().invoke(cli.app, [*verb, *given, *arguments[len(verb) :]])
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result.output
+
+    run.folder = folder
+    return run
+
+
+@pytest.fixture(scope="module")
+def built(call):
+    return call("engine", "build", "engine.precision=fp16")
+
+
+def masks(output):
+    (row,) = rows(output)
+    assert row["status"] == "ok"
+    return [{"size": [row["height"], row["width"]], "counts": one["counts"]} for one in row["masks"]]
+
+
+def require_twins(found, expected, at_least):
+    """Each mask has one of the other side with an IoU of 0.99 or more."""
+    assert len(found) == len(expected) >= at_least
+    overlap = coco.iou(found, expected, [False] * len(expected))
+    assert np.all(overlap.max(axis=0) >= 0.99)
+    assert np.all(overlap.max(axis=1) >= 0.99)
+
+
+def test_engines_are_built_and_verified_on_the_jobs_photograph(built, call):
+    assert "1 photographs: embedding cosine 0.99" in built
+    assert "ready: engine.kind auto and tensorrt use these engines" in built
+    assert call("engine", "list").count("Stand-in  verified") == 4
+    assert "passed" in call("engine", "verify", "engine.precision=fp16")
+    assert "encoder: " in call("engine", "inspect", "engine.precision=fp16")
+
+
+def test_a_job_on_them_finds_the_masks_of_torch_in_float32(built, call, capfd):
+    call("run", "engine.kind=tensorrt", "engine.precision=fp16")
+    assert "engine: TensorRT, verified" in capfd.readouterr().err
+    reference = call.folder / "torch"
+    call("run", "engine.kind=torch", "engine.precision=fp32", f"output.uri={reference}")
+    require_twins(masks(call.folder / "tensorrt"), masks(reference), at_least=5)
+
+
+def test_a_job_stops_before_it_starts_if_its_engines_are_not_built(call):
+    with pytest.raises(PlanError, match=r"no TensorRT engines of demo in fp32 .*; run sam-batch engine build"):
+        call("run", "engine.kind=tensorrt", "engine.precision=fp32", f"output.uri={call.folder / 'none'}")
+    assert not (call.folder / "none").exists()
+
+
+def test_a_job_may_build_what_it_lacks_before_it_starts(built, call, capfd):
+    call(
+        "run", "engine.kind=tensorrt", "engine.precision=fp16", "engine.build=on_start", "engine.max_prompts=8",
+        f"output.uri={call.folder / 'on_start'}",
+    )  # fmt: skip
+    assert capfd.readouterr().err.count("built demo-fp16") == 3  # the encoder, without prompts, is as it was
+    assert len(masks(call.folder / "on_start")) == len(masks(call.folder / "tensorrt"))
+
+
+@pytest.mark.slow
+def test_a_large_model_goes_the_same_way(call, tmp_path):
+    """ViT-B with random weights: their masks mean nothing, but have to be the same."""
+    weights = tmp_path / "vit_b.pth"
+    torch.manual_seed(0)
+    sam = sam_model_registry["vit_b"]()
+    with torch.no_grad():
+        for name, parameter in sam.image_encoder.named_parameters():
+            if "pos" in name:
+                parameter.normal_(std=0.1)
+    torch.save(sam.state_dict(), weights)
+    job = [
+        "model.name=vit_b", f"model.checkpoint={weights}", "engine.precision=fp32", "engine.max_images=1",
+        "engine.verify.images=1", "generator.points_per_side=2", "generator.pred_iou_thresh=0.0",
+        "generator.stability_score_thresh=0.0", "generator.box_nms_thresh=1.0",
+    ]  # fmt: skip
+    assert "ready" in call("engine", "build", *job)
+    for kind in ("tensorrt", "torch"):
+        call("run", *job, f"engine.kind={kind}", f"output.uri={tmp_path / kind}")
+    require_twins(masks(tmp_path / "tensorrt"), masks(tmp_path / "torch"), at_least=4)
