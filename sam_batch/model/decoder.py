@@ -104,23 +104,29 @@ class Decoder(nn.Module):
 
         Args:
             scored: What `score` returned.
-            index_K2: (prompt, mask) pairs, on the CPU, since which prompts are needed decides shapes.
+            index_K2: (prompt, mask) pairs, on the CPU, since which prompts are needed decides shapes. What is derived
+                of them is copied in two pieces: a device waits for every index that comes from the CPU.
 
         Returns:
             (K, h, w) float32 logits, in the order of the index.
         """
-        prompts, place, counts = torch.unique(index_K2[:, 0], return_inverse=True, return_counts=True)
-        slot = _rank(place, counts)
-        weights_KD = self._weights(scored, index_K2)
-        logits_Khw = scored.tokens.new_empty((len(index_K2), *self.mask_size))
+        order = index_K2[:, 0].argsort(stable=True)
+        prompt_K, mask_K = index_K2[order].T
+        prompts, place_K, counts = torch.unique_consecutive(prompt_K, return_inverse=True, return_counts=True)
+        starts = [0, *counts.cumsum(0).tolist()]
+        slot_K = torch.arange(len(order)) - torch.tensor(starts)[place_K]
+        weights_KD = self._weights(scored, prompt_K, mask_K)
+        rows_K, place_K, slot_K = torch.stack([order, place_K % self.finish_chunk, slot_K]).to(weights_KD.device)
+        logits_Khw = scored.tokens.new_empty((len(order), *self.mask_size))
         for start in range(0, len(prompts), self.finish_chunk):
-            chunk = prompts[start : start + self.finish_chunk]
-            rows = ((place >= start) & (place < start + len(chunk))).nonzero().flatten()
-            pairs = place[rows] - start, slot[rows]
-            weights_PMD = weights_KD.new_zeros((len(chunk), int(pairs[1].max()) + 1, weights_KD.shape[1]))
-            weights_PMD[pairs] = weights_KD[rows]
+            chunk = prompts[start : start + self.finish_chunk].tolist()
+            some = slice(starts[start], starts[start + len(chunk)])
+            pairs = place_K[some], slot_K[some]
+            most = int(counts[start : start + len(chunk)].max())
+            weights_PMD = weights_KD.new_zeros((len(chunk), most, weights_KD.shape[1]))
+            weights_PMD[pairs] = weights_KD[some]
             cells_PNC = _stack([scored.cells[prompt] for prompt in chunk])
-            logits_Khw[rows] = self.upscaler(cells_PNC, weights_PMD)[pairs].to(logits_Khw.dtype)
+            logits_Khw[rows_K[some]] = self.upscaler(cells_PNC, weights_PMD)[pairs].to(logits_Khw.dtype)
         return logits_Khw
 
     def _transform(
@@ -135,13 +141,15 @@ class Decoder(nn.Module):
         used, tokens = (torch.cat([all_[:, :1], all_[:, 1:][:, masks]], dim=1) for all_ in (queries, tokens_PTC))
         return self.norm(used + self.read(used + tokens, low)), low
 
-    def _weights(self, scored: Scored, index_K2: Tensor) -> Tensor:
+    def _weights(self, scored: Scored, prompt_K: Tensor, mask_K: Tensor) -> Tensor:
         """(K, D), what the hypernetwork of each chosen mask makes of its token."""
-        tokens_KC = scored.tokens[index_K2[:, 0], index_K2[:, 1]].to(self.read.position.dtype)
-        weights_KD = tokens_KC.new_empty((len(index_K2), self.upscaler.channels))
-        for mask, network in enumerate(self.hypernetworks[scored.first :]):
-            rows = (index_K2[:, 1] == mask).nonzero().flatten()
-            weights_KD[rows] = network(tokens_KC[rows])
+        order = mask_K.argsort(stable=True)
+        rows, prompts, masks = torch.stack([order, prompt_K[order], mask_K[order]]).to(scored.tokens.device)
+        tokens_KC = scored.tokens[prompts, masks].to(self.read.position.dtype)
+        networks = self.hypernetworks[scored.first : scored.first + scored.tokens.shape[1]]
+        parts = torch.split(tokens_KC, torch.bincount(mask_K, minlength=len(networks)).tolist())
+        weights_KD = tokens_KC.new_empty((len(order), self.upscaler.channels))
+        weights_KD[rows] = torch.cat([network(part) for network, part in zip(networks, parts, strict=True)])
         return weights_KD
 
 
@@ -200,12 +208,3 @@ def _rows(images: Tensor) -> Tensor:
 def _stack(cells: list[Tensor]) -> Tensor:
     """(P, N, C); what a CPU takes, one prompt at a time, is not copied."""
     return cells[0][None] if len(cells) == 1 else torch.stack(cells)
-
-
-def _rank(place_K: Tensor, counts: Tensor) -> Tensor:
-    """How many of the rows before have the same place, given how often each place occurs."""
-    order = place_K.argsort(stable=True)
-    before = counts.cumsum(0) - counts
-    rank_K = torch.empty_like(place_K)
-    rank_K[order] = torch.arange(len(place_K)) - before[place_K[order]]
-    return rank_K

@@ -1,4 +1,7 @@
-"""Batches that fit the device's memory: a batch for which it does not suffice is done again in halves."""
+"""Batches that fit the device's memory: a batch for which it does not suffice is done again in halves.
+
+A device that fails otherwise is an engine that is broken: its process can do nothing more with it.
+"""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -34,7 +37,7 @@ class BatchSize:
             work: Gets the batch's place among them. A batch that runs out of memory is given to it again, in halves.
 
         Raises:
-            EngineError: Memory does not suffice for one item.
+            EngineError: Memory does not suffice for one item, or the device failed.
         """
         start = 0
         while start < count:
@@ -43,6 +46,8 @@ class BatchSize:
                 result = work(slice(start, stop))
             except torch.OutOfMemoryError as error:
                 self._halve(stop - start, error)
+            except torch.AcceleratorError as error:  # whatever comes next fails too: no item is to blame
+                raise EngineError(f"{self._device} failed: {error}") from error
             else:
                 self._announce()
                 yield result

@@ -45,6 +45,16 @@ def test_an_item_that_does_not_fit_alone_is_an_engine_error():
         list(BatchSize("prompts", 4, "cpu").over(8, Device(0).work))
 
 
+def test_a_device_that_fails_is_an_engine_error():
+    """After an illegal access or an assertion on the device every later call fails too, whatever the image."""
+
+    def work(_):
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+    with pytest.raises(EngineError, match="cuda:0 failed: CUDA error"):
+        list(BatchSize("prompts", 4, "cuda:0").over(8, work))
+
+
 def test_the_devices_cache_is_emptied_when_the_failed_works_tensors_are_gone(monkeypatch):
     held, gone = [], []
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: gone.append(held[-1]() is None))
