@@ -119,7 +119,7 @@ class FinishGraph(nn.Module):
         decoder = sam.mask_decoder
         self.cells: int = sam.prompt_encoder.image_embedding_size[0]
         self.masks = len(decoder.output_hypernetworks_mlps)
-        upscaler = Upscaler(decoder, height=self.cells, block=self.cells**2)
+        upscaler = Upscaler(decoder, self.cells, self.cells, block=self.cells**2)
         self.first, self.second = lowered(upscaler.first, dtype), lowered(upscaler.second, dtype)
         self.norm, self.first_act, self.second_act = upscaler.norm, upscaler.first_act, upscaler.second_act
         self.channels = upscaler.channels

@@ -10,6 +10,7 @@ from segment_anything.modeling import Sam
 from torch import Tensor
 
 from sam_batch.engine.checks import require_finite, require_within
+from sam_batch.engine.heap import keep_freed_memory
 from sam_batch.engine.protocol import EngineSpec, Prompts, ScoredPrompts
 from sam_batch.model.decoder import Decoder, Scored
 from sam_batch.model.encoder import Encoder
@@ -29,6 +30,8 @@ class TorchEngine:
     """
 
     def __init__(self, sam: Sam, *, model: str, precision: str, device: str) -> None:
+        if torch.device(device).type == "cpu":
+            keep_freed_memory()
         self._dtype = DTYPES[precision]
         lower(sam, self._dtype)
         self._sam = sam.to(device)

@@ -72,7 +72,7 @@ class Decoder(nn.Module):
         self.hypernetworks = decoder.output_hypernetworks_mlps
         self.mask_size: tuple[int, int] = sam.prompt_encoder.mask_input_size
         device = position_NC.device.type
-        self.upscaler = Upscaler(decoder, height=self.mask_size[0] // 4, block=FINISH_CELLS[device])
+        self.upscaler = Upscaler(decoder, self.mask_size[0] // 4, self.mask_size[1] // 4, FINISH_CELLS[device])
         self.score_chunk = max(1, SCORE_CELLS[device] // len(position_NC))
         self.finish_chunk = max(1, FINISH_CELLS[device] // len(position_NC))
 

@@ -21,15 +21,20 @@ class Upscaler(nn.Module):
     Args:
         decoder: segment-anything's; the two convolutions' weights are copied, into another order.
         height: Rows of cells.
+        width: Cells of a row.
         block: Cells of a prompt up-scaled at once. It changes the speed alone.
     """
 
-    def __init__(self, decoder: MaskDecoder, height: int, block: int) -> None:
+    order: Tensor
+
+    def __init__(self, decoder: MaskDecoder, height: int, width: int, block: int) -> None:
         super().__init__()
         first, self.norm, self.first_act, second, self.second_act = decoder.output_upscaling
         self.first, self.second = _as_linear(first), _as_linear(second)
         self.channels = second.out_channels
         self.height, self.block = height, block
+        order = _picture_order(height, width, self.first.weight.device)
+        self.register_buffer("order", order, persistent=False)
 
     def forward(self, cells_PNC: Tensor, weights_PMD: Tensor) -> Tensor:
         """Turn cells into mask logits.
@@ -39,13 +44,13 @@ class Upscaler(nn.Module):
             weights_PMD: Of a pixel's channels in each mask.
 
         Returns:
-            (P, M, 4 height, 4 N / height), in the precision of the weights.
+            (P, M, 4 height, 4 width), in the precision of the weights.
         """
         blocks = torch.split(cells_PNC, self.block, dim=1)
         masks = torch.cat([product(weights_PMD, self._pixels(block).mT) for block in blocks], dim=2)
-        # Rows and columns of cells, the lower and the right half of a cell, and of that half.
-        split = torch.unflatten(masks, 2, (self.height, -1, 2, 2, 2, 2)).permute(0, 1, 2, 4, 6, 3, 5, 7)
-        return split.flatten(5).flatten(2, 4)
+        # Of a matrix, CPUs select columns four to eight times as fast as they permute axes that end in a pair.
+        picture = masks.flatten(0, 1).index_select(1, self.order)
+        return torch.unflatten(torch.unflatten(picture, 1, (4 * self.height, -1)), 0, masks.shape[:2])
 
     def _pixels(self, cells_PNC: Tensor) -> Tensor:
         """(P, N x 16, D), the pixels of each cell one after the other."""
@@ -54,6 +59,13 @@ class Upscaler(nn.Module):
         halves = F.layer_norm(halves.to(norm.weight.dtype), norm.weight.shape, norm.weight, norm.bias, norm.eps)
         pixels = linear(self.second, self.first_act(halves.to(self.second.weight.dtype)))
         return torch.unflatten(self.second_act(pixels), 3, (4, -1)).flatten(1, 3)
+
+
+def _picture_order(height: int, width: int, device: torch.device) -> Tensor:
+    """(N x 16,), for each pixel of the picture, row by row, its place among the cells' pixels."""
+    places = torch.arange(height * width * 16, device=device)
+    # Rows and columns of cells, the lower and the right half of a cell, and of that half.
+    return torch.unflatten(places, 0, (height, width, 2, 2, 2, 2)).permute(0, 2, 4, 1, 3, 5).flatten()
 
 
 def _as_linear(convolution: nn.ConvTranspose2d) -> nn.Linear:

@@ -18,7 +18,7 @@ def test_masks_are_those_of_the_convolutions(height, width, block, dtype, atol):
     decoder = small_sam().mask_decoder.to(dtype)
     image, weights = torch.randn(2, 32, height, width, dtype=dtype), torch.randn(2, 3, 4, dtype=dtype)
     expected = torch.einsum("pmd,pdhw->pmhw", weights, decoder.output_upscaling(image))
-    found = Upscaler(decoder, height, block)(image.flatten(2).mT, weights)
+    found = Upscaler(decoder, height, width, block)(image.flatten(2).mT, weights)
     torch.testing.assert_close(found, expected, rtol=0, atol=atol)
 
 
@@ -27,13 +27,13 @@ def test_masks_are_those_of_the_convolutions(height, width, block, dtype, atol):
 def test_the_norm_is_float32_in_half_precision(dtype):
     """A norm does not see the scale of its input; the square of 1000 is beyond float16."""
     sam = small_sam(lively=False)
-    plain = Upscaler(sam.mask_decoder, 8, 64)
+    plain = Upscaler(sam.mask_decoder, 8, 8, 64)
     sam.mask_decoder.output_upscaling[0].weight.mul_(1000)
     sam.mask_decoder.output_upscaling[0].bias.mul_(1000)
     lower(sam, dtype)
     image, weights = torch.randn(2, 64, 32), torch.randn(2, 3, 4)
     assert isinstance(sam.mask_decoder.output_upscaling[1], LayerNorm2d)
-    found = Upscaler(sam.mask_decoder, 8, 64)(image.to(dtype), weights.to(dtype))
+    found = Upscaler(sam.mask_decoder, 8, 8, 64)(image.to(dtype), weights.to(dtype))
     assert found.dtype == dtype
     torch.testing.assert_close(found.float(), plain(image, weights), rtol=0, atol=0.05)
 
@@ -41,7 +41,7 @@ def test_the_norm_is_float32_in_half_precision(dtype):
 @torch.no_grad()
 def test_it_can_be_exported_for_any_number_of_prompts():
     """As a graph without the operators that only CPUs have, and with the same numbers."""
-    upscaler = Upscaler(small_sam().mask_decoder, 8, 64)
+    upscaler = Upscaler(small_sam().mask_decoder, 8, 8, 64)
     inputs, prompts = (torch.randn(2, 64, 32), torch.randn(2, 3, 4)), torch.export.Dim("prompts", min=2, max=64)
     program = torch.export.export(upscaler, inputs, dynamic_shapes=({0: prompts}, {0: prompts}))
     assert "mkldnn" not in program.graph_module.code
