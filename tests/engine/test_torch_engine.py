@@ -7,10 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from segment_anything import SamPredictor
 from segment_anything.modeling.common import LayerNorm2d
+from support.imagined_cuda import ImaginedCuda
 from support.small_sam import small_sam
+from torch._subclasses.fake_tensor import FakeTensor
 
 from sam_batch.config import GeneratorConfig
 from sam_batch.data import pixels
+from sam_batch.engine import torch_engine
 from sam_batch.engine.protocol import Prompts
 from sam_batch.engine.torch_engine import TorchEngine
 from sam_batch.errors import NonFiniteError
@@ -226,6 +229,22 @@ class TestNonFinite:
         scored = engine.score(engine.embed(pictures(engine, 1))[0], point_prompts(engine))
         with pytest.raises(NonFiniteError, match="mask logit"):
             engine.finish(scored, all_pairs(5, 3))
+
+
+@pytest.mark.parametrize("masks", [None, torch.zeros(5, 1, SIDE // 4, SIDE // 4)])
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_every_tensor_stays_on_the_engines_device(precision, masks, monkeypatch):
+    """On an imagined device; what would read numbers from it is replaced."""
+    monkeypatch.setattr(torch.cuda, "_lazy_init", lambda: None)
+    monkeypatch.setattr(torch_engine, "require_finite", lambda *_: None)
+    monkeypatch.setattr(FakeTensor, "tolist", lambda mean: [0.0] * len(mean))
+    sam = small_sam()
+    with ImaginedCuda():
+        engine = engine_of(sam, precision, "cuda:0")
+        embedding = engine.embed(torch.zeros(2, 3, SIDE, SIDE))
+        scored = engine.score(embedding[0], Prompts(boxes=torch.zeros(5, 4), masks=masks))
+        logits = engine.finish(scored, torch.tensor([[4, 2], [0, 0], [4, 1]]))
+    assert {str(one.device) for one in (embedding, scored.iou, logits)} == {"cuda:0"}
 
 
 def test_a_closed_engine_holds_no_weights():
