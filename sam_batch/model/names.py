@@ -27,7 +27,7 @@ PUBLISHED = {
 }
 
 DEMO_PATH = Path(__file__).parent / "weights" / "demo.safetensors"
-DEMO_SHA256 = "e37d8b4d6785cffb348b1adbdad1c3aa2d69d8d22880fb0097cca15f942dd96c"
+DEMO_SHA256 = "8a4079e750143e328b45f03ac588f57b45f472f4102055570190ee8759a61bdd"
 
 
 @dataclass(frozen=True, slots=True)
