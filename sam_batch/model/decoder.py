@@ -17,6 +17,7 @@ from segment_anything.modeling.transformer import TwoWayAttentionBlock
 from torch import Tensor, nn
 
 from sam_batch.model.attention import Projections, Reading, Writing, run
+from sam_batch.model.threads import on_each_core
 from sam_batch.model.upscaler import Upscaler
 
 # Cells that go through the transformer at once, over all prompts of a chunk. On a CPU the 4 MB of one prompt of SAM's
@@ -71,10 +72,10 @@ class Decoder(nn.Module):
         self.iou_head = decoder.iou_prediction_head
         self.hypernetworks = decoder.output_hypernetworks_mlps
         self.mask_size: tuple[int, int] = sam.prompt_encoder.mask_input_size
-        device = position_NC.device.type
-        self.upscaler = Upscaler(decoder, self.mask_size[0] // 4, self.mask_size[1] // 4, FINISH_CELLS[device])
-        self.score_chunk = max(1, SCORE_CELLS[device] // len(position_NC))
-        self.finish_chunk = max(1, FINISH_CELLS[device] // len(position_NC))
+        self.device = position_NC.device.type
+        self.upscaler = Upscaler(decoder, self.mask_size[0] // 4, self.mask_size[1] // 4, FINISH_CELLS[self.device])
+        self.score_chunk = max(1, SCORE_CELLS[self.device] // len(position_NC))
+        self.finish_chunk = max(1, FINISH_CELLS[self.device] // len(position_NC))
 
     def score(self, embedding: Tensor, sparse_PnC: Tensor, dense: Tensor | None, *, multimask: bool) -> Scored:
         """Run the transformer and the IoU head.
@@ -91,10 +92,11 @@ class Decoder(nn.Module):
         if dense is None:
             image = _rows(embedding + self.no_mask.weight[:, :, None, None])
             shared = self.first_layer.share(image[0])
-            parts = [self._transform(tokens, image, shared, masks) for tokens in chunks]
+            parts = on_each_core(lambda tokens: self._transform(tokens, image, shared, masks), chunks, self.device)
         else:
             images = torch.split(_rows(embedding + dense), self.score_chunk)
-            parts = [self._transform(tokens, image, None, masks) for tokens, image in zip(chunks, images, strict=True)]
+            pairs = list(zip(chunks, images, strict=True))
+            parts = on_each_core(lambda pair: self._transform(*pair, None, masks), pairs, self.device)
         tokens_PTC = torch.cat([tokens for tokens, _ in parts])
         cells = [cells_NC for _, cells_PNC in parts for cells_NC in cells_PNC]
         return Scored(self.iou_head(tokens_PTC[:, 0])[:, masks], tokens_PTC[:, 1:], cells, masks.start)
@@ -118,7 +120,8 @@ class Decoder(nn.Module):
         weights_KD = self._weights(scored, prompt_K, mask_K)
         rows_K, place_K, slot_K = torch.stack([order, place_K % self.finish_chunk, slot_K]).to(weights_KD.device)
         logits_Khw = scored.tokens.new_empty((len(order), *self.mask_size))
-        for start in range(0, len(prompts), self.finish_chunk):
+
+        def finish_chunk(start: int) -> None:
             chunk = prompts[start : start + self.finish_chunk].tolist()
             some = slice(starts[start], starts[start + len(chunk)])
             pairs = place_K[some], slot_K[some]
@@ -127,6 +130,8 @@ class Decoder(nn.Module):
             weights_PMD[pairs] = weights_KD[some]
             cells_PNC = _stack([scored.cells[prompt] for prompt in chunk])
             logits_Khw[rows_K[some]] = self.upscaler(cells_PNC, weights_PMD)[pairs].to(logits_Khw.dtype)
+
+        on_each_core(finish_chunk, range(0, len(prompts), self.finish_chunk), self.device)
         return logits_Khw
 
     def _transform(
