@@ -86,7 +86,8 @@ def exported(request, tmp_path_factory):
 def test_the_encoder_graph_embeds_as_segment_anything(exported, count):
     images = exported.images(count)
     found = run(exported.folder / "encoder.onnx", images)[0]
-    assert scaled_error(found, exported.sam.image_encoder(images)) < exported.tolerance
+    wanted = torch.cat([exported.sam.image_encoder(image[None]) for image in images])  # one by one: vit_b needs 3 GB each
+    assert scaled_error(found, wanted) < exported.tolerance
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 64])
