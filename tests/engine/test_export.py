@@ -86,7 +86,7 @@ def exported(request, tmp_path_factory):
 def test_the_encoder_graph_embeds_as_segment_anything(exported, count):
     images = exported.images(count)
     found = run(exported.folder / "encoder.onnx", images)[0]
-    wanted = torch.cat([exported.sam.image_encoder(image[None]) for image in images])  # one by one: vit_b needs 3 GB each
+    wanted = torch.cat([exported.sam.image_encoder(image[None]) for image in images])  # of vit_b each takes 3 GB
     assert scaled_error(found, wanted) < exported.tolerance
 
 
