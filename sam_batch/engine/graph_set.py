@@ -31,7 +31,7 @@ class GraphSet:
 
     Attributes:
         model: demo, vit_b, vit_l or vit_h.
-        recipe: fp32 or fp16; `engine.graphs` says what stays float32.
+        recipe: fp32 or fp16; `engine.encoder_graph` says what stays float32.
         checkpoint_sha256: Of the file of weights.
         opset: ONNX's version of operators.
         image_side: S, in pixels.

@@ -7,7 +7,7 @@ settings, and were verified together within the limits of the configuration.
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -99,7 +99,10 @@ class Prepared:
         Raises:
             PlanError: They may not; says why, and which command mends it.
         """
-        stored = self.store.verified(list(self.keys(self._graphs()).values()))
+        return self._require_verified(self.keys(self._graphs()))
+
+    def _require_verified(self, keys: Mapping[str, PlanKey]) -> Comparison:
+        stored = self.store.verified(list(keys.values()))
         try:
             found = Comparison.of(stored)
         except KeyError:
@@ -121,9 +124,9 @@ class Prepared:
             PlanError: As `require_verified`.
             EngineError: TensorRT refuses a plan.
         """
-        self.require_verified()
-        graphs = self._graphs()
+        graphs = self._graphs()  # reads all of their gigabytes, so once
         keys = self.keys(graphs)
+        self._require_verified(keys)
         sam = load_resolved(self._checkpoint)
         return TensorRTEngine(self._host, graphs, lambda name: self.store.read(keys[name]), sam)
 
