@@ -148,3 +148,7 @@ def test_schema_beside_the_configurations_is_current():
 def test_yes_is_no_number():
     with pytest.raises(ConfigError, match=r"input\.limit = True: should be a valid integer"):
         configfile.load([], ["input.uri=a", "output.uri=b", "input.limit=yes"])
+
+
+def test_a_tree_has_its_leaves_under_dotted_keys() -> None:
+    assert configfile.flatten({"a": {"b": {"c": 1}, "d": [2]}, "e": None}) == {"a.b.c": 1, "a.d": [2], "e": None}

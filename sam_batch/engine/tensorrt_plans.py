@@ -20,6 +20,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from sam_batch.configfile import flatten
 from sam_batch.errors import EngineError, PlanError
 
 Shape = tuple[int, ...]
@@ -245,11 +246,11 @@ class PlanStore:
 
     def _nearest(self, key: PlanKey) -> str:
         """In words, what differs from the most similar plan that is there."""
-        wanted = _flat(_as_json(key))
+        wanted = flatten(_as_json(key))
         kin = [one for one in self.records() if all(one.key.get(name) == wanted[name] for name in ("graph", "model"))]
         if not kin:
             return ""
-        differing = min((_differing(wanted, _flat(one.key)) for one in kin), key=len)
+        differing = min((_differing(wanted, flatten(one.key)) for one in kin), key=len)
         return "; the nearest was built for another " + ", ".join(differing)
 
     def _write_record(self, record: Record) -> None:
@@ -289,13 +290,6 @@ def _parse(path: Path) -> Record | None:
 def _as_json(key: PlanKey) -> dict[str, Any]:
     """With lists for tuples, as they come back from a file."""
     return dict(json.loads(json.dumps(asdict(key))))
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in tree.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
-    return flat
 
 
 def _differing(wanted: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from sam_batch import __version__
 from sam_batch.config import Config
+from sam_batch.configfile import flatten
 from sam_batch.data.storage import locate
 from sam_batch.engine.choice import EngineChoice
 from sam_batch.errors import FingerprintError
@@ -38,7 +39,7 @@ class JobSpec:
 
     def fingerprint(self) -> dict[str, str]:
         """Everything that shapes a result, as dotted keys and JSON values."""
-        settings = _flatten(self.config.model_dump(mode="json"))
+        settings = flatten(self.config.model_dump(mode="json"))
         shaping = {key: json.dumps(value) for key, value in settings.items() if _shapes_results(key)}
         roots = [locate(uri, self.config.storage).uri for uri in self.config.input.uris]
         return shaping | {
@@ -84,13 +85,3 @@ def _shapes_results(key: str) -> bool:
     if any(key == neutral or key.startswith(f"{neutral}.") for neutral in NEUTRAL_KEYS):
         return False
     return key in SHAPING_KEYS or key.partition(".")[0] in SHAPING_SECTIONS
-
-
-def _flatten(tree: Mapping[str, object], prefix: str = "") -> dict[str, object]:
-    flat: dict[str, object] = {}
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            flat |= _flatten(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
