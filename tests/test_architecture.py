@@ -16,7 +16,7 @@ TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in FIL
 
 # A module imports only from lines above its own, and from its own folder.
 LAYERS = (
-    ("errors",),
+    ("errors", "compiled"),
     ("config", "records"),
     ("configfile",),
     ("masks",),

@@ -5,29 +5,20 @@ kernels for them, and takes one or the other by the number of its threads and th
 million pixels, one changes sides between them. `interpolate` does one step; `fused` uses the pieces. It knows no torch.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from sam_batch.compiled import compiled
+
 Floats: TypeAlias = NDArray[np.float32]
 Corners: TypeAlias = tuple[np.float32, np.float32, np.float32, np.float32]
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 SMALL = 128  # height and width of an output, added, up to which torch takes the kernel of a single thread
 ZERO, HALF, ONE = np.float32(0), np.float32(0.5), np.float32(1)
-
-
-def compiled(function: Function) -> Function:
-    """Compile at the first call, without the GIL; keep the result on disk if numba finds a folder it may write to."""
-    try:
-        fast: Function = njit(nogil=True, cache=True)(function)
-    except RuntimeError:  # it found none
-        fast = njit(nogil=True)(function)
-    return fast
 
 
 class Axis(NamedTuple):

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sam_batch.masks.bilinear import Floats, Step, blend, compiled
+from sam_batch.compiled import compiled
+from sam_batch.masks.bilinear import Floats, Step, blend
 from sam_batch.masks.grids import Box
 from sam_batch.records import UInt8Array
 

@@ -122,7 +122,7 @@ class Reading(_CrossAttention):
         """Project an image that all prompts read."""
         keys = torch.einsum("nc,hdc->hdn", image_NC, self._weight(self.k_proj))
         values = torch.einsum("nc,hdc->hnd", image_NC, self._weight(self.v_proj))
-        return Projections(keys.add_(self.position), values)
+        return Projections(keys.add_(self.position), values.contiguous())
 
     def forward(self, tokens_PTC: Tensor, image_PNC: Tensor) -> Tensor:
         """(P, T, C), what each prompt's tokens find in its own image."""

@@ -17,6 +17,7 @@ from segment_anything.modeling.transformer import TwoWayAttentionBlock
 from torch import Tensor, nn
 
 from sam_batch.model.attention import Projections, Reading, Writing, run
+from sam_batch.model.norms import Cells, add_and_norm
 from sam_batch.model.threads import on_each_core
 from sam_batch.model.upscaler import Upscaler
 
@@ -90,13 +91,14 @@ class Decoder(nn.Module):
         own = torch.cat([self.iou_token.weight, self.mask_tokens.weight]).expand(len(sparse_PnC), -1, -1)
         chunks = torch.split(torch.cat([own, sparse_PnC], dim=1), self.score_chunk)
         if dense is None:
-            image = _rows(embedding + self.no_mask.weight[:, :, None, None])
-            shared = self.first_layer.share(image[0])
+            image = self._cells(embedding + self.no_mask.weight[:, :, None, None])
+            shared = self.first_layer.share(image.low[0])
             parts = on_each_core(lambda tokens: self._transform(tokens, image, shared, masks), chunks, self.device)
         else:
-            images = torch.split(_rows(embedding + dense), self.score_chunk)
-            pairs = list(zip(chunks, images, strict=True))
-            parts = on_each_core(lambda pair: self._transform(*pair, None, masks), pairs, self.device)
+            pairs = list(zip(chunks, torch.split(embedding + dense, self.score_chunk), strict=True))
+            parts = on_each_core(
+                lambda pair: self._transform(pair[0], self._cells(pair[1]), None, masks), pairs, self.device
+            )
         tokens_PTC = torch.cat([tokens for tokens, _ in parts])
         cells = [cells_NC for _, cells_PNC in parts for cells_NC in cells_PNC]
         return Scored(self.iou_head(tokens_PTC[:, 0])[:, masks], tokens_PTC[:, 1:], cells, masks.start)
@@ -129,22 +131,27 @@ class Decoder(nn.Module):
             weights_PMD = weights_KD.new_zeros((len(chunk), most, weights_KD.shape[1]))
             weights_PMD[pairs] = weights_KD[some]
             cells_PNC = _stack([scored.cells[prompt] for prompt in chunk])
-            logits_Khw[rows_K[some]] = self.upscaler(cells_PNC, weights_PMD)[pairs].to(logits_Khw.dtype)
+            logits = self.upscaler(cells_PNC, weights_PMD)[pairs].to(logits_Khw.dtype)
+            logits_Khw.index_copy_(0, rows_K[some], logits)
 
         on_each_core(finish_chunk, range(0, len(prompts), self.finish_chunk), self.device)
         return logits_Khw
 
+    def _cells(self, images: Tensor) -> Cells:
+        """Of (C, h, w) or (P, C, h, w), as rows (P, N, C)."""
+        exact = images.flatten(2).mT.contiguous()
+        return Cells(exact, exact.to(self.read.position.dtype))
+
     def _transform(
-        self, tokens_PTC: Tensor, cells_PNC: Tensor, shared: _SharedImage | None, masks: slice
+        self, tokens_PTC: Tensor, cells: Cells, shared: _SharedImage | None, masks: slice
     ) -> tuple[Tensor, Tensor]:
         """Tokens of IoU and of the masks asked for, (P, 1 + M, C), and cells (P, N, C) in the matrices' precision."""
         queries = tokens_PTC
         for layer in self.layers:
-            queries, cells_PNC = layer(queries, tokens_PTC, cells_PNC, shared)
+            queries, cells = layer(queries, tokens_PTC, cells, shared)
             shared = None
-        low = cells_PNC.to(self.read.position.dtype)
         used, tokens = (torch.cat([all_[:, :1], all_[:, 1:][:, masks]], dim=1) for all_ in (queries, tokens_PTC))
-        return self.norm(used + self.read(used + tokens, low)), low
+        return self.norm(used + self.read(used + tokens, cells.low)), cells.low
 
     def _weights(self, scored: Scored, prompt_K: Tensor, mask_K: Tensor) -> Tensor:
         """(K, D), what the hypernetwork of each chosen mask makes of its token."""
@@ -168,33 +175,31 @@ class _Layer(nn.Module):
         self.write = Writing(block.cross_attn_image_to_token, position_NC)
 
     def share(self, image_NC: Tensor) -> _SharedImage:
-        low = image_NC.to(self.read.position.dtype)
-        return _SharedImage(self.read.project(low), self.write.project(low))
+        return _SharedImage(self.read.project(image_NC), self.write.project(image_NC))
 
     def forward(
-        self, queries_PTC: Tensor, tokens_PTC: Tensor, cells_PNC: Tensor, shared: _SharedImage | None
-    ) -> tuple[Tensor, Tensor]:
+        self, queries_PTC: Tensor, tokens_PTC: Tensor, cells: Cells, shared: _SharedImage | None
+    ) -> tuple[Tensor, Cells]:
         """Let the tokens attend to each other and to the image, then the image to the tokens.
 
         Args:
             queries_PTC: The tokens as the layer before left them.
             tokens_PTC: The tokens as they came, added as positions.
-            cells_PNC: Each prompt's image, or (1, N, C) the one of all prompts.
+            cells: Each prompt's image, or the one of all prompts.
             shared: `share` of that one image; None where each prompt has its own.
 
         Returns:
-            (P, T, C) queries and (P, N, C) cells.
+            (P, T, C) queries and each prompt's cells.
         """
         block, mlp = self.block, self.block.mlp
-        low = cells_PNC.to(self.read.position.dtype)
         queries = self._attend_to_themselves(queries_PTC, tokens_PTC)
         asking = queries + tokens_PTC
-        found = self.read.shared(asking, shared.read) if shared else self.read(asking, low)
+        found = self.read.shared(asking, shared.read) if shared else self.read(asking, cells.low)
         queries = block.norm2(queries + found)
         queries = block.norm3(queries + mlp.lin2(mlp.act(run(mlp.lin1, queries))))
         asked = queries + tokens_PTC
-        found = self.write.shared(asked, queries, shared.written) if shared else self.write(asked, queries, low)
-        return queries, block.norm4(found.to(cells_PNC.dtype).add_(cells_PNC))
+        found = self.write.shared(asked, queries, shared.written) if shared else self.write(asked, queries, cells.low)
+        return queries, add_and_norm(cells.exact, found, block.norm4)
 
     def _attend_to_themselves(self, queries: Tensor, tokens: Tensor) -> Tensor:
         block, dtype = self.block, self.read.position.dtype
@@ -203,11 +208,6 @@ class _Layer(nn.Module):
             return run(block.norm1, block.self_attn(low, low, low))
         both = (queries + tokens).to(dtype)
         return block.norm1(queries + block.self_attn(both, both, queries.to(dtype)))
-
-
-def _rows(images: Tensor) -> Tensor:
-    """(n, C, h, w) to (n, N, C)."""
-    return images.flatten(2).mT.contiguous()
 
 
 def _stack(cells: list[Tensor]) -> Tensor:

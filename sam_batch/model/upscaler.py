@@ -8,11 +8,11 @@ Subscripts: P prompts, M masks of each, N cells of the image, C channels, D = C 
 """
 
 import torch
-import torch.nn.functional as F
 from segment_anything.modeling import MaskDecoder
 from torch import Tensor, nn
 
 from sam_batch.model.attention import linear, product
+from sam_batch.model.norms import norm_rows
 
 
 class Upscaler(nn.Module):
@@ -55,9 +55,7 @@ class Upscaler(nn.Module):
     def _pixels(self, cells_PNC: Tensor) -> Tensor:
         """(P, N x 16, D), the pixels of each cell one after the other."""
         halves = torch.unflatten(linear(self.first, cells_PNC), 2, (4, -1))
-        norm = self.norm
-        halves = F.layer_norm(halves.to(norm.weight.dtype), norm.weight.shape, norm.weight, norm.bias, norm.eps)
-        pixels = linear(self.second, self.first_act(halves.to(self.second.weight.dtype)))
+        pixels = linear(self.second, self.first_act(norm_rows(halves, self.norm)))
         return torch.unflatten(self.second_act(pixels), 3, (4, -1)).flatten(1, 3)
 
 

@@ -5,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.threads import threads_of_torch
 
-from sam_batch.masks import bilinear
 from sam_batch.masks.bilinear import interpolate, step, step_on_cuda
 
 sides = st.one_of(st.integers(1, 3), st.integers(4, 300))
@@ -37,15 +36,3 @@ def test_an_axis_mixes_neighbours_in_order(n_in, n_out, threads):
     assert np.array_equal(second, np.minimum(first + 1, n_in - 1))
     assert np.array_equal(near, np.float32(1) - far)
     assert (far >= 0).all()
-
-
-def test_functions_compile_where_nothing_can_be_kept(monkeypatch):
-    """numba refuses at once if it may write neither beside the module nor at home."""
-
-    def njit(*, nogil, cache=False):
-        if cache:
-            raise RuntimeError("cannot cache function: no locator available")
-        return lambda function: (function, nogil)
-
-    monkeypatch.setattr(bilinear, "njit", njit)
-    assert bilinear.compiled(abs) == (abs, True)

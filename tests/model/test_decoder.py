@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sam_batch.model.decoder import Decoder
 from sam_batch.model.demo import build_demo
+from sam_batch.model.norms import Cells
 
 KINDS = ["points", "three points", "boxes", "points and boxes", "points and masks"]
 COUNTS = [1, 2, 7, 64]
@@ -88,8 +89,10 @@ def test_a_layer_is_the_block_it_replaces_whether_the_image_is_shared_or_not(dty
     queries = tokens if index == 0 else torch.randn_like(tokens)
     images, position = image.expand(count, -1, -1), sam.prompt_encoder.get_dense_pe().flatten(2).mT
     expected = block(queries, images, tokens, position.expand(count, -1, -1))
-    for found in (layer(queries, tokens, images, None), layer(queries, tokens, image, layer.share(image[0]))):
-        torch.testing.assert_close(found, expected, rtol=0, atol=atol)
+    for cells, shared in ((images, None), (image, layer.share(image[0]))):
+        found, (exact, low) = layer(queries, tokens, Cells(cells, cells), shared)
+        torch.testing.assert_close((found, exact), expected, rtol=0, atol=atol)
+        assert torch.equal(low, exact)
 
 
 @torch.inference_mode()
@@ -143,8 +146,8 @@ def test_its_layers_can_be_exported_for_any_number_of_prompts():
     shared = first.share(image[0])
     fixed = shared._replace(read=shared.read._replace(keys=None, values=None), written=None)
     for layer, inputs, shapes in (
-        (first, (tokens, tokens, image, shared), (any_, any_, None, fixed)),
-        (second, (tokens, tokens, images, None), (any_, any_, any_, None)),
+        (first, (tokens, tokens, Cells(image, image), shared), (any_, any_, Cells(None, None), fixed)),
+        (second, (tokens, tokens, Cells(images, images), None), (any_, any_, Cells(any_, any_), None)),
     ):
         program = torch.export.export(layer, inputs, dynamic_shapes=shapes)
         assert "mkldnn" not in program.graph_module.code
