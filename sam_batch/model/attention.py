@@ -15,6 +15,8 @@ import torch
 from segment_anything.modeling.transformer import Attention
 from torch import Tensor, nn
 
+LARGE = 1 << 12  # rows or columns of a matrix
+
 
 class Projections(NamedTuple):
     """An image as `Reading` sees it.
@@ -34,11 +36,25 @@ def run(module: nn.Module, values: Tensor) -> Tensor:
 
 
 def product(left: Tensor, right: Tensor) -> Tensor:
-    """Batched `left @ right`; a batch of one as matrices, which CPUs multiply faster."""
-    if torch.compiler.is_compiling() or len(left) != 1:
+    """Batched `left @ right`; what CPUs multiply faster as matrices, one by one."""
+    if torch.compiler.is_compiling() or not _is_for_matrices(left, right):
         return torch.bmm(left, right)
-    matrix, other = left[0], right[0]
-    return (_one_dnn(matrix, other.T, None) if _is_for_one_dnn(matrix) else torch.mm(matrix, other))[None]
+    if len(left) == 1:
+        matrix, other = left[0], right[0]
+        return (_one_dnn(matrix, other.T, None) if _is_for_one_dnn(matrix) else torch.mm(matrix, other))[None]
+    result = left.new_empty((*left.shape[:2], right.shape[2]))
+    for matrix, other, out in zip(left, right, result, strict=True):
+        torch.mm(matrix, other, out=out)
+    return result
+
+
+def _is_for_matrices(left: Tensor, right: Tensor) -> bool:
+    """A batch of one; or large ones in half precision, since torch copies transposed operands of a batch."""
+    if len(left) == 1:
+        return True
+    if left.dtype == torch.float32 or left.device.type != "cpu" or torch.is_grad_enabled():
+        return False
+    return max(*left.shape[1:], right.shape[2]) >= LARGE
 
 
 def linear(layer: nn.Linear, values: Tensor) -> Tensor:

@@ -24,6 +24,8 @@ from sam_batch.model.upscaler import Upscaler
 # Cells that go through the transformer at once, over all prompts of a chunk. On a CPU the 4 MB of one prompt of SAM's
 # 64 x 64 cells stay in the last cache; a GPU takes 64 prompts of about 25 MB.
 SCORE_CELLS = {"cpu": 1 << 12, "cuda": 1 << 18}
+# In half precision what is done for tokens alone takes so large a share that these are better taken together.
+FEWEST_PROMPTS = 4
 # Cells up-scaled at once, over all prompts of a chunk: a quarter of such a prompt on a CPU, 32 prompts on a GPU.
 FINISH_CELLS = {"cpu": 1 << 10, "cuda": 1 << 17}
 
@@ -75,7 +77,8 @@ class Decoder(nn.Module):
         self.mask_size: tuple[int, int] = sam.prompt_encoder.mask_input_size
         self.device = position_NC.device.type
         self.upscaler = Upscaler(decoder, self.mask_size[0] // 4, self.mask_size[1] // 4, FINISH_CELLS[self.device])
-        self.score_chunk = max(1, SCORE_CELLS[self.device] // len(position_NC))
+        fewest = 1 if self.read.position.dtype == torch.float32 else FEWEST_PROMPTS
+        self.score_chunk = max(fewest, SCORE_CELLS[self.device] // len(position_NC))
         self.finish_chunk = max(1, FINISH_CELLS[self.device] // len(position_NC))
 
     def score(self, embedding: Tensor, sparse_PnC: Tensor, dense: Tensor | None, *, multimask: bool) -> Scored:

@@ -6,6 +6,9 @@ import sys
 
 import pytest
 
+from sam_batch.engine import heap
+from sam_batch.engine.heap import IN_ENVIRONMENT
+
 BLOCKS = """
 import ctypes, torch
 from sam_batch.engine.heap import keep_freed_memory
@@ -18,12 +21,19 @@ class Info(ctypes.Structure):
 mallinfo = ctypes.CDLL(None).mallinfo2
 mallinfo.restype = Info
 
+def blocks():
+    return mallinfo().hblks  # that came from the system one by one
+
+def megabytes():
+    return mallinfo().arena >> 20  # of the heap, with what is free
+
 keep_freed_memory()
-before = mallinfo().hblks
-block = torch.empty(1 << 19)
-print(mallinfo().hblks - before)
+before = blocks(), megabytes()
+taken = [torch.empty(2 << 20, dtype=torch.uint8) for _ in range(64)]
+print(blocks() - before[0])
+del taken
+print(megabytes() - before[1])
 """
-LIMITS = ("GLIBC_TUNABLES", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TOP_PAD_", "LD_PRELOAD")
 
 NAME, VERSION = platform.libc_ver()
 ASKABLE = NAME == "glibc" and tuple(map(int, VERSION.split("."))) >= (2, 33)
@@ -31,18 +41,29 @@ ASKABLE = NAME == "glibc" and tuple(map(int, VERSION.split("."))) >= (2, 33)
 pytestmark = pytest.mark.skipif(not ASKABLE, reason="the limits are glibc's, which tells of them since 2.33")
 
 
-def blocks_from_the_system(monkeypatch, **limits: str) -> int:
-    """Of one block of 2 MB: none if it lies in the heap. Others glibc gives back as soon as they are freed."""
-    for limit in LIMITS:
+def of_64_blocks(monkeypatch, **limits: str) -> tuple[int, int]:
+    """How many blocks of 2 MB come from the system, and how many MB the heap keeps when they are freed."""
+    for limit in ("LD_PRELOAD", "MALLOC_TOP_PAD_", *IN_ENVIRONMENT):
         monkeypatch.delenv(limit, raising=False)
     for limit, value in limits.items():
         monkeypatch.setenv(limit, value)
-    return int(subprocess.run([sys.executable, "-c", BLOCKS], check=True, capture_output=True, text=True).stdout)
+    done = subprocess.run([sys.executable, "-c", BLOCKS], check=True, capture_output=True, text=True)
+    from_system, kept = map(int, done.stdout.split())
+    return from_system, kept
 
 
-def test_large_blocks_come_from_the_heap(monkeypatch):
-    assert blocks_from_the_system(monkeypatch) == 0
+def test_large_blocks_come_from_the_heap_and_stay_there(monkeypatch):
+    from_system, kept = of_64_blocks(monkeypatch)
+    assert from_system == 0
+    assert kept >= 120
 
 
-def test_a_limit_in_the_environment_goes_before(monkeypatch):
-    assert blocks_from_the_system(monkeypatch, MALLOC_MMAP_THRESHOLD_="131072") == 1
+def test_limits_in_the_environment_go_before(monkeypatch):
+    from_system, kept = of_64_blocks(monkeypatch, MALLOC_MMAP_THRESHOLD_="131072")
+    assert from_system == 64
+    assert kept < 8
+
+
+def test_other_c_libraries_take_no_notice(monkeypatch):
+    monkeypatch.setattr(heap.ctypes, "CDLL", lambda _: object())
+    heap.keep_freed_memory()
