@@ -18,13 +18,13 @@ from torch import Tensor, nn
 
 from sam_batch.model.attention import Projections, Reading, Writing, run
 from sam_batch.model.norms import Cells, add_and_norm
-from sam_batch.model.threads import on_each_core
+from sam_batch.model.threads import at_once, on_each_core
 from sam_batch.model.upscaler import Upscaler
 
 # Cells that go through the transformer at once, over all prompts of a chunk. On a CPU the 4 MB of one prompt of SAM's
 # 64 x 64 cells stay in the last cache; a GPU takes 64 prompts of about 25 MB.
 SCORE_CELLS = {"cpu": 1 << 12, "cuda": 1 << 18}
-# In half precision what is done for tokens alone takes so large a share that these are better taken together.
+# In half precision products are so fast that what is done to tokens alone shows: these prompts share it on a CPU.
 FEWEST_PROMPTS = 4
 # Cells up-scaled at once, over all prompts of a chunk: a quarter of such a prompt on a CPU, 32 prompts on a GPU.
 FINISH_CELLS = {"cpu": 1 << 10, "cuda": 1 << 17}
@@ -92,13 +92,14 @@ class Decoder(nn.Module):
         """
         masks = slice(1, len(self.hypernetworks)) if multimask else slice(0, 1)
         own = torch.cat([self.iou_token.weight, self.mask_tokens.weight]).expand(len(sparse_PnC), -1, -1)
-        chunks = torch.split(torch.cat([own, sparse_PnC], dim=1), self.score_chunk)
+        chunk = at_once(len(own), self.score_chunk, self.device)
+        chunks = torch.split(torch.cat([own, sparse_PnC], dim=1), chunk)
         if dense is None:
             image = self._cells(embedding + self.no_mask.weight[:, :, None, None])
             shared = self.first_layer.share(image.low[0])
             parts = on_each_core(lambda tokens: self._transform(tokens, image, shared, masks), chunks, self.device)
         else:
-            pairs = list(zip(chunks, torch.split(embedding + dense, self.score_chunk), strict=True))
+            pairs = list(zip(chunks, torch.split(embedding + dense, chunk), strict=True))
             parts = on_each_core(
                 lambda pair: self._transform(pair[0], self._cells(pair[1]), None, masks), pairs, self.device
             )

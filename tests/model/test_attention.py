@@ -105,6 +105,15 @@ def test_gradients_flow():
     torch.testing.assert_close(left.grad, (layer.weight.sum(dim=0) + right.sum(dim=2)).expand(1, 4, 6))
 
 
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+@torch.inference_mode()
+def test_large_products_in_half_precision_are_those_of_a_batch(half, monkeypatch):
+    left, right = torch.randn(P, 4, 6).to(half), torch.randn(P, 9, 6).to(half).mT
+    monkeypatch.setattr(torch, "bmm", None)
+    monkeypatch.setattr(attention, "LARGE", 9)
+    torch.testing.assert_close(product(left, right), left @ right)
+
+
 @pytest.mark.parametrize("low", [torch.float32, torch.float16])
 @pytest.mark.parametrize("count", ["fixed", "any"])
 @torch.no_grad()
