@@ -15,7 +15,7 @@ R = TypeVar("R")
 
 
 def at_once(count: int, most: int, device: str) -> int:
-    """How many of `count` items one piece of work should take: no more than `most`, and so that each core has a piece."""
+    """How many of `count` items a piece of work should take: no more than `most`, but such that each core has one."""
     return most if device != "cpu" else max(1, min(most, -(-count // torch.get_num_threads())))
 
 
