@@ -69,7 +69,7 @@ class PlanKey:
     onnx_sha256: str
     machine: Machine
     profiles: Mapping[str, Profile]
-    options: Mapping[str, int]
+    options: Mapping[str, int | None]
 
     @property
     def name(self) -> str:

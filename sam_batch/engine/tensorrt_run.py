@@ -97,7 +97,8 @@ class PlanRunner:
         }
         for start in range(0, count, self.largest):
             rows = slice(start, min(start + self.largest, count))
-            part = {name: given[rows] if name in self._free else given for name, given in inputs.items()}
+            # By length: to TensorRT a size that can only be 1 is not free.
+            part = {name: given[rows] if len(given) == count else given for name, given in inputs.items()}
             for name, made in self(part, rows.stop - start).items():
                 results[name][rows] = made
         return results
