@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import torch
 
 from sam_batch.engine.tensorrt_plans import Machine
-from sam_batch.errors import ConfigError
+from sam_batch.errors import ConfigError, EngineError
 
 log = logging.getLogger(__name__)
 
@@ -34,15 +34,12 @@ class Gpu(Protocol):
     name: str
     compute_capability: str
 
-    def enqueue(self, work: Work) -> None:
-        """Do work after what torch has enqueued so far and before what it enqueues next.
-
-        The stream is never the default one, on which TensorRT would synchronise the whole device at each call.
-        """
-        ...
-
     def record(self, work: Work) -> Callable[[], None]:
-        """Do work once, and return what repeats it with the same addresses and shapes: a CUDA graph."""
+        """Do work once, and return what repeats it with the same addresses and shapes: a CUDA graph.
+
+        Each time it comes after what torch has enqueued so far and before what it enqueues next. The stream is never
+        the default one, on which TensorRT would synchronise the whole device at each call.
+        """
         ...
 
 
@@ -109,22 +106,22 @@ class CudaGpu:
         self.compute_capability = ".".join(map(str, torch.cuda.get_device_capability(device)))
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call, unused-ignore]
 
-    def enqueue(self, work: Work) -> None:
-        """Let two streams wait for each other; memory that torch frees meanwhile is thus not reused too early."""
-        current = torch.cuda.current_stream(self.device)
-        self._stream.wait_stream(current)
-        work(self._stream.cuda_stream)
-        current.wait_stream(self._stream)
-
     def record(self, work: Work) -> Callable[[], None]:
         """Where the driver will not record, the work is enqueued anew each time."""
-        self.enqueue(work)  # TensorRT allocates and initialises at the first call, which cannot be recorded
+        self._enqueue(work)  # TensorRT allocates and initialises at the first call, which cannot be recorded
         torch.cuda.synchronize(self.device)
         graph = torch.cuda.CUDAGraph()
         try:
             with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
                 work(self._stream.cuda_stream)
-        except RuntimeError as error:
+        except (RuntimeError, EngineError) as error:  # torch's refusal, or TensorRT's
             log.warning("no CUDA graph could be recorded, engines are enqueued one by one: %s", error)
-            return lambda: self.enqueue(work)
+            return lambda: self._enqueue(work)
         return graph.replay
+
+    def _enqueue(self, work: Work) -> None:
+        """Let two streams wait for each other; memory that torch frees meanwhile is thus not reused too early."""
+        current = torch.cuda.current_stream(self.device)
+        self._stream.wait_stream(current)
+        work(self._stream.cuda_stream)
+        current.wait_stream(self._stream)

@@ -67,9 +67,6 @@ class CpuGpu:
         self.device, self.name, self.compute_capability = torch.device("cpu"), name, compute_capability
         self.recorded = 0
 
-    def enqueue(self, work: Callable[[int], None]) -> None:
-        work(self.STREAM)
-
     def record(self, work: Callable[[int], None]) -> Callable[[], None]:
         self.recorded += 1
         work(self.STREAM)
