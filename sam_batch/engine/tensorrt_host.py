@@ -70,7 +70,7 @@ def find_host() -> Host:
             "engine.kind: tensorrt needs a GPU, and this process sees none; "
             "set engine.kind=torch, or run it where nvidia-smi lists one"
         )
-    return host_of(trt, CudaGpu(torch.device("cuda", torch.cuda.current_device())), _cuda_major())
+    return host_of(trt, CudaGpu(torch.device("cuda", torch.cuda.current_device())), _cuda_major(trt.__version__))
 
 
 def host_of(trt: Any, gpu: Gpu, cuda: str) -> Host:
@@ -90,11 +90,19 @@ def _import() -> Any:
     return tensorrt
 
 
-def _cuda_major() -> str:
-    """TensorRT comes in one package for each major version of CUDA."""
-    names = {distribution.name.replace("-", "_") for distribution in importlib.metadata.distributions()}
-    found = [major for major in ("12", "13", "14") if f"tensorrt_cu{major}_bindings" in names]
-    return found[0] if found else str(torch.version.cuda).partition(".")[0]
+def _cuda_major(tensorrt: str) -> str:
+    """TensorRT comes in one package for each major version of CUDA; of several, the version tells which is imported."""
+    installed = {major: _version(f"tensorrt-cu{major}-bindings") for major in ("12", "13", "14")}
+    found = [major for major, version in installed.items() if version == tensorrt]
+    found = found or [major for major, version in installed.items() if version]
+    return found[0] if len(found) == 1 else str(torch.version.cuda).partition(".")[0]
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 class CudaGpu:

@@ -29,6 +29,27 @@ def test_a_host_knows_what_its_plans_are_bound_to(host):
     assert "-" in machine.platform
 
 
+@pytest.mark.parametrize(
+    ("installed", "major"),
+    [
+        ({}, "15"),
+        ({"12": "10.3.0"}, "12"),
+        ({"13": "11.4.0.106.post1"}, "13"),
+        ({"12": "11.4.0.106", "13": "11.0.0.114"}, "12"),
+        ({"12": "11.4.0.106", "13": "11.4.0.106"}, "15"),
+    ],
+)
+def test_cuda_is_the_one_that_the_imported_package_is_for(tmp_path, monkeypatch, installed, major):
+    for cuda, version in installed.items():
+        folder = tmp_path / f"tensorrt_cu{cuda}_bindings-{version}.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Name: tensorrt-cu{cuda}-bindings\nVersion: {version}\n")
+    (tmp_path / "broken-1.0.dist-info").mkdir()  # without METADATA, as an interrupted uninstallation leaves it
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    monkeypatch.setattr(tensorrt_host.torch.version, "cuda", "15.1")
+    assert tensorrt_host._cuda_major("11.4.0.106") == major
+
+
 class TestCudaGpu:
     """The order of its calls, on imitated streams; that CUDA honours it, these tests cannot show."""
 
