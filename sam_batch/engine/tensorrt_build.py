@@ -14,7 +14,7 @@ from typing import Any
 from rich.progress import Progress
 
 from sam_batch.engine.tensorrt_host import Host
-from sam_batch.engine.tensorrt_log import Errors, make_logger, make_monitor
+from sam_batch.engine.tensorrt_log import Errors, get_logger, make_monitor
 from sam_batch.engine.tensorrt_plans import Profile
 from sam_batch.errors import EngineError
 
@@ -62,7 +62,8 @@ def build_plan(
         KeyboardInterrupt: After the builder has stopped.
     """
     trt = host.trt
-    logger, errors = make_logger(trt)
+    logger, errors = get_logger(trt)
+    errors.clear()
     builder = _start(trt, logger, errors)
     network = _parse(trt, builder, logger, onnx)
     config = _configure(trt, builder, profiles, options)

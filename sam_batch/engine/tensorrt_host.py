@@ -123,6 +123,8 @@ class CudaGpu:
             with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
                 work(self._stream.cuda_stream)
         except (RuntimeError, EngineError) as error:  # torch's refusal, or TensorRT's
+            # A torch without pytorch/pytorch#180395 may go on counting the failed capture as under way, and then fail
+            # an assertion of its own when memory runs short.
             log.warning("no CUDA graph could be recorded, engines are enqueued one by one: %s", error)
             return lambda: self._enqueue(work)
         return graph.replay

@@ -67,6 +67,13 @@ def test_too_little_memory_names_what_to_lower(build):
         build()
 
 
+def test_a_failure_says_nothing_of_those_before(build):
+    for error in ("of an earlier build", "of this one"):
+        KNOBS.builds, KNOBS.build_error = False, error
+        with pytest.raises(EngineError, match=f"could not build it: {error};"):
+            build()
+
+
 @pytest.mark.parametrize(
     "reason", ["Could not find any implementation for node {ForeignNode[a...b]}", "due to insufficient workspace"]
 )

@@ -107,6 +107,20 @@ def test_what_tensorrt_refuses_later_is_an_error_too(runner, knob, message):
         runner({"x": torch.zeros(1, 4)}, 1)
 
 
+def test_memory_that_torch_keeps_for_later_is_given_to_tensorrt(runner, monkeypatch):
+    KNOBS.contexts = False
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: setattr(KNOBS, "contexts", True))
+    assert runner({"x": torch.zeros(1, 4)}, 1)["y"].shape == (1, 3)
+
+
+def test_a_refusal_says_nothing_of_those_before(host, runner):
+    with pytest.raises(EngineError, match="Magic tag"):
+        PlanRunner(host, b"junk", "broken")
+    KNOBS.runs = False
+    with pytest.raises(EngineError, match="does not run: TensorRT gave no reason"):
+        runner({"x": torch.zeros(1, 4)}, 1)
+
+
 def test_a_runtime_that_does_not_start_is_an_error(host, little, monkeypatch):
     def nothing(logger):
         raise TypeError("factory function returned nullptr")
