@@ -108,10 +108,10 @@ class EngineConfig(Section):
     build: Literal["never", "on_start"] = Field(
         "never", description="on_start builds the TensorRT engines that are missing before a job starts."
     )
-    workspace_bytes: StrictInt = Field(
-        4 << 30, ge=1 << 20, description="GPU memory that one layer of a TensorRT engine may use for scratch."
+    workspace_bytes: StrictInt | None = Field(
+        None, ge=1 << 20, description="GPU memory that a TensorRT engine may use for scratch; null for all of it."
     )
-    max_images: StrictInt = Field(4, ge=1, le=64, description="Images that a TensorRT encoder takes at once.")
+    max_images: StrictInt = Field(1, ge=1, le=64, description="Images that a TensorRT encoder takes at once.")
     max_prompts: StrictInt = Field(64, ge=1, le=1024, description="Prompts that a TensorRT decoder takes at once.")
     verify: VerifyConfig = Field(default_factory=lambda: VerifyConfig())
 

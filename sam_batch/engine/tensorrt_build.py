@@ -14,7 +14,7 @@ from typing import Any
 from rich.progress import Progress
 
 from sam_batch.engine.tensorrt_host import Host
-from sam_batch.engine.tensorrt_log import Errors, make_logger, make_monitor
+from sam_batch.engine.tensorrt_log import Errors, get_logger, make_monitor
 from sam_batch.engine.tensorrt_plans import Profile
 from sam_batch.errors import EngineError
 
@@ -34,8 +34,8 @@ class BuiltPlan:
     timing_cache: bytes
 
 
-def options(workspace_bytes: int) -> dict[str, int]:
-    """The builder's options as a plan's key holds them."""
+def options(workspace_bytes: int | None) -> dict[str, int | None]:
+    """The builder's options as a plan's key holds them; without a limit scratch may take all of the GPU's memory."""
     return {"workspace_bytes": workspace_bytes, "optimization_level": OPTIMIZATION_LEVEL, "tf32": 0}
 
 
@@ -43,7 +43,7 @@ def build_plan(
     host: Host,
     onnx: Path,
     profiles: Mapping[str, Profile],
-    options: Mapping[str, int],
+    options: Mapping[str, int | None],
     timing_cache: bytes,
     progress: Progress,
 ) -> BuiltPlan:
@@ -62,19 +62,28 @@ def build_plan(
         KeyboardInterrupt: After the builder has stopped.
     """
     trt = host.trt
-    logger, errors = make_logger(trt)
+    logger, errors = get_logger(trt)
+    errors.clear()
     builder = _start(trt, logger, errors)
     network = _parse(trt, builder, logger, onnx)
     config = _configure(trt, builder, profiles, options)
     cache = _use_timing_cache(config, timing_cache)
     plan = _build(trt, builder, network, config, progress, onnx.stem)
     if plan is None:
-        raise EngineError(
-            f"{onnx}: TensorRT could not build it: {errors.text()}; if memory was short, end what else uses the GPU "
-            "or lower engine.workspace_bytes, engine.max_prompts or engine.max_images"
-        )
+        reason = errors.text()
+        raise EngineError(f"{onnx}: TensorRT could not build it: {reason}; {_cure(reason)}")
     measured = cache.serialize()
     return BuiltPlan(bytes(plan), b"" if measured is None else bytes(measured))
+
+
+def _cure(reason: str) -> str:
+    """A layer without an implementation is one whose scratch memory exceeds the limit, with memory to spare or not."""
+    if any(words in reason.lower() for words in ("any implementation", "insufficient")):
+        return (
+            "raise engine.workspace_bytes (null for all of the GPU's memory), "
+            "or lower engine.max_images or engine.max_prompts"
+        )
+    return "if memory was short, end what else uses the GPU, or lower engine.max_images or engine.max_prompts"
 
 
 def _start(trt: Any, logger: Any, errors: Errors) -> Any:
@@ -103,9 +112,10 @@ def _parse(trt: Any, builder: Any, logger: Any, onnx: Path) -> Any:
     return network
 
 
-def _configure(trt: Any, builder: Any, profiles: Mapping[str, Profile], options: Mapping[str, int]) -> Any:
+def _configure(trt: Any, builder: Any, profiles: Mapping[str, Profile], options: Mapping[str, int | None]) -> Any:
     config = builder.create_builder_config()
-    config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options["workspace_bytes"])
+    if options["workspace_bytes"] is not None:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options["workspace_bytes"])
     config.builder_optimization_level = options["optimization_level"]
     config.clear_flag(trt.BuilderFlag.TF32)  # float32 means float32
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # else `engine inspect` sees names alone

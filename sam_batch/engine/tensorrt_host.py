@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import torch
 
 from sam_batch.engine.tensorrt_plans import Machine
-from sam_batch.errors import ConfigError
+from sam_batch.errors import ConfigError, EngineError
 
 log = logging.getLogger(__name__)
 
@@ -34,15 +34,12 @@ class Gpu(Protocol):
     name: str
     compute_capability: str
 
-    def enqueue(self, work: Work) -> None:
-        """Do work after what torch has enqueued so far and before what it enqueues next.
-
-        The stream is never the default one, on which TensorRT would synchronise the whole device at each call.
-        """
-        ...
-
     def record(self, work: Work) -> Callable[[], None]:
-        """Do work once, and return what repeats it with the same addresses and shapes: a CUDA graph."""
+        """Do work once, and return what repeats it with the same addresses and shapes: a CUDA graph.
+
+        Each time it comes after what torch has enqueued so far and before what it enqueues next. The stream is never
+        the default one, on which TensorRT would synchronise the whole device at each call.
+        """
         ...
 
 
@@ -73,7 +70,7 @@ def find_host() -> Host:
             "engine.kind: tensorrt needs a GPU, and this process sees none; "
             "set engine.kind=torch, or run it where nvidia-smi lists one"
         )
-    return host_of(trt, CudaGpu(torch.device("cuda", torch.cuda.current_device())), _cuda_major())
+    return host_of(trt, CudaGpu(torch.device("cuda", torch.cuda.current_device())), _cuda_major(trt.__version__))
 
 
 def host_of(trt: Any, gpu: Gpu, cuda: str) -> Host:
@@ -93,11 +90,19 @@ def _import() -> Any:
     return tensorrt
 
 
-def _cuda_major() -> str:
-    """TensorRT comes in one package for each major version of CUDA."""
-    names = {distribution.name.replace("-", "_") for distribution in importlib.metadata.distributions()}
-    found = [major for major in ("12", "13", "14") if f"tensorrt_cu{major}_bindings" in names]
-    return found[0] if found else str(torch.version.cuda).partition(".")[0]
+def _cuda_major(tensorrt: str) -> str:
+    """TensorRT comes in one package for each major version of CUDA; of several, the version tells which is imported."""
+    installed = {major: _version(f"tensorrt-cu{major}-bindings") for major in ("12", "13", "14")}
+    found = [major for major, version in installed.items() if version == tensorrt]
+    found = found or [major for major, version in installed.items() if version]
+    return found[0] if len(found) == 1 else str(torch.version.cuda).partition(".")[0]
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 class CudaGpu:
@@ -109,22 +114,24 @@ class CudaGpu:
         self.compute_capability = ".".join(map(str, torch.cuda.get_device_capability(device)))
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call, unused-ignore]
 
-    def enqueue(self, work: Work) -> None:
-        """Let two streams wait for each other; memory that torch frees meanwhile is thus not reused too early."""
-        current = torch.cuda.current_stream(self.device)
-        self._stream.wait_stream(current)
-        work(self._stream.cuda_stream)
-        current.wait_stream(self._stream)
-
     def record(self, work: Work) -> Callable[[], None]:
         """Where the driver will not record, the work is enqueued anew each time."""
-        self.enqueue(work)  # TensorRT allocates and initialises at the first call, which cannot be recorded
+        self._enqueue(work)  # TensorRT allocates and initialises at the first call, which cannot be recorded
         torch.cuda.synchronize(self.device)
         graph = torch.cuda.CUDAGraph()
         try:
             with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
                 work(self._stream.cuda_stream)
-        except RuntimeError as error:
+        except (RuntimeError, EngineError) as error:  # torch's refusal, or TensorRT's
+            # A torch without pytorch/pytorch#180395 may go on counting the failed capture as under way, and then fail
+            # an assertion of its own when memory runs short.
             log.warning("no CUDA graph could be recorded, engines are enqueued one by one: %s", error)
-            return lambda: self.enqueue(work)
+            return lambda: self._enqueue(work)
         return graph.replay
+
+    def _enqueue(self, work: Work) -> None:
+        """Let two streams wait for each other; memory that torch frees meanwhile is thus not reused too early."""
+        current = torch.cuda.current_stream(self.device)
+        self._stream.wait_stream(current)
+        work(self._stream.cuda_stream)
+        current.wait_stream(self._stream)

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sam_batch.engine.tensorrt_host import Host
-from sam_batch.engine.tensorrt_log import make_logger
-from sam_batch.errors import EngineError
+from sam_batch.engine.tensorrt_run import load_plan
 
 PRECISIONS = {"half": "fp16", "fp16": "fp16", "float": "fp32", "fp32": "fp32", "bf16": "bf16", "bfloat16": "bf16"}
 
@@ -53,11 +52,7 @@ def inspect(host: Host, plan: bytes, graph: str) -> Inspection:
     Raises:
         EngineError: TensorRT refuses it.
     """
-    logger, errors = make_logger(host.trt)
-    runtime = host.trt.Runtime(logger)
-    engine = runtime.deserialize_cuda_engine(plan)
-    if engine is None:
-        raise EngineError(f"the plan {graph}: TensorRT does not load the plan: {errors.text()}")
+    engine = load_plan(host, plan, graph)
     inspector = engine.create_engine_inspector()
     told = json.loads(inspector.get_engine_information(host.trt.LayerInformationFormat.JSON))
     return summarise(graph, told, engine.device_memory_size_v2)

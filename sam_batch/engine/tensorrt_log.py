@@ -7,9 +7,13 @@ note, and answer.
 import logging
 import threading
 from collections import deque
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from rich.progress import Progress, TaskID
+
+from sam_batch.errors import EngineError
 
 log = logging.getLogger(__name__)
 
@@ -17,7 +21,7 @@ KEPT_ERRORS = 8
 
 
 class Errors(deque[str]):
-    """The last error messages of a logger, of which an exception says why something was refused."""
+    """The last error messages of TensorRT, of which an exception says why something was refused."""
 
     def __init__(self) -> None:
         super().__init__(maxlen=KEPT_ERRORS)
@@ -26,16 +30,41 @@ class Errors(deque[str]):
         """All of them, in one line."""
         return "; ".join(" ".join(one.split()) for one in self) or "TensorRT gave no reason"
 
+    def ask(self, refusal: str, call: Callable[..., Any], *arguments: Any) -> Any:
+        """What a call answers; None and False are how TensorRT refuses.
 
-def make_logger(trt: Any) -> tuple[Any, Errors]:
-    """A `trt.ILogger` that hands its messages to Python's logging, and the errors it has heard."""
+        Args:
+            refusal: What it then means, for the message.
+            call: Of TensorRT.
+            *arguments: Its own.
+
+        Raises:
+            EngineError: TensorRT refuses; with what it has said since it was asked.
+        """
+        self.clear()
+        answer = call(*arguments)
+        if answer is None or answer is False:
+            raise EngineError(f"{refusal}: {self.text()}")
+        return answer
+
+
+def get_logger(trt: Any) -> tuple[Any, Errors]:
+    """The process's `trt.ILogger`, which hands its messages to Python's logging, and the errors it has heard.
+
+    There is one: what TensorRT says outside of a builder or runtime, it says to the first logger that it was given.
+    """
+    return _make_logger(trt.ILogger)
+
+
+@cache
+def _make_logger(base: Any) -> tuple[Any, Errors]:
     errors = Errors()
-    levels = {trt.ILogger.INTERNAL_ERROR: logging.ERROR, trt.ILogger.ERROR: logging.ERROR}
-    levels |= {trt.ILogger.WARNING: logging.INFO, trt.ILogger.INFO: logging.DEBUG, trt.ILogger.VERBOSE: logging.DEBUG}
+    levels = {base.INTERNAL_ERROR: logging.ERROR, base.ERROR: logging.ERROR}
+    levels |= {base.WARNING: logging.INFO, base.INFO: logging.DEBUG, base.VERBOSE: logging.DEBUG}
 
-    class Logger(trt.ILogger):
+    class Logger(base):
         def __init__(self) -> None:
-            trt.ILogger.__init__(self)
+            base.__init__(self)
 
         def log(self, severity: Any, msg: str) -> None:
             level = levels[severity]

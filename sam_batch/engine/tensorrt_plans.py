@@ -9,6 +9,7 @@ does not match its key or its hash never reaches TensorRT. This module imports n
     <folder>/timing/<machine>.cache                       TensorRT's timing cache
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
+from pydantic import TypeAdapter, ValidationError
 
 from sam_batch.configfile import flatten
 from sam_batch.errors import EngineError, PlanError
@@ -69,7 +71,7 @@ class PlanKey:
     onnx_sha256: str
     machine: Machine
     profiles: Mapping[str, Profile]
-    options: Mapping[str, int]
+    options: Mapping[str, int | None]
 
     @property
     def name(self) -> str:
@@ -100,11 +102,13 @@ class Record:
 
     def to_text(self) -> str:
         """For a person."""
-        machine = self.key.get("machine", {})
+        told = flatten(self.key)
+        library, gpu = told.get("machine.tensorrt"), told.get("machine.gpu")
         state = "verified" if self.verified else "not verified"
-        return (
-            f"{self.name}  {self.size / 1e6:.1f} MB  TensorRT {machine.get('tensorrt')}  {machine.get('gpu')}  {state}"
-        )
+        return f"{self.name}  {self.size / 1e6:.1f} MB  TensorRT {library}  {gpu}  {state}"
+
+
+_SIDECAR = TypeAdapter(Record)
 
 
 class PlanStore:
@@ -114,40 +118,37 @@ class PlanStore:
         self.folder = folder
         self._plans = folder / "plans"
 
-    def locked(self) -> FileLock:
-        """Held by whoever builds: a second builder waits, and then finds what the first has built.
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """For whoever builds: a second builder waits, and then finds what the first has built.
 
         Raises:
             EngineError: The folder cannot be made.
         """
         self._make(self._plans)
-        return FileLock(self._plans / ".lock")
+        with FileLock(self._plans / ".lock"):
+            self._sweep()
+            yield
 
     def records(self) -> Iterator[Record]:
         """All sidecars that can be read, by name."""
-        for path in sorted(self._plans.glob("*.json")):
-            record = _parse(path)
+        paths: list[Path] = []
+        with contextlib.suppress(OSError):
+            paths = sorted(self._plans.glob("*.json"))
+        for record in map(_parse, paths):
             if record is not None:
                 yield record
 
-    def has(self, key: PlanKey) -> bool:
-        """Whether a plan with its sidecar is there; `find` also checks them."""
-        return self._path(key.name, "json").is_file() and self._path(key.name, "plan").is_file()
-
     def find(self, key: PlanKey) -> Record:
-        """The sidecar of the plan for this key, if it may be loaded.
+        """The sidecar of the plan for this key, if it may be loaded; reads all of the plan.
 
         Raises:
             PlanError: There is none, it was altered, or others may write to it.
         """
-        self._require_private()
-        path = self._path(key.name, "json")
-        record = _parse(path) if path.is_file() else None
-        if record is None:
-            raise PlanError(f"{self.folder}: no TensorRT plan of {_describe(key)}{self._nearest(key)}; {_mend()}")
-        if record.key != _as_json(key):
-            raise PlanError(f"{path}: does not describe the plan of that name; {_mend()}")
-        self._require_whole(record)
+        record, path = self._record(key), self._path(key.name, "plan")
+        with _reading(path), path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        _require_unaltered(path, digest, record)
         return record
 
     def read(self, key: PlanKey) -> bytes:
@@ -156,10 +157,10 @@ class PlanStore:
         Raises:
             PlanError: As `find`.
         """
-        record = self.find(key)
-        data = self._path(key.name, "plan").read_bytes()
-        if hashlib.sha256(data).hexdigest() != record.sha256:
-            raise PlanError(f"{self._path(key.name, 'plan')}: changed while it was read; {_mend()}")
+        record, path = self._record(key), self._path(key.name, "plan")
+        with _reading(path):
+            data = path.read_bytes()
+        _require_unaltered(path, hashlib.sha256(data).hexdigest(), record)
         return data
 
     def store(self, key: PlanKey, plan: bytes, seconds: float) -> Record:
@@ -176,18 +177,18 @@ class PlanStore:
 
     def set_verified(self, keys: Sequence[PlanKey], found: Mapping[str, Any]) -> None:
         """Note in each sidecar what the verification of these plans, run together, has found."""
-        records = [self.find(key) for key in keys]
+        records = [self._record(key) for key in keys]
         plans = sorted(record.sha256 for record in records)
         for record in records:
             self._write_record(replace(record, verified={**found, "plans": plans}))
 
     def verified(self, keys: Sequence[PlanKey]) -> dict[str, Any]:
-        """What verification found for exactly these plans together.
+        """What verification found for exactly these plans together, by their sidecars alone.
 
         Raises:
-            PlanError: As `find`; or they were never verified.
+            PlanError: There are none, others may write to them, or they were never verified.
         """
-        records = [self.find(key) for key in keys]
+        records = [self._record(key) for key in keys]
         plans = sorted(record.sha256 for record in records)
         for record in records:
             if record.verified is None or record.verified.get("plans") != plans:
@@ -198,8 +199,9 @@ class PlanStore:
 
     def timing_cache(self, machine: Machine) -> bytes:
         """What earlier builds on such a machine have measured; empty before the first."""
-        path = self._timing_path(machine)
-        return path.read_bytes() if path.is_file() else b""
+        with contextlib.suppress(OSError):
+            return self._timing_path(machine).read_bytes()
+        return b""
 
     def store_timing_cache(self, machine: Machine, data: bytes) -> None:
         """Keep the measurements of a build.
@@ -225,24 +227,42 @@ class PlanStore:
         except OSError as error:
             raise EngineError(f"{folder}: cannot be made: {error.strerror}; set engine.folder to another") from error
 
-    def _require_private(self) -> None:
-        if not self._plans.is_dir():
-            return
-        status = self._plans.stat()
-        if status.st_uid != os.getuid() or status.st_mode & 0o022:
-            raise PlanError(
-                f"{self._plans}: others may write here, and a plan runs as native code; "
-                f"take it over (chown) and chmod 700 it, then {BUILD_COMMAND}"
-            )
+    def _sweep(self) -> None:
+        """Remove what killed builders have left half written; only who holds the lock writes such files."""
+        for pattern in ("plans/.*.plan.tmp", "timing/.*.cache.tmp"):
+            with contextlib.suppress(OSError):
+                for path in self.folder.glob(pattern):
+                    path.unlink()
 
-    def _require_whole(self, record: Record) -> None:
-        path = self._path(record.name, "plan")
-        if not path.is_file() or path.stat().st_size != record.size:
-            raise PlanError(f"{path}: is missing or truncated; {_mend()}")
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if digest != record.sha256:
-            raise PlanError(f"{path}: was altered since it was built (its sha256 is another); {_mend()}")
+    def _record(self, key: PlanKey) -> Record:
+        """The sidecar of the plan for this key; what is in the plan, it does not look at."""
+        self._require_private()
+        path, plan = self._path(key.name, "json"), self._path(key.name, "plan")
+        record = _parse(path)
+        if record is None:
+            raise PlanError(f"{self.folder}: no TensorRT plan of {_describe(key)}{self._nearest(key)}; {_mend()}")
+        if (record.name, record.key) != (key.name, _as_json(key)):
+            raise PlanError(f"{path}: does not describe the plan of that name; {_mend()}")
+        with _reading(plan):
+            whole = plan.is_file() and plan.stat().st_size == record.size
+        if not whole:
+            raise PlanError(f"{plan}: is missing or truncated; {_mend()}")
+        return record
+
+    def _require_private(self) -> None:
+        try:
+            status = self._plans.stat()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise PlanError(
+                f"{self._plans}: cannot be read: {error.strerror}; set engine.folder to another, then {BUILD_COMMAND}"
+            ) from error
+        if status.st_uid != os.geteuid() or status.st_mode & 0o022:
+            raise PlanError(
+                f"{self._plans}: others may write here, and a plan runs as native code; take it over (chown) and "
+                f"chmod 700 it, or set engine.folder to another, then {BUILD_COMMAND}"
+            )
 
     def _nearest(self, key: PlanKey) -> str:
         """In words, what differs from the most similar plan that is there."""
@@ -268,7 +288,7 @@ class PlanStore:
 
 def _write_whole(path: Path, data: bytes) -> None:
     """Through a temporary file in the same folder, which is gone whatever happens."""
-    descriptor, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=path.parent)
+    descriptor, temporary = tempfile.mkstemp(prefix=".", suffix=f"{path.suffix}.tmp", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
@@ -282,9 +302,22 @@ def _write_whole(path: Path, data: bytes) -> None:
 def _parse(path: Path) -> Record | None:
     """None for what is no sidecar."""
     try:
-        return Record(**json.loads(path.read_bytes()))
-    except (ValueError, TypeError):
+        return _SIDECAR.validate_json(path.read_bytes())
+    except (OSError, ValidationError):
         return None
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise PlanError(f"{path}: cannot be read: {error.strerror}; {_mend()}") from error
+
+
+def _require_unaltered(path: Path, digest: str, record: Record) -> None:
+    if digest != record.sha256:
+        raise PlanError(f"{path}: was altered since it was built (its sha256 is another); {_mend()}")
 
 
 def _as_json(key: PlanKey) -> dict[str, Any]:

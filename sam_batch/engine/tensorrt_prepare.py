@@ -99,7 +99,10 @@ class Prepared:
         Raises:
             PlanError: They may not; says why, and which command mends it.
         """
-        return self._require_verified(self.keys(self._graphs()))
+        keys = self.keys(self._graphs())
+        for key in keys.values():
+            self.store.find(key)  # what was altered shows before a job starts
+        return self._require_verified(keys)
 
     def _require_verified(self, keys: Mapping[str, PlanKey]) -> Comparison:
         stored = self.store.verified(list(keys.values()))
@@ -127,8 +130,9 @@ class Prepared:
         graphs = self._graphs()  # reads all of their gigabytes, so once
         keys = self.keys(graphs)
         self._require_verified(keys)
+        plans = {name: self.store.read(key) for name, key in keys.items()}  # none is loaded if one was altered
         sam = load_resolved(self._checkpoint)
-        return TensorRTEngine(self._host, graphs, lambda name: self.store.read(keys[name]), sam)
+        return TensorRTEngine(self._host, graphs, plans.pop, sam)
 
     def inspect(self) -> Iterator[Inspection]:
         """What TensorRT made of each graph.

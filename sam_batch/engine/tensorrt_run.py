@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from sam_batch.engine.tensorrt_host import Host
-from sam_batch.engine.tensorrt_log import make_logger
+from sam_batch.engine.tensorrt_log import get_logger
 from sam_batch.errors import EngineError
 
 
@@ -34,9 +34,7 @@ class PlanRunner:
 
     def __init__(self, host: Host, plan: bytes, name: str) -> None:
         self._host, self._name = host, name
-        self._logger, self._errors = make_logger(host.trt)
-        self._runtime = self._require(self._make_runtime(), "starts no runtime")
-        self.engine = self._require(self._runtime.deserialize_cuda_engine(plan), "does not load the plan")
+        self.engine = load_plan(host, plan, name)
         self._inputs, self._outputs = self._names()
         shapes = {one: tuple(self.engine.get_tensor_shape(one)) for one in (*self._inputs, *self._outputs)}
         self._free = {one for one, shape in shapes.items() if shape[0] == -1}
@@ -97,7 +95,8 @@ class PlanRunner:
         }
         for start in range(0, count, self.largest):
             rows = slice(start, min(start + self.largest, count))
-            part = {name: given[rows] if name in self._free else given for name, given in inputs.items()}
+            # By length: to TensorRT a size that can only be 1 is not free.
+            part = {name: given[rows] if len(given) == count else given for name, given in inputs.items()}
             for name, made in self(part, rows.stop - start).items():
                 results[name][rows] = made
         return results
@@ -107,7 +106,7 @@ class PlanRunner:
         self._forget()
         self._buffers.clear()
         self._scratch = None
-        del self.engine, self._runtime
+        del self.engine
 
     def _forget(self) -> None:
         self._replays.clear()
@@ -129,7 +128,7 @@ class PlanRunner:
         context = self._context()
         for name in self._inputs:
             shape = tuple(self._view(name, bucket).shape)
-            self._require(context.set_input_shape(name, shape), f"refuses {name} of shape {shape}")
+            self._ask(f"refuses {name} of shape {shape}", context.set_input_shape, name, shape)
         missing = context.infer_shapes()
         if missing:
             raise EngineError(f"the plan {self._name} lacks the shapes of {', '.join(missing)}")
@@ -138,10 +137,10 @@ class PlanRunner:
             shape = tuple(context.get_tensor_shape(name))
             if shape != tuple(buffer.shape):
                 raise EngineError(f"the plan {self._name} makes {name} of shape {shape}, not {tuple(buffer.shape)}")
-            self._require(context.set_tensor_address(name, buffer.data_ptr()), f"refuses memory for {name}")
+            self._ask(f"refuses memory for {name}", context.set_tensor_address, name, buffer.data_ptr())
 
         def work(stream: int) -> None:
-            self._require(context.execute_async_v3(stream), "does not run")
+            self._ask("does not run", context.execute_async_v3, stream)
 
         return self._host.gpu.record(work)
 
@@ -150,16 +149,14 @@ class PlanRunner:
         if self._scratch is None:
             self._scratch = torch.empty(max(1, self.scratch_bytes), dtype=torch.uint8, device=self._host.gpu.device)
         strategy = self._host.trt.ExecutionContextAllocationStrategy.USER_MANAGED
-        context = self._require(self.engine.create_execution_context(strategy), "makes no context (memory is short?)")
+        create = self.engine.create_execution_context
+        context = create(strategy)
+        if context is None:
+            torch.cuda.empty_cache()  # TensorRT asks CUDA for memory, and cannot have what torch keeps for later
+            context = self._ask("makes no context (memory is short?)", create, strategy)
         context.set_device_memory(self._scratch.data_ptr(), self._scratch.numel())
         self._contexts.append(context)
         return context
-
-    def _make_runtime(self) -> Any:
-        try:
-            return self._host.trt.Runtime(self._logger)
-        except TypeError:  # how the bindings say that the library returned nothing
-            return None
 
     def _names(self) -> tuple[list[str], list[str]]:
         engine, mode = self.engine, self._host.trt.TensorIOMode
@@ -171,10 +168,27 @@ class PlanRunner:
         free = [self.engine.get_tensor_profile_shape(one, 0)[2][0] for one in self._inputs if one in self._free]
         return min(free, default=1)
 
-    def _require(self, answer: Any, trouble: str) -> Any:
-        if answer is None or answer is False:
-            raise EngineError(f"the plan {self._name}: TensorRT {trouble}: {self._errors.text()}")
-        return answer
+    def _ask(self, refusal: str, call: Callable[..., Any], *arguments: Any) -> Any:
+        _, errors = get_logger(self._host.trt)
+        return errors.ask(f"the plan {self._name}: TensorRT {refusal}", call, *arguments)
+
+
+def load_plan(host: Host, plan: bytes, name: str) -> Any:
+    """The engine that TensorRT makes of a plan; it keeps alive what it needs.
+
+    Raises:
+        EngineError: TensorRT refuses it.
+    """
+    logger, errors = get_logger(host.trt)
+    runtime = errors.ask(f"the plan {name}: TensorRT starts no runtime", _start, host.trt, logger)
+    return errors.ask(f"the plan {name}: TensorRT does not load the plan", runtime.deserialize_cuda_engine, plan)
+
+
+def _start(trt: Any, logger: Any) -> Any:
+    try:
+        return trt.Runtime(logger)
+    except TypeError:  # how the bindings say that the library returned nothing
+        return None
 
 
 def _dtypes(trt: Any) -> dict[Any, torch.dtype]:

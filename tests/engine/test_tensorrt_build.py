@@ -55,9 +55,31 @@ def test_a_missing_profile_is_an_error_with_tensorrts_own_reason(build):
         build(profiles={})
 
 
+@pytest.mark.parametrize(("limit", "set_limits"), [(None, []), (1 << 30, [1 << 30])])
+def test_scratch_memory_is_limited_only_on_request(build, limit, set_limits):
+    build(workspace_bytes=limit)
+    assert KNOBS.pool_limits == set_limits
+
+
 def test_too_little_memory_names_what_to_lower(build):
     KNOBS.builds = False
-    with pytest.raises(EngineError, match=r"Out of memory: .*lower engine\.workspace_bytes"):
+    with pytest.raises(EngineError, match=r"Out of memory: .*end what else uses the GPU, or lower engine\.max_images"):
+        build()
+
+
+def test_a_failure_says_nothing_of_those_before(build):
+    for error in ("of an earlier build", "of this one"):
+        KNOBS.builds, KNOBS.build_error = False, error
+        with pytest.raises(EngineError, match=f"could not build it: {error};"):
+            build()
+
+
+@pytest.mark.parametrize(
+    "reason", ["Could not find any implementation for node {ForeignNode[a...b]}", "due to insufficient workspace"]
+)
+def test_too_little_scratch_memory_names_the_limit_to_raise(build, reason):
+    KNOBS.builds, KNOBS.build_error = False, reason
+    with pytest.raises(EngineError, match=r"raise engine\.workspace_bytes .*or lower engine\.max_images"):
         build()
 
 
@@ -72,7 +94,7 @@ def test_a_library_that_does_not_start_is_an_error(host, build, monkeypatch):
 
 def test_ctrl_c_stops_the_builder_before_it_goes_on(build):
     """The signal arrives while the builder works, in a thread that cannot hear it."""
-    threads = threading.active_count()
+    threads = set(threading.enumerate())
     KNOBS.steps = 10_000
 
     def interrupt_once():
@@ -87,7 +109,7 @@ def test_ctrl_c_stops_the_builder_before_it_goes_on(build):
             build()
     finally:
         signal.signal(signal.SIGINT, before)
-    assert threading.active_count() == threads
+    assert set(threading.enumerate()) <= threads
 
 
 class TestTheStandInIsStrict:

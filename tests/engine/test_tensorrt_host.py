@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sam_batch.engine import tensorrt_host
-from sam_batch.errors import ConfigError
+from sam_batch.errors import ConfigError, EngineError
 
 
 def test_without_the_package_the_error_names_what_to_install(monkeypatch):
@@ -27,6 +27,27 @@ def test_a_host_knows_what_its_plans_are_bound_to(host):
     assert machine.tensorrt == host.trt.__version__
     assert (machine.gpu, machine.compute_capability, machine.cuda) == ("Stand-in", "9.0", "13")
     assert "-" in machine.platform
+
+
+@pytest.mark.parametrize(
+    ("installed", "major"),
+    [
+        ({}, "15"),
+        ({"12": "10.3.0"}, "12"),
+        ({"13": "11.4.0.106.post1"}, "13"),
+        ({"12": "11.4.0.106", "13": "11.0.0.114"}, "12"),
+        ({"12": "11.4.0.106", "13": "11.4.0.106"}, "15"),
+    ],
+)
+def test_cuda_is_the_one_that_the_imported_package_is_for(tmp_path, monkeypatch, installed, major):
+    for cuda, version in installed.items():
+        folder = tmp_path / f"tensorrt_cu{cuda}_bindings-{version}.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Name: tensorrt-cu{cuda}-bindings\nVersion: {version}\n")
+    (tmp_path / "broken-1.0.dist-info").mkdir()  # without METADATA, as an interrupted uninstallation leaves it
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    monkeypatch.setattr(tensorrt_host.torch.version, "cuda", "15.1")
+    assert tensorrt_host._cuda_major("11.4.0.106") == major
 
 
 class TestCudaGpu:
@@ -58,13 +79,9 @@ class TestCudaGpu:
     def test_it_names_its_gpu(self, gpu):
         assert (gpu.name, gpu.compute_capability) == ("Imitated", "9.0")
 
-    def test_work_runs_on_a_stream_of_its_own_between_what_torch_does(self, gpu, calls):
-        gpu.enqueue(lambda stream: calls.append(f"work on {stream}"))
-        assert calls == ["engine waits", "work on 7", "torch waits"]
-
-    def test_work_is_done_once_before_it_is_recorded(self, gpu, calls):
-        replay = gpu.record(lambda stream: calls.append("work"))
-        assert calls == ["engine waits", "work", "torch waits", "synchronize", "capture", "work"]
+    def test_work_is_done_once_on_a_stream_of_its_own_before_it_is_recorded(self, gpu, calls):
+        replay = gpu.record(lambda stream: calls.append(f"work on {stream}"))
+        assert calls == ["engine waits", "work on 7", "torch waits", "synchronize", "capture", "work on 7"]
         replay()
         assert calls[-1] == "replay"
 
@@ -74,6 +91,19 @@ class TestCudaGpu:
 
         monkeypatch.setattr(tensorrt_host.torch.cuda, "graph", refuse)
         again = gpu.record(lambda stream: calls.append("work"))
+        calls.clear()
         again()
-        assert calls.count("work") == 2
+        assert calls == ["engine waits", "work", "torch waits"]
+        assert "no CUDA graph could be recorded" in caplog.text
+
+    def test_work_that_tensorrt_refuses_to_record_is_enqueued_each_time(self, gpu, calls, caplog):
+        def work(stream):
+            if calls[-1] == "capture":
+                raise EngineError("TensorRT does not run")
+            calls.append("work")
+
+        again = gpu.record(work)
+        calls.clear()
+        again()
+        assert calls == ["engine waits", "work", "torch waits"]
         assert "no CUDA graph could be recorded" in caplog.text

@@ -47,3 +47,12 @@ def test_a_plan_is_asked_through_the_library(host, tmp_path):
     assert inspect(host, built.plan, "little").layers == 1
     with pytest.raises(EngineError, match="does not load"):
         inspect(host, b"junk", "little")
+
+
+def test_a_machine_without_a_driver_is_an_error(host, monkeypatch):
+    def nothing(logger):
+        raise TypeError("factory function returned nullptr")
+
+    monkeypatch.setattr(host.trt, "Runtime", nothing)
+    with pytest.raises(EngineError, match="starts no runtime"):
+        inspect(host, b"plan", "little")

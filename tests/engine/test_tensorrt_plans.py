@@ -4,7 +4,7 @@ import os
 from dataclasses import replace
 
 import pytest
-from filelock import Timeout
+from filelock import FileLock, Timeout
 
 from sam_batch.engine import tensorrt_plans
 from sam_batch.engine.tensorrt_plans import Machine, PlanKey, PlanStore
@@ -44,14 +44,16 @@ def files(store):
     return sorted(path.name for path in store.folder.rglob("*") if path.is_file())
 
 
+def full(descriptor):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 def path_of(store, extension):
     return store.folder / "plans" / f"{KEY.name}.{extension}"
 
 
 def test_a_stored_plan_is_found_and_read(store):
-    assert not store.has(KEY)
     record = store.store(KEY, b"plan", 1.5)
-    assert store.has(KEY)
     assert (store.find(KEY), store.read(KEY)) == (record, b"plan")
     assert list(store.records()) == [record]
     assert files(store) == [f"{KEY.name}.json", f"{KEY.name}.plan"]
@@ -87,8 +89,9 @@ def test_no_plan_at_all_names_the_command(store):
 def test_a_plan_that_changed_is_refused(store, data, message):
     store.store(KEY, b"plan", 1.5)
     path_of(store, "plan").write_bytes(data)
-    with pytest.raises(PlanError, match=message):
-        store.find(KEY)
+    for look in (store.find, store.read):
+        with pytest.raises(PlanError, match=message):
+            look(KEY)
 
 
 def test_a_sidecar_that_was_renamed_or_damaged_is_refused(store):
@@ -102,17 +105,83 @@ def test_a_sidecar_that_was_renamed_or_damaged_is_refused(store):
         store.find(KEY)
 
 
+@pytest.mark.parametrize(
+    "content", [b"[]", b'{"key": []}', b'{"name": "a", "key": [], "sha256": "b", "size": 1, "seconds": 1.0}', b"\xff"]
+)
+def test_what_is_no_sidecar_is_passed_over(store, content):
+    record = store.store(KEY, b"plan", 1.5)
+    (store.folder / "plans" / "a folder.json").mkdir()
+    (store.folder / "plans" / "other.json").write_bytes(content)
+    assert list(store.records()) == [record]
+    with pytest.raises(PlanError, match="the nearest was built for another recipe"):
+        store.find(replace(KEY, recipe="fp32"))
+
+
+def test_a_sidecar_of_another_version_is_still_told_of(store):
+    record = store.store(KEY, b"plan", 1.5)
+    assert "TensorRT 11.4.0  Stand-in  not verified" in record.to_text()
+    assert "TensorRT None  None  not verified" in replace(record, key={"machine": ["another form"]}).to_text()
+
+
+def test_a_sidecar_names_no_other_file(store):
+    store.store(KEY, b"plan", 1.5)
+    told = json.loads(path_of(store, "json").read_text())
+    path_of(store, "json").write_text(json.dumps(told | {"name": "../another"}))
+    with pytest.raises(PlanError, match="does not describe"):
+        store.find(KEY)
+
+
+def test_what_the_file_system_refuses_to_list_or_read_holds_no_plans(store, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    store.store(KEY, b"plan", 1.5)
+    store.store_timing_cache(MACHINE, b"measured")
+    for name in ("read_bytes", "glob"):
+        with monkeypatch.context() as patch:
+            patch.setattr(tensorrt_plans.Path, name, refuse)
+            assert list(store.records()) == []
+    monkeypatch.setattr(tensorrt_plans.Path, "read_bytes", refuse)
+    assert store.timing_cache(MACHINE) == b""
+
+
+def test_a_plan_that_cannot_be_read_is_an_error_that_names_it(store, monkeypatch):
+    opened = tensorrt_plans.Path.open
+
+    def stale(path, *arguments, **named):
+        if path.suffix == ".plan":
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return opened(path, *arguments, **named)
+
+    store.store(KEY, b"plan", 1.5)
+    monkeypatch.setattr(tensorrt_plans.Path, "open", stale)
+    for look in (store.find, store.read):
+        with pytest.raises(PlanError, match=r"\.plan: cannot be read: Stale file handle; run sam-batch engine build"):
+            look(KEY)
+
+
+def test_a_folder_that_cannot_be_entered_is_an_error_that_names_it(tmp_path):
+    (tmp_path / "engines").write_text("")
+    with pytest.raises(PlanError, match=r"cannot be read: Not a directory; set engine\.folder to another"):
+        PlanStore(tmp_path / "engines").find(KEY)
+
+
 def test_a_folder_that_others_may_write_to_is_refused(store):
     store.store(KEY, b"plan", 1.5)
     (store.folder / "plans").chmod(0o777)
-    with pytest.raises(PlanError, match="others may write here"):
+    for look in (store.find, store.read, lambda key: store.verified([key])):
+        with pytest.raises(PlanError, match="others may write here"):
+            look(KEY)
+
+
+def test_a_folder_of_another_user_is_refused(store, monkeypatch):
+    store.store(KEY, b"plan", 1.5)
+    monkeypatch.setattr(tensorrt_plans.os, "geteuid", lambda: (store.folder / "plans").stat().st_uid + 1)
+    with pytest.raises(PlanError, match=r"others may write here.* or set engine\.folder to another"):
         store.find(KEY)
 
 
 def test_a_full_disk_leaves_nothing_behind(store, monkeypatch):
-    def full(descriptor):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
     monkeypatch.setattr(tensorrt_plans.os, "fsync", full)
     with pytest.raises(EngineError, match=r"No space left on device; free some space, or set engine\.folder"):
         store.store(KEY, b"plan", 1.5)
@@ -121,8 +190,8 @@ def test_a_full_disk_leaves_nothing_behind(store, monkeypatch):
 
 def test_a_file_in_the_folders_place_is_an_engine_error(tmp_path):
     (tmp_path / "engines").write_text("")
-    with pytest.raises(EngineError, match="cannot be made"):
-        PlanStore(tmp_path / "engines").locked()
+    with pytest.raises(EngineError, match="cannot be made"), PlanStore(tmp_path / "engines").locked():
+        pass
 
 
 def test_plans_count_as_verified_only_together(store):
@@ -138,6 +207,16 @@ def test_plans_count_as_verified_only_together(store):
         store.verified([KEY, decoder])
 
 
+def test_verification_is_looked_up_without_reading_the_plans(store):
+    store.store(KEY, b"plan", 1.5)
+    store.set_verified([KEY], {"cosine": 0.9999})
+    path_of(store, "plan").write_bytes(b"plaN")
+    assert store.verified([KEY])["cosine"] == 0.9999
+    path_of(store, "plan").unlink()
+    with pytest.raises(PlanError, match="missing or truncated"):
+        store.verified([KEY])
+
+
 def test_timing_caches_are_kept_for_each_machine(store):
     assert store.timing_cache(MACHINE) == b""
     store.store_timing_cache(MACHINE, b"measured")
@@ -147,4 +226,21 @@ def test_timing_caches_are_kept_for_each_machine(store):
 
 def test_one_builder_waits_for_another(store):
     with store.locked(), pytest.raises(Timeout):
-        store.locked().acquire(timeout=0)
+        FileLock(store.folder / "plans" / ".lock").acquire(timeout=0)
+
+
+def test_the_next_builder_removes_what_a_killed_one_left_half_written(store, monkeypatch):
+    """What is killed while it writes cannot clean up."""
+    record = store.store(KEY, b"plan", 1.5)
+    store.store_timing_cache(MACHINE, b"measured")
+    whole = files(store)
+    with monkeypatch.context() as patch:
+        patch.setattr(tensorrt_plans.Path, "unlink", lambda *_, **__: None)
+        patch.setattr(tensorrt_plans.os, "fsync", full)
+        for store_half in (lambda: store.store(KEY, b"", 1.5), lambda: store.store_timing_cache(MACHINE, b"")):
+            with pytest.raises(EngineError):
+                store_half()
+    assert len(files(store)) == len(whole) + 2
+    with store.locked():
+        assert files(store) == sorted([".lock", *whole])
+        assert store.find(KEY) == record

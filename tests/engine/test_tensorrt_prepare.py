@@ -1,6 +1,7 @@
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from support import tensorrt_standin
@@ -67,10 +68,20 @@ def test_an_altered_plan_never_reaches_tensorrt_and_is_built_again(engines, fold
     plan = next((folder / "plans").glob("*-score-*.plan"))
     plan.write_bytes(plan.read_bytes()[:-1] + b"!")
     KNOBS.plans_loaded = 0
-    with pytest.raises(PlanError, match=r"altered since it was built.*sam-batch engine build"):
-        engines.load()
+    for use in (engines.load, engines.require_verified):
+        with pytest.raises(PlanError, match=r"altered since it was built.*sam-batch engine build"):
+            use()
     assert KNOBS.plans_loaded == 0
     assert [record.key["graph"] for record in engines.build(QUIET)] == ["score"]
+
+
+def test_a_worker_reads_each_plan_once(engines, monkeypatch):
+    engines.build(QUIET)
+    verify(engines)
+    opened, real = [], Path.open
+    monkeypatch.setattr(Path, "open", lambda path, *args, **named: opened.append(path) or real(path, *args, **named))
+    engines.load()
+    assert sum(path.suffix == ".plan" for path in opened) == len(GRAPHS)
 
 
 def test_without_verification_nothing_is_loaded(engines):

@@ -14,13 +14,22 @@ LARGEST = 10
 
 
 @pytest.fixture
-def little(host, tmp_path):
+def build(host, tmp_path):
     """A plan of `y = x w`, and w."""
-    path = write_onnx(tmp_path / "little.onnx")
-    profiles = {"x": ((1, 4), (LARGEST, 4), (LARGEST, 4))}
-    built = build_plan(host, path, profiles, options(1 << 30), b"", Progress(console=Console(quiet=True)))
-    weights = numpy_helper.to_array(onnx.load(path).graph.initializer[0])
-    return built.plan, torch.tensor(weights)
+
+    def little(largest):
+        path = write_onnx(tmp_path / "little.onnx")
+        profiles = {"x": ((1, 4), (largest, 4), (largest, 4))}
+        built = build_plan(host, path, profiles, options(None), b"", Progress(console=Console(quiet=True)))
+        weights = numpy_helper.to_array(onnx.load(path).graph.initializer[0])
+        return built.plan, torch.tensor(weights)
+
+    return little
+
+
+@pytest.fixture
+def little(build):
+    return build(LARGEST)
 
 
 @pytest.fixture
@@ -32,6 +41,13 @@ def test_numbers_are_those_of_the_graph_for_every_count(runner, little):
     for count in (1, 2, 3, LARGEST, 5, 1):
         x = torch.randn(count, 4)
         torch.testing.assert_close(runner({"x": x}, count)["y"], x @ little[1])
+
+
+@pytest.mark.parametrize("largest", [1, 2])
+def test_any_count_is_run_in_rounds(host, build, largest):
+    plan, weights = build(largest)
+    x = torch.randn(5, 4)
+    torch.testing.assert_close(PlanRunner(host, plan, "little").run({"x": x}, 5)["y"], x @ weights)
 
 
 def test_each_bucket_is_recorded_once(runner, host):
@@ -88,6 +104,20 @@ def test_a_plan_of_another_version_is_an_error(host, little):
 def test_what_tensorrt_refuses_later_is_an_error_too(runner, knob, message):
     setattr(KNOBS, knob, False)
     with pytest.raises(EngineError, match=message):
+        runner({"x": torch.zeros(1, 4)}, 1)
+
+
+def test_memory_that_torch_keeps_for_later_is_given_to_tensorrt(runner, monkeypatch):
+    KNOBS.contexts = False
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: setattr(KNOBS, "contexts", True))
+    assert runner({"x": torch.zeros(1, 4)}, 1)["y"].shape == (1, 3)
+
+
+def test_a_refusal_says_nothing_of_those_before(host, runner):
+    with pytest.raises(EngineError, match="Magic tag"):
+        PlanRunner(host, b"junk", "broken")
+    KNOBS.runs = False
+    with pytest.raises(EngineError, match="does not run: TensorRT gave no reason"):
         runner({"x": torch.zeros(1, 4)}, 1)
 
 

@@ -32,7 +32,9 @@ IMITATED = ("Builder", "OnnxParser", "Runtime")
 class Knobs:
     """What a test may make the stand-in do, and what it has seen; `reset` between tests."""
 
-    builds: bool = True  # False: as when a GPU's memory is short
+    builds: bool = True
+    build_error: str = "Out of memory: requested 1 GiB"  # if it does not
+    pool_limits: list[int] = field(default_factory=list)
     timing_caches_fit: bool = True  # False: as on another GPU
     steps: int = 3  # of a build
     on_step: Callable[[], None] | None = None
@@ -64,9 +66,6 @@ class CpuGpu:
     def __init__(self, name: str = "Stand-in", compute_capability: str = "9.0") -> None:
         self.device, self.name, self.compute_capability = torch.device("cpu"), name, compute_capability
         self.recorded = 0
-
-    def enqueue(self, work: Callable[[int], None]) -> None:
-        work(self.STREAM)
 
     def record(self, work: Callable[[int], None]) -> Callable[[], None]:
         self.recorded += 1
@@ -237,10 +236,9 @@ class BuilderConfig(Imitation):
     def __init__(self) -> None:
         self._profiles: list[Profile] = []
         self._cleared: list[Any] = []
-        self._limits: dict[Any, int] = {}
 
     def set_memory_pool_limit(self, pool: Any, pool_size: int) -> None:
-        self._limits[pool] = pool_size
+        KNOBS.pool_limits.append(pool_size)
 
     def clear_flag(self, flag: Any) -> None:
         self._cleared.append(flag)
@@ -292,7 +290,7 @@ class Builder(Imitation):
             self._logger.log(error, f"Network has dynamic or shape inputs, but no profile for {free}")
             return None
         if not KNOBS.builds:
-            self._logger.log(error, "Out of memory: requested 1 GiB")
+            self._logger.log(error, KNOBS.build_error)
             return None
         if not _drive(config.progress_monitor):
             return None
@@ -395,7 +393,13 @@ class CudaEngine(Imitation):
         return kinds[(self._inputs | self._outputs)[name].type.tensor_type.elem_type]
 
     def get_tensor_shape(self, name: str) -> Any:
-        return self.real.Dims(_declared((self._inputs | self._outputs)[name]))
+        """As in the library, a size that the profile leaves no choice is not free."""
+        fixed: dict[Any, int] = {}
+        for one, (low, _, high) in self._shapes.items():
+            sizes = zip(_symbols(self._inputs[one]), low, high, strict=True)
+            fixed |= {size: least for size, least, largest in sizes if least == largest}
+        symbols = _symbols((self._inputs | self._outputs)[name])
+        return self.real.Dims([fixed.get(one, -1) if isinstance(one, str) else one for one in symbols])
 
     def get_tensor_profile_shape(self, name: str, profile_index: int) -> list[Any]:
         assert profile_index == 0
