@@ -31,7 +31,7 @@ from sam_batch.job import engines, layout, lease
 from sam_batch.job.cluster import connected
 from sam_batch.job.commit import read_parts
 from sam_batch.job.executor import Executor, InlineExecutor
-from sam_batch.job.plan import Plan, committed_shards, extend, read_plan, store
+from sam_batch.job.plan import Plan, committed_shards, extend, images_per_shard, read_plan, store
 from sam_batch.job.progress import RunProgress
 from sam_batch.job.report import Report
 from sam_batch.job.second_pass import second_pass
@@ -136,7 +136,7 @@ def _extended_plan(run: Run, listed: Sequence[Entry]) -> Plan:
     fingerprint = run.job.fingerprint()
     if plan is not None:
         refuse_other(plan.fingerprint, fingerprint)
-    plan = store(run.storage, plan, extend(plan, listed, run.job.config.run.shard_size), fingerprint)
+    plan = store(run.storage, plan, extend(plan, listed, images_per_shard(run.job.config)), fingerprint)
     effective = configfile.to_yaml(run.job.config).encode()
     if not run.storage.exists(layout.CONFIG) or run.storage.read(layout.CONFIG) != effective:
         run.storage.write(layout.CONFIG, effective)
