@@ -5,8 +5,10 @@ from contextlib import closing
 from typing import Any, Protocol
 
 import pyarrow as pa
+import torch
 from rich.console import Console
 
+from sam_batch.job.cluster import usable_cpus
 from sam_batch.job.commit import Receipt
 from sam_batch.job.spec import JobSpec
 from sam_batch.job.stages import Segmenter, draw_in_vain, load, write
@@ -73,13 +75,13 @@ class InlineExecutor:
 
     def run(self, job: JobSpec, shards: Iterable[pa.Table], *, again: bool) -> Iterator[Receipt]:
         """See `Executor.run`."""
-        with closing(Segmenter(job)) as segmenter:
+        with closing(_segmenter(job)) as segmenter:
             for shard in shards:
                 yield write(segmenter(load(shard, job)), job, again=again)
 
     def segment_one_by_one(self, job: JobSpec, images: Iterable[pa.Table]) -> Iterator[pa.Table]:
         """See `Executor.segment_one_by_one`."""
-        with closing(Segmenter(job)) as segmenter:
+        with closing(_segmenter(job)) as segmenter:
             for image in images:
                 yield segmenter(load(image, job))
 
@@ -95,3 +97,8 @@ class InlineExecutor:
         """See `Executor.can_draw`."""
         draw_in_vain(table, job)
         return True
+
+
+def _segmenter(job: JobSpec) -> Segmenter:
+    """With torch's own number of threads, but no more than a container's quota pays for."""
+    return Segmenter(job, min(torch.get_num_threads(), usable_cpus()))

@@ -24,7 +24,7 @@ from rich.console import Console
 
 from sam_batch.errors import EngineError, JobError, StorageError
 from sam_batch.job.boundary import describe
-from sam_batch.job.cluster import Resources
+from sam_batch.job.cluster import Resources, usable_cpus
 from sam_batch.job.commit import Receipt
 from sam_batch.job.pictures import IO_THREADS
 from sam_batch.job.spec import JobSpec
@@ -121,7 +121,7 @@ class RayExecutor:
         """CPU threads of one engine; None leaves it to the engine."""
         if _on_gpu(job):
             return None
-        here = self._resources.cpus if not self._resources.is_local else os.cpu_count() or 1
+        here = usable_cpus() if self._resources.is_local else self._resources.cpus
         return max(1, here // actors)
 
 

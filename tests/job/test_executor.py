@@ -4,6 +4,7 @@ import time
 
 import pyarrow as pa
 import pytest
+import torch
 from support.jobs import draw_photographs, job_config
 
 from sam_batch.data import schema
@@ -77,3 +78,12 @@ def test_the_engine_is_closed_when_a_stage_raises(job, tmp_path, monkeypatch):
         with pytest.raises(ZeroDivisionError):
             list(work(InlineExecutor()))
     assert len(closed) == 2
+
+
+def test_an_engine_has_no_more_threads_than_this_process_may_use(job, monkeypatch):
+    given = []
+    monkeypatch.setattr(torch, "set_num_threads", given.append)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 96)
+    monkeypatch.setattr(executor_module, "usable_cpus", lambda: 4)
+    assert list(InlineExecutor().run(job, [], again=False)) == []
+    assert given == [4]
