@@ -81,13 +81,16 @@ def _check_workers(
     executor: Executor, job: JobSpec, stage: Stage, survivors: Iterable[pa.Table], cause: str = ""
 ) -> None:
     """Raise JobError unless an image that went well before goes well in this stage once more."""
-    storage = open_storage(job.config.output.uri, job.config.storage)
-    parts = (part for shard in sorted(committed_shards(storage)) for part in read_parts(storage, [shard]))
-    known_good = next(filter(None, map(_good_image, chain(survivors, parts))), None)
+    known_good = next(filter(None, map(_good_image, chain(survivors, _parts(job)))), None)
     passed = list(executor.segment_one_by_one(job, [known_good])) if known_good else []
     if not any(_good_image(table) and (stage is Stage.SEGMENT or executor.can_draw(job, table)) for table in passed):
         reason = cause or "see the workers' logs (run.verbose=true)"
         raise JobError(f"every worker died in stage {stage}, whatever image it was given: {reason}")
+
+
+def _parts(job: JobSpec) -> Iterator[pa.Table]:
+    storage = open_storage(job.config.output.uri, job.config.storage)
+    yield from read_parts(storage, sorted(committed_shards(storage)))
 
 
 def _good_image(results: pa.Table) -> pa.Table | None:
