@@ -6,11 +6,9 @@ Pictures lie under names that depend on the image's key alone, so an attempt tha
 import contextlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Self
-
-import pyarrow as pa
 
 from sam_batch.data import schema
 from sam_batch.data.storage import Storage
@@ -77,15 +75,9 @@ def commit(
             storage.create(key, part)
 
 
-def read_parts(storage: Storage, shards: Iterable[int]) -> Iterator[pa.Table]:
-    """The committed rows, shard by shard."""
-    for shard in shards:
-        yield schema.read_part(storage.read(layout.part_key(layout.ANNOTATIONS, shard)))
-
-
 def merge_into_part(storage: Storage, shard: int, again: Sequence[ImageResult]) -> list[ImageResult]:
     """The rows of a committed part, with those that were done again in place of the old ones."""
-    (part,) = read_parts(storage, [shard])
+    part = schema.read_part(storage.read(layout.part_key(layout.ANNOTATIONS, shard)))
     newer = {result.ref.image_id: result for result in again}
     return [newer.get(result.ref.image_id, result) for result in schema.table_to_results(part)]
 

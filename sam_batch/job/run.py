@@ -30,7 +30,6 @@ from sam_batch.engine import factory
 from sam_batch.errors import ConfigError, EngineError, JobError, OutputError, StorageError
 from sam_batch.job import engines, layout, lease
 from sam_batch.job.cluster import connected
-from sam_batch.job.commit import read_parts
 from sam_batch.job.executor import Executor, InlineExecutor
 from sam_batch.job.plan import Plan, committed_shards, extend, images_per_shard, read_plan, store
 from sam_batch.job.progress import RunProgress
@@ -201,6 +200,12 @@ def _finish(run: Run, plan: Plan, changed: bool) -> None:
         pass
     if run.report.done != run.report.planned:
         raise JobError(f"{run.report.planned} images are planned, but the parts hold {run.report.done}")
+
+
+def read_parts(storage: Storage, shards: Iterable[int]) -> Iterator[pa.Table]:
+    """The committed rows, shard by shard."""
+    for shard in shards:
+        yield schema.read_part(storage.read(layout.part_key(layout.ANNOTATIONS, shard)))
 
 
 @contextlib.contextmanager

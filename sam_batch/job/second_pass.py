@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 from sam_batch.data import schema
 from sam_batch.data.storage import open_storage
 from sam_batch.errors import JobError
-from sam_batch.job.commit import Receipt, read_parts
+from sam_batch.job import layout
+from sam_batch.job.commit import Receipt
 from sam_batch.job.executor import Executor
 from sam_batch.job.plan import committed_shards
 from sam_batch.job.spec import JobSpec
@@ -90,7 +91,8 @@ def _check_workers(
 
 def _parts(job: JobSpec) -> Iterator[pa.Table]:
     storage = open_storage(job.config.output.uri, job.config.storage)
-    yield from read_parts(storage, sorted(committed_shards(storage)))
+    for shard in sorted(committed_shards(storage)):
+        yield schema.read_part(storage.read(layout.part_key(layout.ANNOTATIONS, shard)))
 
 
 def _good_image(results: pa.Table) -> pa.Table | None:
