@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from functools import partial
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pytest
@@ -14,7 +15,7 @@ from support.jobs import draw_killer, draw_photographs, job_config, result_files
 from sam_batch import configfile
 from sam_batch.data import schema
 from sam_batch.engine.choice import EngineChoice
-from sam_batch.errors import EngineError, StorageError
+from sam_batch.errors import EngineError, JobError, StorageError
 from sam_batch.job import cluster
 from sam_batch.job.spec import JobSpec
 from sam_batch.model.names import FAKE
@@ -157,3 +158,28 @@ def test_a_worker_that_dies_answers_nothing_and_leaves_its_last_words(tmp_path):
         (tmp_path / "out/annotations/part-00000.parquet").unlink()
         with pytest.raises(StorageError):
             executor.write(job, segmented, again=True)
+
+
+@pytest.fixture
+def ended_by(monkeypatch):
+    """The answer of a task that ends with an error of Ray's, without a Ray."""
+    cluster._set_environment(verbose=False)
+    from sam_batch.job import ray_executor
+
+    def end(error):
+        def get(task, timeout):
+            raise error
+
+        monkeypatch.setattr(ray_executor.ray, "get", get)
+        monkeypatch.setattr(ray_executor.ray, "remote", lambda **options: lambda work: SimpleNamespace(remote=work))
+        return ray_executor._in_a_worker(JobSpec(job_config("in", "out"), FAKE, None), lambda: None)
+
+    return end
+
+
+def test_a_task_without_memory_has_no_answer_and_one_that_hangs_ends_the_job(ended_by):
+    from ray.exceptions import GetTimeoutError, OutOfMemoryError
+
+    assert ended_by(OutOfMemoryError("killed")) is None
+    with pytest.raises(JobError, match="stall_timeout_seconds"):
+        ended_by(GetTimeoutError("not ready"))
