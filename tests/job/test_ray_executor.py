@@ -1,5 +1,6 @@
 """The job on a local Ray: the same files as in a plain loop, and an answer to workers that die."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -51,6 +52,33 @@ def test_a_shard_of_images_that_kill_their_worker_costs_their_rows_alone(tmp_pat
     report = run(job_config(tmp_path / "photos", tmp_path / "out", run=RAY | {"shard_size": 2}))
     assert (report.exit_code, report.failures) == (3, {"worker_crash": 2})
     assert [row["status"] for row in rows(tmp_path / "out")] == ["ok", "ok", "failed", "failed"]
+
+
+@pytest.mark.slow
+def test_an_image_that_kills_its_writer_costs_one_row(tmp_path, monkeypatch):
+    def die_of_one_image():
+        from sam_batch.data import render
+
+        draw = render.color_mask
+
+        def color_mask(image, masks, height, width):
+            return os._exit(1) if width == 99 else draw(image, masks, height, width)
+
+        render.color_mask = color_mask
+
+    draw_photographs(tmp_path / "photos", 3)
+    draw_photographs(tmp_path / "photos", 1, size=(99, 48), first=3)
+    cluster._set_environment(verbose=False)
+    import ray
+
+    hook = {"worker_process_setup_hook": die_of_one_image}
+    monkeypatch.setattr(ray, "init", partial(ray.init, runtime_env=hook))
+    report = run(job_config(tmp_path / "photos", tmp_path / "out", run=RAY))
+    assert (report.exit_code, report.failures) == (3, {"worker_crash": 1})
+    assert [row["error"] and row["error"]["stage"] for row in rows(tmp_path / "out")] == [None, None, None, "write"]
+    assert [path.name for path in sorted((tmp_path / "out/color_masks").iterdir())] == [
+        f"{number:03}.jpg.png" for number in range(3)
+    ]
 
 
 def test_if_no_image_survives_the_job_says_so(tmp_path):
