@@ -225,7 +225,12 @@ class RunConfig(Section):
     """How the work is spread; nothing here changes a result but shard_size, which is fixed by the first run."""
 
     executor: Literal["ray", "inline"] = Field("ray", description="inline is a plain loop in this process.")
-    shard_size: StrictInt = Field(32, ge=1, le=4096, description="Images a shard: the unit of work, commit and resume.")
+    shard_size: StrictInt = Field(
+        32,
+        ge=1,
+        le=4096,
+        description="Images a shard, the unit of work, commit and resume; fewer where views take more than 256 MiB.",
+    )
     actors: StrictInt | Literal["auto"] = Field("auto", description="Engines; auto is one a GPU, or one on the CPU.")
     max_failure_rate: UnitInterval = Field(0.05, description="More failed images than this end in exit code 3.")
     retry_failed: bool = Field(False, description="Work again on images that failed in earlier runs.")

@@ -3,10 +3,17 @@
 import contextlib
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
-OBJECT_STORE_BYTES = 2 << 30  # a shard of 32 views of 3 MB is 100 MB; some are in flight between the stages
+OBJECT_STORE_BYTES = 2 << 30  # a shard is 100 MB or more; some are in flight between the stages
+LEAST_SHARED_BYTES = 512 << 20  # a few shards
+
+_SHARED_MEMORY = "/dev/shm"  # noqa: S108 - where Ray keeps its objects on Linux
+_CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +34,13 @@ class Resources:
 
 
 @contextlib.contextmanager
-def connected(verbose: bool = False) -> Iterator[Resources]:
-    """Start Ray on this machine, or join the cluster that RAY_ADDRESS names; leave it at the end."""
+def connected(verbose: bool = False, warn: Callable[[str], None] = _log.warning) -> Iterator[Resources]:
+    """Start Ray on this machine, or join the cluster that RAY_ADDRESS names; leave it at the end.
+
+    Args:
+        verbose: Show Ray's own log.
+        warn: Is told what makes Ray slow here.
+    """
     _set_environment(verbose)
     import ray
 
@@ -36,12 +48,12 @@ def connected(verbose: bool = False) -> Iterator[Resources]:
     quiet = {"log_to_driver": verbose, "logging_level": logging.INFO if verbose else logging.ERROR}
     if is_local:
         # Two CPUs at least: actors take none here, and with one the first stage could starve the last.
-        cpus = max(2, os.cpu_count() or 1)
+        cpus = max(2, usable_cpus())
         ray.init(
             address="local",
             num_cpus=cpus,
             include_dashboard=False,
-            object_store_memory=_object_store_bytes(),
+            object_store_memory=_object_store_bytes(warn),
             **quiet,
         )
     else:
@@ -68,10 +80,33 @@ def _set_environment(verbose: bool) -> None:
         logging.getLogger("ray.data").setLevel(logging.ERROR)
 
 
-def _object_store_bytes() -> int:
+def usable_cpus() -> int:
+    """CPUs that this process may use: not those that its affinity or its container's quota keeps from it."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):  # no such file, or "max": no quota
+        quota, period = map(int, _CPU_QUOTA.read_text().split())
+        cpus = min(cpus, quota // period)
+    return max(1, cpus)
+
+
+def _object_store_bytes(warn: Callable[[str], None]) -> int:
+    """What Ray's object store may take; it lies in the shared memory, or in files where that is too small."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    shared = OBJECT_STORE_BYTES
-    with contextlib.suppress(OSError):
-        stat = os.statvfs("/dev/shm")  # noqa: S108 - where Ray keeps its objects on Linux
-        shared = stat.f_bavail * stat.f_frsize * 8 // 10
-    return max(100 << 20, min(OBJECT_STORE_BYTES, memory // 5, shared))
+    wanted = max(100 << 20, min(OBJECT_STORE_BYTES, memory // 5))
+    shared = _shared_bytes()
+    if shared < min(wanted, LEAST_SHARED_BYTES):
+        warn(
+            f"{_SHARED_MEMORY} has room for {shared >> 20} MiB only; shards travel through files in /tmp, which is "
+            "slower: start the container with --shm-size=3g (Kubernetes: mount an emptyDir of medium Memory there)"
+        )
+        return wanted
+    return min(wanted, shared)
+
+
+def _shared_bytes() -> int:
+    """Shared memory that is free, less a margin."""
+    try:
+        stat = os.statvfs(_SHARED_MEMORY)
+    except OSError:  # not Linux: Ray uses files there and needs none
+        return OBJECT_STORE_BYTES
+    return stat.f_bavail * stat.f_frsize * 8 // 10

@@ -1,14 +1,17 @@
 """Who runs the stages: the protocol, and the plain loop. Ray's executor lies in `sam_batch.job.ray_executor`."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
 from typing import Any, Protocol
 
 import pyarrow as pa
+import torch
 from rich.console import Console
 
+from sam_batch.job.cluster import usable_cpus
 from sam_batch.job.commit import Receipt
 from sam_batch.job.spec import JobSpec
-from sam_batch.job.stages import Segmenter, load, write
+from sam_batch.job.stages import Segmenter, draw_in_vain, load, write
 
 
 class Executor(Protocol):
@@ -46,6 +49,22 @@ class Executor(Protocol):
         """
         ...
 
+    def last_words(self) -> Mapping[int, str]:
+        """What broken engines said of images that the last `segment_one_by_one` left out, by image_id, if anything."""
+        ...
+
+    def write(self, job: JobSpec, table: pa.Table, *, again: bool) -> Receipt | None:
+        """Draw one image after the other and commit the shard, as `stages.write` does; None if its worker died of it.
+
+        Raises:
+            StorageError: The output cannot be written.
+        """
+        ...
+
+    def can_draw(self, job: JobSpec, table: pa.Table) -> bool:
+        """Whether a worker survives drawing the pictures of this one segmented image; none is written."""
+        ...
+
 
 class InlineExecutor:
     """A plain loop in this process: for few images, for tests, for a debugger. A crash ends it."""
@@ -56,14 +75,30 @@ class InlineExecutor:
 
     def run(self, job: JobSpec, shards: Iterable[pa.Table], *, again: bool) -> Iterator[Receipt]:
         """See `Executor.run`."""
-        segmenter = Segmenter(job)
-        for shard in shards:
-            yield write(segmenter(load(shard, job)), job, again=again)
-        segmenter.close()
+        with closing(_segmenter(job)) as segmenter:
+            for shard in shards:
+                yield write(segmenter(load(shard, job)), job, again=again)
 
     def segment_one_by_one(self, job: JobSpec, images: Iterable[pa.Table]) -> Iterator[pa.Table]:
         """See `Executor.segment_one_by_one`."""
-        segmenter = Segmenter(job)
-        for image in images:
-            yield segmenter(load(image, job))
-        segmenter.close()
+        with closing(_segmenter(job)) as segmenter:
+            for image in images:
+                yield segmenter(load(image, job))
+
+    def last_words(self) -> Mapping[int, str]:
+        """See `Executor.last_words`; here an engine that breaks ends the job."""
+        return {}
+
+    def write(self, job: JobSpec, table: pa.Table, *, again: bool) -> Receipt | None:
+        """See `Executor.write`."""
+        return write(table, job, again=again, threads=1)
+
+    def can_draw(self, job: JobSpec, table: pa.Table) -> bool:
+        """See `Executor.can_draw`."""
+        draw_in_vain(table, job)
+        return True
+
+
+def _segmenter(job: JobSpec) -> Segmenter:
+    """With torch's own number of threads, but no more than a container's quota pays for."""
+    return Segmenter(job, min(torch.get_num_threads(), usable_cpus()))

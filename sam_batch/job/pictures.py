@@ -13,11 +13,15 @@ from sam_batch.records import ImageResult, Stage, Status
 
 Picture = tuple[str, bytes]  # key in the output, encoded picture
 
-IO_THREADS = 8
+IO_THREADS = 8  # reads or writes in flight in one worker: object stores answer slowly, not narrowly
 
 
 def write_pictures(
-    segmented: Sequence[tuple[ImageResult, bytes]], shard: int, job: JobSpec, storage: Storage
+    segmented: Sequence[tuple[ImageResult, bytes]],
+    shard: int,
+    job: JobSpec,
+    storage: Storage,
+    threads: int = IO_THREADS,
 ) -> list[ImageResult]:
     """Draw and write every image's pictures.
 
@@ -26,6 +30,7 @@ def write_pictures(
         shard: Names the shard's tar where segments are packed.
         job: The job.
         storage: The output.
+        threads: Images that are drawn at once, each with its pixels in memory.
 
     Returns:
         The results in the same order, `failed` where a picture could not be drawn.
@@ -45,7 +50,7 @@ def write_pictures(
                 storage.write(key, picture)
         return result, [picture for picture in drawn if _is_packed(picture[0], output)]
 
-    with ThreadPoolExecutor(IO_THREADS) as pool:
+    with ThreadPoolExecutor(threads) as pool:
         written = list(pool.map(one_image, segmented))
     packed = [(_inside_tar(key), picture) for _, pictures in written for key, picture in pictures]
     if packed:

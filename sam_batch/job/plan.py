@@ -10,11 +10,14 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sam_batch.config import Config
 from sam_batch.data import schema
 from sam_batch.data.storage import Entry, Storage
 from sam_batch.job import layout
 
 FINGERPRINT = b"sam_batch.fingerprint"
+SHARD_BYTES = 256 << 20  # of views; a stage holds them some three times, and there are as many loaders as CPUs
+VIEW_BYTES = 1024 * 1024 * 3  # of the largest view: as RGB, at the side of SAM's input
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,15 @@ def read_plan(storage: Storage) -> Plan | None:
     metadata = tables[0].schema.metadata or {}
     rows = pa.concat_tables([table.replace_schema_metadata(None) for table in tables])
     return Plan(rows, json.loads(metadata[FINGERPRINT]), len(tables))
+
+
+def images_per_shard(config: Config) -> int:
+    """At most run.shard_size, and so few that their views take 256 MiB, unless one image alone takes more.
+
+    It depends on settings alone, not on images or machines, and only new shards are cut by it.
+    """
+    views = sum(4**layer for layer in range(config.generator.crop_n_layers + 1))
+    return max(1, min(config.run.shard_size, SHARD_BYTES // (views * VIEW_BYTES)))
 
 
 def extend(plan: Plan | None, listed: Sequence[Entry], shard_size: int) -> pa.Table:

@@ -10,23 +10,26 @@ and a stream in which nothing moves ends with an error.
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
 import pyarrow as pa
 import ray
 import ray.data
-from ray.exceptions import RayError
+from ray.exceptions import GetTimeoutError, NodeDiedError, OutOfMemoryError, RayError, WorkerCrashedError
 from ray.util.annotations import RayDeprecationWarning
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rich.console import Console
 
 from sam_batch.errors import EngineError, JobError, StorageError
-from sam_batch.job.cluster import Resources
+from sam_batch.job.boundary import describe
+from sam_batch.job.cluster import Resources, usable_cpus
 from sam_batch.job.commit import Receipt
+from sam_batch.job.pictures import IO_THREADS
 from sam_batch.job.spec import JobSpec
-from sam_batch.job.stages import Segmenter, Ticket, load, write
+from sam_batch.job.stages import Segmenter, Ticket, draw_in_vain, load, write
+from sam_batch.records import Stage
 
 RETRIES = 2  # of a shard whose worker died
 WORKER_RESTARTS = 100  # of one actor in one stream: a worker that cannot live must not be revived for ever
@@ -40,6 +43,7 @@ class RayExecutor:
 
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
+        self._last_words: Any = None
 
     def on_gpus(self, work: Callable[..., str], *arguments: Any, console: Console) -> list[str]:
         """See `Executor.on_gpus`. One node of each kind goes first: nodes that share its folder find its work."""
@@ -63,8 +67,31 @@ class RayExecutor:
 
     def segment_one_by_one(self, job: JobSpec, images: Iterable[pa.Table]) -> Iterator[pa.Table]:
         """See `Executor.segment_one_by_one`."""
+        self._last_words = ray.remote(num_cpus=0)(_LastWords).remote()
         # One task at a time on an actor: when it dies, nobody else's image was in its hands.
         return _rows(self._segmented(job, images, in_flight=1))
+
+    def last_words(self) -> Mapping[int, str]:
+        """See `Executor.last_words`."""
+        try:
+            words: dict[int, str] = ray.get(self._last_words.all.remote())
+        except RayError:  # it lay on a node that died
+            return {}
+        return words
+
+    def write(self, job: JobSpec, table: pa.Table, *, again: bool) -> Receipt | None:
+        """See `Executor.write`."""
+        row = _in_a_worker(job, _write_row, _pack(table), job, again, threads=1)
+        if row is None:
+            return None
+        receipt = Receipt(**_unpack(row).to_pylist()[0])
+        if receipt.error:
+            raise StorageError(receipt.error)
+        return receipt
+
+    def can_draw(self, job: JobSpec, table: pa.Table) -> bool:
+        """See `Executor.can_draw`."""
+        return _in_a_worker(job, _draw_row, _pack(table), job) is not None
 
     def _segmented(self, job: JobSpec, shards: Iterable[pa.Table], in_flight: int | None) -> Any:
         _set_context(job)
@@ -76,7 +103,7 @@ class RayExecutor:
         return _map(
             loaded,
             _SegmentActor,
-            fn_constructor_args=(job, self._threads(job, actors)),
+            fn_constructor_args=(job, self._threads(job, actors), self._last_words),
             compute=pool,
             # On one machine an engine takes no slot, or a machine with few cores would have none left to load.
             num_cpus=0 if self._resources.is_local else 1,
@@ -94,7 +121,7 @@ class RayExecutor:
         """CPU threads of one engine; None leaves it to the engine."""
         if _on_gpu(job):
             return None
-        here = self._resources.cpus if not self._resources.is_local else os.cpu_count() or 1
+        here = usable_cpus() if self._resources.is_local else self._resources.cpus
         return max(1, here // actors)
 
 
@@ -112,30 +139,69 @@ def _gpu_kind(node: dict[str, Any]) -> str:
 class _SegmentActor:
     """An engine in a Ray actor. An engine that breaks takes its process with it, and Ray starts another."""
 
-    def __init__(self, job: JobSpec, threads: int | None) -> None:
+    def __init__(self, job: JobSpec, threads: int | None, last_words: Any) -> None:
         self._segmenter = Segmenter(job, threads)
+        self._last_words = last_words
 
     def __call__(self, row: pa.Table) -> pa.Table:
         try:
             return _pack(self._segmenter(_unpack(row)))
         except EngineError as error:
-            sys.stderr.write(f"engine broken, worker ends: {error}\n")
-            sys.stderr.flush()
-            os._exit(1)  # an exception would leave this actor, with its broken engine, in the pool
+            try:
+                self._say(describe(Stage.SEGMENT, error).message, _unpack(row))
+            finally:
+                os._exit(1)  # an exception would leave this actor, with its broken engine, in the pool
+
+    def _say(self, words: str, shard: pa.Table) -> None:
+        sys.stderr.write(f"engine broken, worker ends: {words}\n")
+        sys.stderr.flush()
+        if self._last_words is not None:
+            ray.get(self._last_words.say.remote(shard["image_id"].to_pylist(), words))
+
+
+class _LastWords:
+    """A Ray actor that keeps what workers said before they ended: their processes take everything else with them."""
+
+    def __init__(self) -> None:
+        self._said: dict[int, str] = {}
+
+    def say(self, image_ids: list[int], words: str) -> None:
+        self._said |= dict.fromkeys(image_ids, words)
+
+    def all(self) -> dict[int, str]:
+        return self._said
 
 
 def _load_row(row: pa.Table, job: JobSpec) -> pa.Table:
     return _pack(load(_unpack(row), job))
 
 
-def _write_row(row: pa.Table, job: JobSpec, again: bool) -> pa.Table:
+def _write_row(row: pa.Table, job: JobSpec, again: bool, threads: int = IO_THREADS) -> pa.Table:
     """Write a shard; what must end the job travels in the receipt, since Ray drops tasks that raise."""
     table = _unpack(row)
     try:
-        receipt = write(table, job, again=again)
+        receipt = write(table, job, again=again, threads=threads)
     except StorageError as error:
         receipt = Receipt(Ticket.of(table).shard, error=str(error))
     return _pack(pa.Table.from_pylist([asdict(receipt)]))
+
+
+def _draw_row(row: pa.Table, job: JobSpec) -> bool:
+    draw_in_vain(_unpack(row), job)
+    return True
+
+
+def _in_a_worker(job: JobSpec, work: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """The answer of a task that runs by itself, or None if its worker died each time."""
+    task = ray.remote(**_TASK)(work).remote(*arguments, **options)
+    try:
+        return ray.get(task, timeout=job.config.run.stall_timeout_seconds)
+    except (WorkerCrashedError, OutOfMemoryError, NodeDiedError):
+        return None
+    except GetTimeoutError as error:
+        raise JobError("a shard's writer did not end within run.stall_timeout_seconds") from error
+    except RayError as error:
+        raise JobError(_cause(error)) from error
 
 
 def _map(stream: Any, stage: Any, **options: Any) -> Any:

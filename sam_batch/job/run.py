@@ -13,6 +13,7 @@ import contextlib
 import signal
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import FrameType
 from typing import NoReturn
 
@@ -30,7 +31,7 @@ from sam_batch.errors import ConfigError, EngineError, JobError, OutputError, St
 from sam_batch.job import engines, layout, lease
 from sam_batch.job.cluster import connected
 from sam_batch.job.executor import Executor, InlineExecutor
-from sam_batch.job.plan import Plan, committed_shards, extend, read_plan, store
+from sam_batch.job.plan import Plan, committed_shards, extend, images_per_shard, read_plan, store
 from sam_batch.job.progress import RunProgress
 from sam_batch.job.report import Report
 from sam_batch.job.second_pass import second_pass
@@ -71,7 +72,7 @@ def run_job(config: Config, console: Console, overwrite: str | None = None) -> R
     storage = open_storage(config.output.uri, config.storage)
     checkpoint = resolve_checkpoint(config.model, config.engine.kind)
     report = Report(storage.root, config.run.max_failure_rate)
-    with _executor(config) as (executor, has_gpus), _sigterm_as_interrupt():  # Ray sets a handler of its own
+    with _executor(config, console) as (executor, has_gpus), _sigterm_as_interrupt():  # Ray sets a handler of its own
         choice = engines.settle(config, checkpoint, factory.resolve(config.engine, has_gpus), executor, console)
         job = JobSpec(config, checkpoint, choice)
         with _held(storage) as held:
@@ -80,11 +81,11 @@ def run_job(config: Config, console: Console, overwrite: str | None = None) -> R
 
 
 @contextlib.contextmanager
-def _executor(config: Config) -> Iterator[tuple[Executor, bool]]:
+def _executor(config: Config, console: Console) -> Iterator[tuple[Executor, bool]]:
     if config.run.executor == "inline":
         yield InlineExecutor(), torch.cuda.is_available()
         return
-    with connected(config.run.verbose) as resources:
+    with connected(config.run.verbose, partial(console.print, highlight=False)) as resources:
         from sam_batch.job.ray_executor import RayExecutor
 
         yield RayExecutor(resources), resources.gpus > 0
@@ -135,7 +136,7 @@ def _extended_plan(run: Run, listed: Sequence[Entry]) -> Plan:
     fingerprint = run.job.fingerprint()
     if plan is not None:
         refuse_other(plan.fingerprint, fingerprint)
-    plan = store(run.storage, plan, extend(plan, listed, run.job.config.run.shard_size), fingerprint)
+    plan = store(run.storage, plan, extend(plan, listed, images_per_shard(run.job.config)), fingerprint)
     effective = configfile.to_yaml(run.job.config).encode()
     if not run.storage.exists(layout.CONFIG) or run.storage.read(layout.CONFIG) != effective:
         run.storage.write(layout.CONFIG, effective)
@@ -170,8 +171,7 @@ def _label_shards(run: Run, shards: Sequence[pa.Table], progress: RunProgress, *
         missing.pop(receipt.shard, None)
         run.report.add(receipt)
         progress.add(receipt)
-    survivors = len(shards) - len(missing)
-    for receipt in second_pass(run.executor, run.job, list(missing.values()), again=again, any_survived=survivors > 0):
+    for receipt in second_pass(run.executor, run.job, list(missing.values()), again=again):
         run.lease.check()
         run.report.add(receipt)
         progress.add(receipt)

@@ -1,57 +1,112 @@
-"""The second pass: shards that never came back go through image by image, so that one killer image costs one row."""
+"""The second pass: shards that never came back go through image by image, so that one killer image costs one row.
 
-from collections.abc import Iterator, Sequence
+Workers do all that may kill: this process only puts rows together. That a worker died is held against its image only
+if workers live otherwise: an image that went well before has to go well once more.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from sam_batch.data import schema
+from sam_batch.data.storage import open_storage
 from sam_batch.errors import JobError
+from sam_batch.job import layout
 from sam_batch.job.commit import Receipt
 from sam_batch.job.executor import Executor
+from sam_batch.job.plan import committed_shards
 from sam_batch.job.spec import JobSpec
-from sam_batch.job.stages import Ticket, write
-from sam_batch.records import Failure, FailureKind, ImageRef, ImageResult, Stage
+from sam_batch.job.stages import Ticket
+from sam_batch.records import Failure, FailureKind, ImageRef, ImageResult, Stage, Status
 
 SHARDS_AT_ONCE = 8  # their encoded bytes and masks are on the driver while they are put together
 
 
-def second_pass(
-    executor: Executor, job: JobSpec, shards: Sequence[pa.Table], *, again: bool, any_survived: bool
-) -> Iterator[Receipt]:
-    """Segment the images of the missing shards one by one and commit the shards from here.
+def second_pass(executor: Executor, job: JobSpec, shards: Sequence[pa.Table], *, again: bool) -> Iterator[Receipt]:
+    """Segment the images of the missing shards one by one, put the shards together and have them written.
 
     Args:
         executor: Who runs the stages.
         job: The job.
         shards: `schema.PLAN_SCHEMA`, the shards no worker could finish.
         again: The shards are committed already; these images are done once more.
-        any_survived: Another shard was finished, so workers can live.
 
     Raises:
-        JobError: Not one image survived: it is not the images.
+        JobError: Workers die whatever they are given: it is not the images.
+        StorageError: The output cannot be written.
     """
     for start in range(0, len(shards), SHARDS_AT_ONCE):
         some = shards[start : start + SHARDS_AT_ONCE]
-        images = [shard.slice(row, 1) for shard in some for row in range(shard.num_rows)]
-        done = {_image_id(table): table for table in executor.segment_one_by_one(job, images)}
-        any_survived = any_survived or bool(done)
-        if not any_survived:
-            raise JobError("every worker died on every image it was given; see the workers' logs (run.verbose=true)")
+        done = _segmented(executor, job, [image for shard in some for image in _single(shard)])
         for shard in some:
-            yield write(_whole_shard(shard, done), job, again=again)
+            yield _written(executor, job, _whole_shard(shard, done), again)
 
 
-def _image_id(table: pa.Table) -> int:
-    image_id: int = table["image_id"][0].as_py()
-    return image_id
+def _segmented(executor: Executor, job: JobSpec, images: Sequence[pa.Table]) -> Mapping[int, pa.Table]:
+    """Each image's row by its id: `failed` if workers die of it."""
+    done = {_image_id(table): table for table in executor.segment_one_by_one(job, images)}
+    lost = {_image_id(image): image for image in images if _image_id(image) not in done}
+    if lost:
+        words = executor.last_words()
+        _check_workers(executor, job, Stage.SEGMENT, done.values(), next(iter(words.values()), ""))
+        done |= {number: _crashed(image, Stage.SEGMENT, words.get(number, "")) for number, image in lost.items()}
+    return done
 
 
-def _whole_shard(shard: pa.Table, done: dict[int, pa.Table]) -> pa.Table:
-    """A shard's rows put together again, with a `failed` row for every image that did not come back."""
-    rows = [
-        done.get(row["image_id"]) or _crashed(ImageRef(row["image_id"], row["key"], row["uri"], row["size"]))
-        for row in shard.to_pylist()
-    ]
+def _written(executor: Executor, job: JobSpec, shard: pa.Table, again: bool) -> Receipt:
+    receipt = executor.write(job, shard, again=again)
+    if receipt is None:
+        receipt = executor.write(job, _without_killers(executor, job, shard), again=again)
+    if receipt is None:
+        raise JobError(
+            f"shard {Ticket.of(shard).shard}: every worker died that wrote it, but of none of its images alone: "
+            "more memory may help (output.segments.pack=tar holds the whole tar)"
+        )
+    return receipt
+
+
+def _without_killers(executor: Executor, job: JobSpec, shard: pa.Table) -> pa.Table:
+    """The shard, `failed` where workers die while they draw an image's pictures."""
+    rows = _single(shard)
+    lives = [executor.can_draw(job, row) for row in rows]
+    if not all(lives):
+        drawn = (row for row, live in zip(rows, lives, strict=True) if live)
+        _check_workers(executor, job, Stage.WRITE, drawn)
+    left = [row if live else _crashed(row, Stage.WRITE) for row, live in zip(rows, lives, strict=True)]
+    return Ticket.of(shard).attach(pa.concat_tables([row.replace_schema_metadata(None) for row in left]))
+
+
+def _check_workers(
+    executor: Executor, job: JobSpec, stage: Stage, survivors: Iterable[pa.Table], cause: str = ""
+) -> None:
+    """Raise JobError unless an image that went well before goes well in this stage once more."""
+    known_good = next(filter(None, map(_good_image, chain(survivors, _parts(job)))), None)
+    passed = list(executor.segment_one_by_one(job, [known_good])) if known_good else []
+    if not any(_good_image(table) and (stage is Stage.SEGMENT or executor.can_draw(job, table)) for table in passed):
+        reason = cause or "see the workers' logs (run.verbose=true)"
+        raise JobError(f"every worker died in stage {stage}, whatever image it was given: {reason}")
+
+
+def _parts(job: JobSpec) -> Iterator[pa.Table]:
+    storage = open_storage(job.config.output.uri, job.config.storage)
+    for shard in sorted(committed_shards(storage)):
+        yield schema.read_part(storage.read(layout.part_key(layout.ANNOTATIONS, shard)))
+
+
+def _good_image(results: pa.Table) -> pa.Table | None:
+    """The first image that did not fail, as a row of a plan."""
+    good = results.filter(pc.not_equal(results["status"], Status.FAILED.value)).slice(0, 1)
+    if not good.num_rows:
+        return None
+    rows = good.select(["image_id", "key", "uri"]).to_pylist()
+    return pa.Table.from_pylist([{**row, "shard": 0} for row in rows], schema=schema.PLAN_SCHEMA)
+
+
+def _whole_shard(shard: pa.Table, done: Mapping[int, pa.Table]) -> pa.Table:
+    """A shard's rows put together again, in the plan's order."""
+    rows = [done[image_id] for image_id in shard["image_id"].to_pylist()]
     tickets = [Ticket.of(row) for row in rows if row.schema.metadata]
     ticket = Ticket(
         shard["shard"][0].as_py(),
@@ -61,6 +116,17 @@ def _whole_shard(shard: pa.Table, done: dict[int, pa.Table]) -> pa.Table:
     return ticket.attach(pa.concat_tables([row.replace_schema_metadata(None) for row in rows]))
 
 
-def _crashed(ref: ImageRef) -> pa.Table:
-    failure = Failure(Stage.SEGMENT, FailureKind.WORKER_CRASH, "its worker died each time it was tried")
-    return schema.segmented_to_table([(ImageResult.failed(ref, failure), b"")])
+def _single(table: pa.Table) -> list[pa.Table]:
+    return [table.slice(row, 1) for row in range(table.num_rows)]
+
+
+def _image_id(table: pa.Table) -> int:
+    image_id: int = table["image_id"][0].as_py()
+    return image_id
+
+
+def _crashed(image: pa.Table, stage: Stage, words: str = "") -> pa.Table:
+    (row,) = image.select(["image_id", "key", "uri"]).to_pylist()
+    message = ": ".join(filter(None, ["its worker died each time it was tried", words]))
+    result = ImageResult.failed(ImageRef(**row), Failure(stage, FailureKind.WORKER_CRASH, message))
+    return schema.segmented_to_table([(result, b"")])

@@ -20,7 +20,7 @@ from sam_batch.data import pixels, schema
 from sam_batch.data.storage import open_storage, read_uri
 from sam_batch.job.boundary import attempt
 from sam_batch.job.commit import Receipt, commit, merge_into_part
-from sam_batch.job.pictures import write_pictures
+from sam_batch.job.pictures import IO_THREADS, draw, write_pictures
 from sam_batch.job.spec import JobSpec
 from sam_batch.records import ImageRef, ImageResult, LoadedImage, Stage, Status
 from sam_batch.segment.ahead import ahead, helpers
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
     from sam_batch.segment.candidates import Candidate
 
-IO_THREADS = 8  # reads in flight in one worker: object stores answer slowly, not narrowly
 TICKET = b"sam_batch.ticket"
 
 
@@ -157,13 +156,14 @@ class Segmenter:
         self._engine.close()
 
 
-def write(table: pa.Table, job: JobSpec, again: bool = False) -> Receipt:
+def write(table: pa.Table, job: JobSpec, again: bool = False, threads: int = IO_THREADS) -> Receipt:
     """Write a shard's pictures, then commit it by creating its part.
 
     Args:
         table: What `Segmenter` returned: all rows of one shard, or with `again` those that are done once more.
         job: The job.
         again: Put the rows into the existing part instead of creating it. For the holder of the lease alone.
+        threads: Images that are drawn at once, each with its pixels in memory.
 
     Raises:
         StorageError: The output cannot be written.
@@ -171,7 +171,7 @@ def write(table: pa.Table, job: JobSpec, again: bool = False) -> Receipt:
     started = time.perf_counter()
     ticket = Ticket.of(table)
     storage = open_storage(job.config.output.uri, job.config.storage)
-    results = write_pictures(schema.table_to_segmented(table), ticket.shard, job, storage)
+    results = write_pictures(schema.table_to_segmented(table), ticket.shard, job, storage, threads)
     if again:
         results = merge_into_part(storage, ticket.shard, results)
     storage.flush()  # the pictures are on the disk before the part that names them
@@ -179,3 +179,9 @@ def write(table: pa.Table, job: JobSpec, again: bool = False) -> Receipt:
     receipt = Receipt.of(ticket.shard, results, seconds)
     commit(storage, receipt, results, job.metadata(), replace=again)
     return receipt
+
+
+def draw_in_vain(table: pa.Table, job: JobSpec) -> None:
+    """Draw one image's pictures as `write` does, and keep none: it shows whether a process survives that."""
+    ((result, data),) = schema.table_to_segmented(table)
+    attempt(result.ref, Stage.WRITE, lambda: list(draw(result, data, job)))

@@ -9,7 +9,7 @@ from sam_batch.data import listing
 from sam_batch.data.storage import Storage, open_storage
 from sam_batch.errors import NotFoundError
 from sam_batch.job import layout, lease
-from sam_batch.job.plan import committed_shards, extend, read_plan
+from sam_batch.job.plan import committed_shards, extend, images_per_shard, read_plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ def dry_run(config: Config) -> DryRun:
     listed = listing.list_images(config.input, config.storage, output=config.output.uri)
     storage = open_storage(config.output.uri, config.storage)
     plan = read_plan(storage)
-    new = extend(plan, listed, config.run.shard_size)
+    new = extend(plan, listed, images_per_shard(config))
     new_shards = set(new["shard"].to_pylist())
     pending = set(range(plan.shard_count)) - committed_shards(storage) if plan else set()
     return DryRun(

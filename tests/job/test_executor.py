@@ -1,11 +1,17 @@
 """The plain loop does what Ray does; `test_ray_executor` compares the two."""
 
+import time
+
 import pyarrow as pa
 import pytest
+import torch
 from support.jobs import draw_photographs, job_config
 
 from sam_batch.data import schema
 from sam_batch.engine.choice import EngineChoice
+from sam_batch.engine.fake import FakeEngine
+from sam_batch.job import executor as executor_module
+from sam_batch.job import pictures
 from sam_batch.job.executor import InlineExecutor
 from sam_batch.job.spec import JobSpec
 from sam_batch.model.names import FAKE
@@ -36,3 +42,48 @@ def test_single_images_are_segmented_and_not_committed(job, tmp_path):
     tables = list(InlineExecutor().segment_one_by_one(job, [shard(tmp_path, 1)]))
     assert [result.ref.image_id for table in tables for result in schema.table_to_results(table)] == [1]
     assert not (tmp_path / "out").exists()
+
+
+def test_a_shard_is_written_and_an_image_drawn_in_this_process(job, tmp_path):
+    executor = InlineExecutor()
+    (segmented,) = executor.segment_one_by_one(job, [shard(tmp_path, 1)])
+    assert executor.can_draw(job, segmented)
+    assert not (tmp_path / "out").exists()
+    assert executor.write(job, segmented, again=False).images == 1
+    assert len(list((tmp_path / "out/color_masks").iterdir())) == 1
+
+
+def test_a_writer_that_is_to_survive_draws_one_image_at_a_time(job, tmp_path, monkeypatch):
+    at_once, most = [], []
+
+    def draw(result, data, job):
+        at_once.append(result)
+        most.append(len(at_once))
+        time.sleep(0.05)
+        at_once.remove(result)
+        return []
+
+    executor = InlineExecutor()
+    images = list(executor.segment_one_by_one(job, [shard(tmp_path, 0), shard(tmp_path, 1)]))
+    monkeypatch.setattr(pictures, "draw", draw)
+    executor.write(job, pa.concat_tables(images), again=False)
+    assert most == [1, 1]
+
+
+def test_the_engine_is_closed_when_a_stage_raises(job, tmp_path, monkeypatch):
+    closed = []
+    monkeypatch.setattr(FakeEngine, "close", lambda engine: closed.append(engine))
+    monkeypatch.setattr(executor_module, "load", lambda shard, job: 1 / 0)
+    for work in (lambda one: one.run(job, [None], again=False), lambda one: one.segment_one_by_one(job, [None])):
+        with pytest.raises(ZeroDivisionError):
+            list(work(InlineExecutor()))
+    assert len(closed) == 2
+
+
+def test_an_engine_has_no_more_threads_than_this_process_may_use(job, monkeypatch):
+    given = []
+    monkeypatch.setattr(torch, "set_num_threads", given.append)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 96)
+    monkeypatch.setattr(executor_module, "usable_cpus", lambda: 4)
+    assert list(InlineExecutor().run(job, [], again=False)) == []
+    assert given == [4]

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.jobs import job_config
 
 from sam_batch.config import StorageConfig
 from sam_batch.data.storage import Entry, Storage
@@ -37,6 +38,15 @@ def test_shards_hold_every_image_once_in_order(first, second, shard_size):
     assert [row for shard in shards for row in shard["image_id"].to_pylist()] == list(range(len(plan)))
     assert all(len(set(shard["shard"].to_pylist())) == 1 <= shard.num_rows <= shard_size for shard in shards)
     assert len(shards) == plan.shard_count
+
+
+@pytest.mark.parametrize(("layers", "images"), [(0, 85), (1, 17), (2, 4), (3, 1), (4, 1)])
+def test_crops_make_shards_smaller_and_never_larger_than_asked_for(layers, images):
+    def cut(shard_size):
+        generator = {"points_per_side": 32, "crop_n_layers": layers}
+        return plans.images_per_shard(job_config("in", "out", generator=generator, run={"shard_size": shard_size}))
+
+    assert [cut(1000), cut(2)] == [images, min(2, images)]
 
 
 def test_only_the_wanted_shards_are_given():

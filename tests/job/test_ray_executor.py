@@ -1,17 +1,25 @@
 """The job on a local Ray: the same files as in a plain loop, and an answer to workers that die."""
 
+import os
 import signal
 import subprocess
 import sys
 import time
 from functools import partial
+from types import SimpleNamespace
 
+import pyarrow as pa
 import pytest
 from rich.console import Console
 from support.jobs import draw_killer, draw_photographs, job_config, result_files, rows, run
 
 from sam_batch import configfile
+from sam_batch.data import schema
+from sam_batch.engine.choice import EngineChoice
+from sam_batch.errors import EngineError, JobError, StorageError
 from sam_batch.job import cluster
+from sam_batch.job.spec import JobSpec
+from sam_batch.model.names import FAKE
 
 # Ray leaves sockets and log files to its processes' end.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
@@ -34,6 +42,43 @@ def test_an_image_that_kills_its_worker_costs_one_row(tmp_path):
     report = run(job_config(tmp_path / "photos", tmp_path / "out", run=RAY | {"max_failure_rate": 0.2}))
     assert (report.exit_code, report.failures) == (0, {"worker_crash": 1})
     assert [row["key"] for row in rows(tmp_path / "out") if row["status"] == "failed"] == ["003-killer.png"]
+
+
+@pytest.mark.slow
+def test_a_shard_of_images_that_kill_their_worker_costs_their_rows_alone(tmp_path):
+    draw_photographs(tmp_path / "photos", 2)
+    for name in ("a-killer.png", "b-killer.png"):
+        draw_killer(tmp_path / "photos" / name)
+    report = run(job_config(tmp_path / "photos", tmp_path / "out", run=RAY | {"shard_size": 2}))
+    assert (report.exit_code, report.failures) == (3, {"worker_crash": 2})
+    assert [row["status"] for row in rows(tmp_path / "out")] == ["ok", "ok", "failed", "failed"]
+
+
+@pytest.mark.slow
+def test_an_image_that_kills_its_writer_costs_one_row(tmp_path, monkeypatch):
+    def die_of_one_image():
+        from sam_batch.data import render
+
+        draw = render.color_mask
+
+        def color_mask(image, masks, height, width):
+            return os._exit(1) if width == 99 else draw(image, masks, height, width)
+
+        render.color_mask = color_mask
+
+    draw_photographs(tmp_path / "photos", 3)
+    draw_photographs(tmp_path / "photos", 1, size=(99, 48), first=3)
+    cluster._set_environment(verbose=False)
+    import ray
+
+    hook = {"worker_process_setup_hook": die_of_one_image}
+    monkeypatch.setattr(ray, "init", partial(ray.init, runtime_env=hook))
+    report = run(job_config(tmp_path / "photos", tmp_path / "out", run=RAY))
+    assert (report.exit_code, report.failures) == (3, {"worker_crash": 1})
+    assert [row["error"] and row["error"]["stage"] for row in rows(tmp_path / "out")] == [None, None, None, "write"]
+    assert [path.name for path in sorted((tmp_path / "out/color_masks").iterdir())] == [
+        f"{number:03}.jpg.png" for number in range(3)
+    ]
 
 
 def test_if_no_image_survives_the_job_says_so(tmp_path):
@@ -111,3 +156,58 @@ def test_one_node_of_each_kind_of_gpu_goes_first(with_gpu, monkeypatch):
     answers = executor.on_gpus(str.upper, "on", console=Console(quiet=True))
     assert [sorted(wave) for wave in waves] == [["a", "d"], ["c"]]
     assert sorted(answers) == ["a", "c", "d"]
+
+
+def test_a_worker_that_dies_answers_nothing_and_leaves_its_last_words(tmp_path):
+    draw_photographs(tmp_path / "photos", 1)
+    job = JobSpec(job_config(tmp_path / "photos", tmp_path / "out"), FAKE, EngineChoice("fake", "fp32", "cpu"))
+    planned = {"shard": 0, "image_id": 5, "key": "000.jpg", "uri": str(tmp_path / "photos/000.jpg")}
+    with cluster.connected() as resources:
+        from sam_batch.job import ray_executor
+
+        def break_down(row, last_words):
+            actor = ray_executor._SegmentActor(job, 1, last_words)
+            actor._segmenter = Broken()
+            actor(row)
+
+        class Broken:
+            def __call__(self, table):
+                raise EngineError("cuda failed")
+
+        executor = ray_executor.RayExecutor(resources)
+        image = pa.Table.from_pylist([planned], schema=schema.PLAN_SCHEMA)
+        (segmented,) = executor.segment_one_by_one(job, [image])
+        assert executor.last_words() == {}
+        assert ray_executor._in_a_worker(job, break_down, ray_executor._pack(image), executor._last_words) is None
+        assert executor.last_words() == {5: "EngineError: cuda failed"}
+        assert executor.can_draw(job, segmented)
+        assert not (tmp_path / "out").exists()
+        assert executor.write(job, segmented, again=False).ok == 1
+        (tmp_path / "out/annotations/part-00000.parquet").unlink()
+        with pytest.raises(StorageError):
+            executor.write(job, segmented, again=True)
+
+
+@pytest.fixture
+def ended_by(monkeypatch):
+    """The answer of a task that ends with an error of Ray's, without a Ray."""
+    cluster._set_environment(verbose=False)
+    from sam_batch.job import ray_executor
+
+    def end(error):
+        def get(task, timeout):
+            raise error
+
+        monkeypatch.setattr(ray_executor.ray, "get", get)
+        monkeypatch.setattr(ray_executor.ray, "remote", lambda **options: lambda work: SimpleNamespace(remote=work))
+        return ray_executor._in_a_worker(JobSpec(job_config("in", "out"), FAKE, None), lambda: None)
+
+    return end
+
+
+def test_a_task_without_memory_has_no_answer_and_one_that_hangs_ends_the_job(ended_by):
+    from ray.exceptions import GetTimeoutError, OutOfMemoryError
+
+    assert ended_by(OutOfMemoryError("killed")) is None
+    with pytest.raises(JobError, match="stall_timeout_seconds"):
+        ended_by(GetTimeoutError("not ready"))

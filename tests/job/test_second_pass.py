@@ -1,4 +1,4 @@
-"""A killer image costs one row; if nothing survives, it is not the images."""
+"""A killer image costs one row; if workers die whatever they are given, it is not the images."""
 
 import json
 
@@ -8,26 +8,50 @@ from support.jobs import job_config, rows
 from support.results import result_of
 
 from sam_batch.data import schema
+from sam_batch.data.storage import open_storage
 from sam_batch.engine.choice import EngineChoice
 from sam_batch.errors import JobError
+from sam_batch.job import commit
+from sam_batch.job.executor import InlineExecutor
 from sam_batch.job.second_pass import second_pass
 from sam_batch.job.spec import JobSpec
 from sam_batch.job.stages import Ticket
 from sam_batch.model.names import FAKE
+from sam_batch.records import Failure, FailureKind, ImageRef, ImageResult, Stage
 
 
-class Survivors:
-    """An executor whose workers die of the named images."""
+class Workers(InlineExecutor):
+    """An executor whose workers die of images by name, and all of them once a number of images was segmented."""
 
-    def __init__(self, killers):
-        self.killers = killers
+    def __init__(self, killers="", draw_killers="", unreadable="", lifetime=100, words=None, writes=100):
+        self.killers, self.draw_killers, self.unreadable = killers, draw_killers, unreadable
+        self.lifetime, self.words, self.writes = lifetime, words or {}, writes
 
     def segment_one_by_one(self, job, images):
         for image in images:
             row = image.to_pylist()[0]
-            if row["key"] not in self.killers:
+            if row["key"] in self.unreadable:
+                failure = Failure(Stage.LOAD, FailureKind.NOT_AN_IMAGE, "no picture")
+                result = ImageResult.failed(ImageRef(row["image_id"], row["key"], row["uri"]), failure)
+            elif row["key"] in self.killers or self.lifetime == 0:
+                continue
+            else:
+                self.lifetime -= 1
                 result = result_of(row["key"], [], row["image_id"], (4, 4))
-                yield Ticket(row["shard"], 1.0, 2.0).attach(schema.segmented_to_table([(result, b"")]))
+            yield Ticket(row["shard"], 1.0, 2.0).attach(schema.segmented_to_table([(result, b"")]))
+
+    def last_words(self):
+        return self.words
+
+    def write(self, job, table, *, again):
+        if self.writes == 0 or not all(self.can_draw(job, table.slice(row, 1)) for row in range(len(table))):
+            return None
+        self.writes -= 1
+        return super().write(job, table, again=again)
+
+    def can_draw(self, job, table):
+        (row,) = table.select(["key", "status"]).to_pylist()
+        return row["status"] == "failed" or row["key"] not in self.draw_killers
 
 
 @pytest.fixture
@@ -45,30 +69,84 @@ def shard(number, *keys):
     return pa.Table.from_pylist(rows, schema=schema.PLAN_SCHEMA)
 
 
+def ended(folder):
+    return [(row["key"], row["status"], row["error"] and row["error"]["kind"]) for row in rows(folder)]
+
+
+@pytest.fixture
+def committed(job):
+    """An earlier shard with an image that went well."""
+    storage = open_storage(job.config.output.uri, job.config.storage)
+    results = [result_of("good", [], 90, (4, 4))]
+    commit.commit(storage, commit.Receipt.of(9, results, (0, 0, 0)), results, {}, replace=False)
+
+
 def test_what_kills_its_worker_again_is_a_failed_row_among_its_neighbours(job, tmp_path):
-    receipts = list(second_pass(Survivors({"b"}), job, [shard(0, "a", "b", "c")], again=False, any_survived=False))
+    receipts = list(second_pass(Workers(killers="b"), job, [shard(0, "a", "b", "c")], again=False))
     assert [(one.shard, one.empty, one.failed) for one in receipts] == [(0, 2, 1)]
-    ended = [(row["key"], row["status"], row["error"] and row["error"]["kind"]) for row in rows(tmp_path / "out")]
-    assert ended == [("a", "empty", None), ("b", "failed", "worker_crash"), ("c", "empty", None)]
+    assert ended(tmp_path / "out") == [("a", "empty", None), ("b", "failed", "worker_crash"), ("c", "empty", None)]
 
 
 def test_rows_keep_the_plans_order_and_times_add_up(job, tmp_path):
-    (receipt,) = second_pass(Survivors(set()), job, [shard(0, "a", "b", "c")], again=False, any_survived=False)
+    (receipt,) = second_pass(Workers(), job, [shard(0, "a", "b", "c")], again=False)
     assert [row["image_id"] for row in rows(tmp_path / "out")] == [0, 1, 2]
     assert (receipt.load_seconds, receipt.segment_seconds) == (3.0, 6.0)
 
 
+def test_a_row_repeats_what_a_broken_engine_said(job, tmp_path):
+    list(second_pass(Workers(killers="b", words={1: "out of memory"}), job, [shard(0, "a", "b")], again=False))
+    assert rows(tmp_path / "out")[1]["error"]["message"] == "its worker died each time it was tried: out of memory"
+
+
 def test_if_not_one_image_survives_the_job_fails_and_commits_nothing(job, tmp_path):
     with pytest.raises(JobError, match="every worker died"):
-        list(second_pass(Survivors({"a", "b"}), job, [shard(0, "a", "b")], again=False, any_survived=False))
+        list(second_pass(Workers(killers="ab"), job, [shard(0, "a", "b")], again=False))
     assert rows(tmp_path / "out") == []
 
 
-def test_a_shard_of_killers_alone_is_believed_where_other_shards_were_finished(job, tmp_path):
-    (receipt,) = second_pass(Survivors({"a", "b"}), job, [shard(1, "a", "b")], again=False, any_survived=True)
+def test_an_image_that_never_reached_an_engine_shows_nothing_about_engines(job):
+    with pytest.raises(JobError, match="every worker died"):
+        list(second_pass(Workers(killers="a", unreadable="b"), job, [shard(0, "a", "b")], again=False))
+
+
+def test_a_shard_of_killers_alone_is_believed_where_a_good_image_goes_well_again(job, committed, tmp_path):
+    (receipt,) = second_pass(Workers(killers="ab"), job, [shard(1, "a", "b")], again=False)
     assert receipt.failed == 2
     assert json.loads((tmp_path / "out/metrics/part-00001.json").read_text())["failures"] == {"worker_crash": 2}
 
 
+def test_a_device_that_died_after_some_shards_fails_the_job_and_no_image(job, committed, tmp_path):
+    dead = Workers(lifetime=0, words={10: "cuda failed: unspecified launch failure"})
+    with pytest.raises(JobError, match=r"every worker died.*unspecified launch failure"):
+        list(second_pass(dead, job, [shard(1, "a", "b"), shard(2, "c")], again=False))
+    assert ended(tmp_path / "out") == [("good", "empty", None)]
+
+
+def test_a_device_that_dies_amidst_the_second_pass_fails_the_job_and_no_image(job, tmp_path):
+    with pytest.raises(JobError, match="every worker died"):
+        list(second_pass(Workers(lifetime=2), job, [shard(0, "a", "b", "c")], again=False))
+    assert ended(tmp_path / "out") == []
+
+
+def test_an_image_that_kills_its_writer_is_a_failed_row_among_its_neighbours(job, tmp_path):
+    list(second_pass(Workers(draw_killers="b"), job, [shard(0, "a", "b", "c")], again=False))
+    assert ended(tmp_path / "out") == [("a", "empty", None), ("b", "failed", "worker_crash"), ("c", "empty", None)]
+    assert rows(tmp_path / "out")[1]["error"]["stage"] == "write"
+
+
+def test_if_no_image_can_be_drawn_the_job_fails_unless_a_good_one_can(job, committed, tmp_path):
+    with pytest.raises(JobError, match="every worker died in stage write"):
+        list(second_pass(Workers(draw_killers=["a", "good"]), job, [shard(0, "a")], again=False))
+    assert ended(tmp_path / "out") == [("good", "empty", None)]
+    list(second_pass(Workers(draw_killers="a"), job, [shard(0, "a")], again=False))
+    assert ended(tmp_path / "out") == [("a", "failed", "worker_crash"), ("good", "empty", None)]
+
+
+def test_a_shard_that_kills_its_writers_as_a_whole_alone_fails_the_job(job, tmp_path):
+    with pytest.raises(JobError, match=r"shard 3: .*none of its images alone"):
+        list(second_pass(Workers(writes=0), job, [shard(3, "a", "b")], again=False))
+    assert ended(tmp_path / "out") == []
+
+
 def test_there_may_be_nothing_to_do(job):
-    assert list(second_pass(Survivors(set()), job, [], again=False, any_survived=False)) == []
+    assert list(second_pass(Workers(), job, [], again=False)) == []

@@ -6,6 +6,7 @@ from support.jobs import draw_photographs, job_config, run
 from sam_batch.config import StorageConfig
 from sam_batch.data.storage import Storage
 from sam_batch.job import lease
+from sam_batch.job.plan import read_plan
 from sam_batch.job.status import dry_run, status
 
 
@@ -21,6 +22,15 @@ def test_before_the_first_run_everything_is_to_do(config, tmp_path):
     assert found.size == sum(path.stat().st_size for path in (tmp_path / "photos").iterdir())
     assert "no job has been planned" in status(config).to_text()
     assert not (tmp_path / "out").exists()
+
+
+def test_it_foresees_the_shards_that_a_run_makes_smaller_because_of_crops(tmp_path, config):
+    crops = {"points_per_side": 3, "crop_n_layers": 2}
+    config = job_config(tmp_path / "photos", tmp_path / "out", generator=crops, run={"shard_size": 5})
+    foreseen = dry_run(config).shards
+    run(config)
+    assert read_plan(Storage(config.output.uri, config.storage)).rows["shard"].to_pylist() == [0, 0, 0, 0, 1]
+    assert foreseen == 2
 
 
 def test_a_rate_gives_the_time(config):
