@@ -1,8 +1,8 @@
 """The torch engine: a SAM's weights on the CPU or on CUDA, in three precisions.
 
 In float32 its numbers are those of `Sam.forward`, but for rounding. It does not resize, choose, threshold or batch:
-callers do. It reaches the modules through `model.encoder`, `sam.prompt_encoder` and `model.decoder` alone, so that
-faster ones can take their place.
+callers do. It reaches the modules through `model.encoder`, `model.prompts` and `model.decoder`, so that faster ones
+can take their place; only masks of an earlier round go straight to `sam.prompt_encoder`.
 """
 
 import torch
@@ -15,6 +15,7 @@ from sam_batch.engine.protocol import EngineSpec, Prompts, ScoredPrompts
 from sam_batch.model.decoder import Decoder, Scored
 from sam_batch.model.encoder import Encoder
 from sam_batch.model.precision import DTYPES, lower
+from sam_batch.model.prompts import embed_prompts
 
 
 class TorchEngine:
@@ -81,9 +82,6 @@ class TorchEngine:
 
     def _encode(self, prompts: Prompts) -> tuple[Tensor, Tensor | None]:
         """Prompts to the decoder's sparse and dense inputs, in float32; without masks nothing is dense."""
-        points, labels, boxes, masks = (
-            None if given is None else given.to(self._device)
-            for given in (prompts.points, prompts.labels, prompts.boxes, prompts.masks)
-        )
-        sparse, dense = self._sam.prompt_encoder(None if points is None else (points, labels), boxes, masks)
-        return sparse, None if masks is None else dense
+        encoder, masks = self._sam.prompt_encoder, prompts.masks
+        sparse = embed_prompts(encoder, prompts.points, prompts.labels, prompts.boxes)
+        return sparse, None if masks is None else encoder.mask_downscaling(masks.to(self._device))

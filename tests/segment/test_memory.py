@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from sam_batch.errors import EngineError
 from sam_batch.segment.memory import BatchSize
 
-
 NO_ROOM = torch.OutOfMemoryError("no room")
 
 
