@@ -94,7 +94,7 @@ class TensorRTEngine:
     def finish(self, scored: ScoredPrompts, index_K2: Tensor) -> Tensor:
         """Up-scale the chosen masks, each prompt once, as many prompts at a time as the plan takes."""
         state: _Scored = scored.state
-        index = index_K2.cpu()  # the one synchronisation: which prompts are needed decides shapes
+        index = index_K2.cpu()  # which prompts are needed decides shapes
         require_within(index, scored.iou.shape)
         prompts, place_K = torch.unique(index[:, 0], return_inverse=True)
         side, largest = self.spec.mask_side, self._plans["finish"].largest

@@ -68,7 +68,7 @@ class TorchEngine:
     def finish(self, scored: ScoredPrompts, index_K2: Tensor) -> Tensor:
         """Up-scale the chosen masks, each prompt once, a bounded number of prompts at a time."""
         state: Scored = scored.state
-        index = index_K2.cpu()  # the one synchronisation: which prompts are needed decides shapes
+        index = index_K2.cpu()  # which prompts are needed decides shapes
         require_within(index, scored.iou.shape)
         logits_Khw = self._decoder.finish(state, index)
         require_finite(logits_Khw, "a mask logit")
