@@ -33,6 +33,8 @@ class TorchEngine:
     def __init__(self, sam: Sam, *, model: str, precision: str, device: str) -> None:
         if torch.device(device).type == "cpu":
             keep_freed_memory()
+        else:
+            _take_no_shortcuts()
         self._dtype = DTYPES[precision]
         lower(sam, self._dtype)
         self._sam = sam.to(device)
@@ -85,3 +87,15 @@ class TorchEngine:
         encoder, masks = self._sam.prompt_encoder, prompts.masks
         sparse = embed_prompts(encoder, prompts.points, prompts.labels, prompts.boxes)
         return sparse, None if masks is None else encoder.mask_downscaling(masks.to(self._device))
+
+
+def _take_no_shortcuts() -> None:
+    """Let CUDA compute in the precision that was asked for.
+
+    By default torch convolves float32 in TF32, which has the digits of float16, and lets sums of half precision be
+    half: `fp32` would promise more than it is, and be a poor measure for TensorRT engines.
+    """
+    # Not `allow_tf32`, of which some releases of torch warn; they have no types for its successor.
+    torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
+    torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
+    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False

@@ -256,6 +256,31 @@ def test_every_tensor_stays_on_the_engines_device(precision, prompts, monkeypatc
     assert {str(one.device) for one in (embedding, scored.iou, logits)} == {"cuda:0"}
 
 
+@pytest.fixture
+def shortcuts():
+    """What torch may do on CUDA to be fast: all of it, as it comes; put back in the end."""
+    conv, matmul = torch.backends.cudnn.conv, torch.backends.cuda.matmul
+    names = "allow_fp16_reduced_precision_reduction", "allow_bf16_reduced_precision_reduction"
+    before = conv.fp32_precision, *(getattr(matmul, name) for name in names)
+
+    def put(precision, *sums):
+        conv.fp32_precision = precision
+        for name, value in zip(names, sums, strict=True):
+            setattr(matmul, name, value)
+
+    put("tf32", True, True)
+    yield lambda: (conv.fp32_precision, *(getattr(matmul, name) for name in names))
+    put(*before)
+
+
+def test_cuda_computes_in_the_precision_that_was_asked_for(shortcuts, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "_lazy_init", lambda: None)
+    monkeypatch.setattr(FakeTensor, "tolist", lambda mean: [0.0] * len(mean))
+    with ImaginedCuda():
+        engine_of(device="cuda:0")
+    assert shortcuts() == ("ieee", False, False)
+
+
 def test_a_closed_engine_holds_no_weights():
     engine = engine_of()
     engine.close()
