@@ -18,7 +18,7 @@ from sam_batch.engine.protocol import EngineSpec, Prompts, ScoredPrompts
 from sam_batch.engine.tensorrt_host import Host
 from sam_batch.engine.tensorrt_run import PlanRunner
 from sam_batch.errors import EngineError
-from sam_batch.model.prompts import embed_prompts
+from sam_batch.model.prompts import prompt_tokens
 
 
 class _Scored(NamedTuple):
@@ -122,7 +122,7 @@ class TensorRTEngine:
 
     def _tokens(self, prompts: Prompts) -> Tensor:
         """(P, 2, C), what the prompt encoder makes of points or boxes, in float32."""
-        tokens = embed_prompts(self._prompt_encoder, prompts.points, prompts.labels, prompts.boxes)
+        tokens = prompt_tokens(self._prompt_encoder, prompts.points, prompts.labels, prompts.boxes)
         if tokens.shape[1] != self._graphs.tokens:
             raise EngineError(
                 f"TensorRT engines take one point or one box a prompt ({self._graphs.tokens} tokens), "

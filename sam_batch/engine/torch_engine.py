@@ -15,7 +15,7 @@ from sam_batch.engine.protocol import EngineSpec, Prompts, ScoredPrompts
 from sam_batch.model.decoder import Decoder, Scored
 from sam_batch.model.encoder import Encoder
 from sam_batch.model.precision import DTYPES, lower
-from sam_batch.model.prompts import embed_prompts
+from sam_batch.model.prompts import prompt_tokens
 
 
 class TorchEngine:
@@ -85,7 +85,7 @@ class TorchEngine:
     def _encode(self, prompts: Prompts) -> tuple[Tensor, Tensor | None]:
         """Prompts to the decoder's sparse and dense inputs, in float32; without masks nothing is dense."""
         encoder, masks = self._sam.prompt_encoder, prompts.masks
-        sparse = embed_prompts(encoder, prompts.points, prompts.labels, prompts.boxes)
+        sparse = prompt_tokens(encoder, prompts.points, prompts.labels, prompts.boxes)
         return sparse, None if masks is None else encoder.mask_downscaling(masks.to(self._device))
 
 

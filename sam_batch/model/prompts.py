@@ -14,10 +14,10 @@ from torch.nn.functional import pad
 PADDING, BACKGROUND, FOREGROUND = -1, 0, 1
 
 
-def embed_prompts(
+def prompt_tokens(
     encoder: PromptEncoder, points_Pn2: Tensor | None, labels_Pn: Tensor | None, boxes_P4: Tensor | None
 ) -> Tensor:
-    """Embed points and boxes, which may be on the CPU, on the encoder's device and in its precision.
+    """Make tokens of points and boxes, which may be on the CPU, on the encoder's device and in its precision.
 
     Args:
         encoder: Of a SAM, in float32.
@@ -32,18 +32,19 @@ def embed_prompts(
         ValueError: There are neither points with labels nor boxes.
     """
     device = encoder.not_a_point_embed.weight.device
+    hurried = device.type != "cpu"  # towards the CPU a copy must be waited for
     tokens = []
     if points_Pn2 is not None and labels_Pn is not None:
-        points, labels = points_Pn2.to(device, non_blocking=True), labels_Pn.to(device, non_blocking=True)
-        tokens.append(_embed_points(encoder, points, labels, padding=int(boxes_P4 is None)))
+        points, labels = (given.to(device, non_blocking=hurried) for given in (points_Pn2, labels_Pn))
+        tokens.append(_point_tokens(encoder, points, labels, padding=int(boxes_P4 is None)))
     if boxes_P4 is not None:
-        tokens.append(_embed_boxes(encoder, boxes_P4.to(device, non_blocking=True)))
+        tokens.append(_box_tokens(encoder, boxes_P4.to(device, non_blocking=hurried)))
     if not tokens:
         raise ValueError("a prompt needs points with labels, or a box")
     return torch.cat(tokens, dim=1)
 
 
-def _embed_points(encoder: PromptEncoder, points_Pn2: Tensor, labels_Pn: Tensor, padding: int) -> Tensor:
+def _point_tokens(encoder: PromptEncoder, points_Pn2: Tensor, labels_Pn: Tensor, padding: int) -> Tensor:
     middles_Pn2 = pad(points_Pn2 + 0.5, (0, 0, 0, padding))
     label_Pn1 = pad(labels_Pn, (0, padding), value=PADDING)[..., None]
     tokens = encoder.pe_layer.forward_with_coords(middles_Pn2, encoder.input_image_size)
@@ -52,7 +53,7 @@ def _embed_points(encoder: PromptEncoder, points_Pn2: Tensor, labels_Pn: Tensor,
     return torch.where(label_Pn1 == PADDING, encoder.not_a_point_embed.weight, tokens)
 
 
-def _embed_boxes(encoder: PromptEncoder, boxes_P4: Tensor) -> Tensor:
+def _box_tokens(encoder: PromptEncoder, boxes_P4: Tensor) -> Tensor:
     corners_P22 = boxes_P4.reshape(-1, 2, 2) + 0.5
     tokens: Tensor = encoder.pe_layer.forward_with_coords(corners_P22, encoder.input_image_size)
     return tokens + torch.cat([one.weight for one in encoder.point_embeddings[2:]])

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.small_sam import small_sam
 
-from sam_batch.model.prompts import embed_prompts
+from sam_batch.model.prompts import prompt_tokens
 
 SIDE = 128
 ENCODER = small_sam().prompt_encoder
@@ -28,11 +28,11 @@ def prompts(draw):
 def test_tokens_are_those_of_the_prompt_encoder_to_the_bit(given):
     points, labels, boxes = given
     expected, _ = ENCODER(None if points is None else (points, labels), boxes, None)
-    tokens = embed_prompts(ENCODER, points, labels, boxes)
+    tokens = prompt_tokens(ENCODER, points, labels, boxes)
     assert tokens.dtype == torch.float32
     assert torch.equal(tokens, expected)
 
 
 def test_nothing_is_no_prompt():
     with pytest.raises(ValueError, match="needs points with labels, or a box"):
-        embed_prompts(ENCODER, None, None, None)
+        prompt_tokens(ENCODER, None, None, None)
