@@ -1,7 +1,7 @@
-"""What a device can do, and what segment-anything's model asks of it: the ceiling that a measurement is read against.
+"""What a device can do, and what segment-anything's model asks of it, for a measurement to be read against.
 
-Operations and bytes are counted on torch's meta device, which knows shapes and has no numbers. Post-processing is not
-in the count.
+It is no bound for what does less work than the published model. Operations and bytes are counted on torch's meta
+device, which knows shapes and has no numbers. Post-processing is not in the count.
 """
 
 import time

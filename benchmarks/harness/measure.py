@@ -11,7 +11,7 @@ import torch
 from segment_anything.modeling import Sam
 
 from benchmarks.harness.stopwatch import PeakMemory, Stopwatch, synchronise
-from benchmarks.harness.systems import DECODE, OTHER, Rles, System, free_cache
+from benchmarks.harness.systems import DECODE, OTHER, Rles, System
 from sam_batch.config import GeneratorConfig, InputConfig
 from sam_batch.data.pixels import decode
 from sam_batch.engine.choice import EngineChoice
@@ -70,8 +70,7 @@ def measure(
     seconds = sum(map(statistics.median, zip(*passes, strict=True))) if passes else sum(watch.seconds.values())
     peak_bytes = memory.peak()
     del built
-    gc.collect()
-    free_cache(device)
+    release(device)
     milliseconds = {stage: 1000 * value / len(images) for stage, value in watch.seconds.items()}
     return Measured(len(images) / seconds, milliseconds, peak_bytes, rles)
 
@@ -80,6 +79,13 @@ def load(path: Path, long_side: int | None = None) -> UInt8Array:
     """Read and decode an image, in the same way for every system; resized, where a longer side is given."""
     pixels_HW3 = decode(path.read_bytes(), MAX_PIXELS)
     return pixels_HW3 if long_side is None else resize_longest(pixels_HW3, long_side)
+
+
+def release(device: torch.device) -> None:
+    """Free what a system that is gone has left behind."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def _seconds(built: System, image: Callable[[], UInt8Array], device: torch.device) -> float:

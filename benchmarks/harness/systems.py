@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 
 import numpy as np
-import torch
 from PIL import Image
 from pycocotools import mask as coco
 from segment_anything import SamAutomaticMaskGenerator, automatic_mask_generator
@@ -155,7 +154,10 @@ class HuggingFace:
 
 
 class Ours:
-    """This package: `segment.everything` on a `TorchEngine`, in the precision that was asked for."""
+    """This package: `segment.everything` on a `TorchEngine`, in the precision that was asked for.
+
+    One image after the other, as the others go. On a GPU a job does more at once: `harness.job` measures that.
+    """
 
     def __init__(self, sam: Sam, generator: GeneratorConfig, choice: EngineChoice) -> None:
         self._generator = generator
@@ -225,9 +227,3 @@ SYSTEMS: dict[str, type[System]] = {
     "compile": Compiled,
     "tensorrt": TensorRT,
 }
-
-
-def free_cache(device: torch.device) -> None:
-    """Give back what a system that is gone has left in the allocator."""
-    if device.type == "cuda":
-        torch.cuda.empty_cache()

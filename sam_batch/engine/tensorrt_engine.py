@@ -18,6 +18,7 @@ from sam_batch.engine.protocol import EngineSpec, Prompts, ScoredPrompts
 from sam_batch.engine.tensorrt_host import Host
 from sam_batch.engine.tensorrt_run import PlanRunner
 from sam_batch.errors import EngineError
+from sam_batch.model.prompts import prompt_tokens
 
 
 class _Scored(NamedTuple):
@@ -93,7 +94,7 @@ class TensorRTEngine:
     def finish(self, scored: ScoredPrompts, index_K2: Tensor) -> Tensor:
         """Up-scale the chosen masks, each prompt once, as many prompts at a time as the plan takes."""
         state: _Scored = scored.state
-        index = index_K2.cpu()  # the one synchronisation: which prompts are needed decides shapes
+        index = index_K2.cpu()  # which prompts are needed decides shapes
         require_within(index, scored.iou.shape)
         prompts, place_K = torch.unique(index[:, 0], return_inverse=True)
         side, largest = self.spec.mask_side, self._plans["finish"].largest
@@ -121,11 +122,7 @@ class TensorRTEngine:
 
     def _tokens(self, prompts: Prompts) -> Tensor:
         """(P, 2, C), what the prompt encoder makes of points or boxes, in float32."""
-        points, labels, boxes = (
-            None if given is None else given.to(self._device)
-            for given in (prompts.points, prompts.labels, prompts.boxes)
-        )
-        tokens, _ = self._prompt_encoder(None if points is None else (points, labels), boxes, None)
+        tokens = prompt_tokens(self._prompt_encoder, prompts.points, prompts.labels, prompts.boxes)
         if tokens.shape[1] != self._graphs.tokens:
             raise EngineError(
                 f"TensorRT engines take one point or one box a prompt ({self._graphs.tokens} tokens), "

@@ -1,8 +1,8 @@
 """The torch engine: a SAM's weights on the CPU or on CUDA, in three precisions.
 
 In float32 its numbers are those of `Sam.forward`, but for rounding. It does not resize, choose, threshold or batch:
-callers do. It reaches the modules through `model.encoder`, `sam.prompt_encoder` and `model.decoder` alone, so that
-faster ones can take their place.
+callers do. It reaches the modules through `model.encoder`, `model.prompts` and `model.decoder`, so that faster ones
+can take their place; only masks of an earlier round go straight to `sam.prompt_encoder`.
 """
 
 import torch
@@ -15,6 +15,7 @@ from sam_batch.engine.protocol import EngineSpec, Prompts, ScoredPrompts
 from sam_batch.model.decoder import Decoder, Scored
 from sam_batch.model.encoder import Encoder
 from sam_batch.model.precision import DTYPES, lower
+from sam_batch.model.prompts import prompt_tokens
 
 
 class TorchEngine:
@@ -32,6 +33,8 @@ class TorchEngine:
     def __init__(self, sam: Sam, *, model: str, precision: str, device: str) -> None:
         if torch.device(device).type == "cpu":
             keep_freed_memory()
+        else:
+            _take_no_shortcuts()
         self._dtype = DTYPES[precision]
         lower(sam, self._dtype)
         self._sam = sam.to(device)
@@ -67,7 +70,7 @@ class TorchEngine:
     def finish(self, scored: ScoredPrompts, index_K2: Tensor) -> Tensor:
         """Up-scale the chosen masks, each prompt once, a bounded number of prompts at a time."""
         state: Scored = scored.state
-        index = index_K2.cpu()  # the one synchronisation: which prompts are needed decides shapes
+        index = index_K2.cpu()  # which prompts are needed decides shapes
         require_within(index, scored.iou.shape)
         logits_Khw = self._decoder.finish(state, index)
         require_finite(logits_Khw, "a mask logit")
@@ -81,9 +84,18 @@ class TorchEngine:
 
     def _encode(self, prompts: Prompts) -> tuple[Tensor, Tensor | None]:
         """Prompts to the decoder's sparse and dense inputs, in float32; without masks nothing is dense."""
-        points, labels, boxes, masks = (
-            None if given is None else given.to(self._device)
-            for given in (prompts.points, prompts.labels, prompts.boxes, prompts.masks)
-        )
-        sparse, dense = self._sam.prompt_encoder(None if points is None else (points, labels), boxes, masks)
-        return sparse, None if masks is None else dense
+        encoder, masks = self._sam.prompt_encoder, prompts.masks
+        sparse = prompt_tokens(encoder, prompts.points, prompts.labels, prompts.boxes)
+        return sparse, None if masks is None else encoder.mask_downscaling(masks.to(self._device))
+
+
+def _take_no_shortcuts() -> None:
+    """Let CUDA compute in the precision that was asked for.
+
+    By default torch convolves float32 in TF32, which has the digits of float16, and lets sums of half precision be
+    half: `fp32` would promise more than it is, and be a poor measure for TensorRT engines.
+    """
+    # Not `allow_tf32`, of which some releases of torch warn; they have no types for its successor.
+    torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
+    torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
+    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False

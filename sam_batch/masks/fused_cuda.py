@@ -43,6 +43,32 @@ class Measured(NamedTuple):
     boxes: NDArray[np.int32]
 
 
+class Geometry(NamedTuple):
+    """What both kernels are told of sizes and steps, in the order of their arguments, and the size of the crop.
+
+    Attributes:
+        reach: Low-resolution logits a side around any tile, as a power of two; 0 if they are too many to be looked at.
+        y_at: `Taps.at` of the rows, on the device.
+        y_far: `Taps.far` of the rows, on the device.
+        x_at: Of the columns.
+        x_far: Likewise.
+        low_h: Height of the low-resolution logits.
+        low_w: Their width.
+        height: Of the crop.
+        width: Likewise.
+    """
+
+    reach: int
+    y_at: Tensor
+    y_far: Tensor
+    x_at: Tensor
+    x_far: Tensor
+    low_h: int
+    low_w: int
+    height: int
+    width: int
+
+
 class Taps(NamedTuple):
     """Both steps along one axis, composed, for each output.
 
@@ -55,20 +81,36 @@ class Taps(NamedTuple):
     far: Tensor
 
 
-def measure(low_Khw: Tensor, steps: Steps, levels: Levels) -> Measured:
+def geometry(low_hw: tuple[int, int], steps: Steps, device: torch.device) -> Geometry:
+    """Put what the kernels need to know of sizes and steps on a device. The CPU waits for that, so keep it.
+
+    Args:
+        low_hw: Height and width of the low-resolution logits.
+        steps: From them to the crop.
+        device: Of the logits.
+    """
+    y, x = _taps(steps.to_input.y, steps.to_crop.y), _taps(steps.to_input.x, steps.to_crop.x)
+    reach = triton.next_power_of_2(max(8, _reach(y, kernels.ROWS.value), _reach(x, kernels.COLUMNS.value)))
+    y_at, y_far, x_at, x_far = (part.to(device) for part in (*y, *x))
+    sizes = (*low_hw, y_at.shape[1], x_at.shape[1])
+    return Geometry(reach if reach <= REACH else 0, y_at, y_far, x_at, x_far, *sizes)
+
+
+def measure(low_Khw: Tensor, geometry: Geometry, levels: Levels) -> Measured:
     """Count every mask's pixels above the levels and find its box, without storing a pixel.
 
     Args:
         low_Khw: (K, h, w) float32 logits.
-        steps: From them to the crop.
+        geometry: From them to the crop.
         levels: To compare with; `inner` is the highest, `outer` the lowest.
     """
-    height, width = _crop(steps)
-    nothing = torch.tensor([0, 0, width, height, -1, -1], dtype=torch.int32, device=low_Khw.device)
-    found_K6 = nothing.repeat(len(low_Khw), 1)
-    strips = triton.cdiv(width, kernels.COLUMNS.value)
+    found_K6 = torch.zeros((len(low_Khw), 6), dtype=torch.int32, device=low_Khw.device)
+    # Boxes start beyond both ends of the crop; filled in, as the CPU would wait for a copy.
+    found_K6[:, 2:4] = torch.iinfo(torch.int32).max
+    found_K6[:, 4:] = -1
+    strips = triton.cdiv(geometry.width, kernels.COLUMNS.value)
     at_once = max(1, PROGRAMS // strips)
-    low_Khw, geometry = low_Khw.contiguous(), _geometry(low_Khw, steps)
+    low_Khw = low_Khw.contiguous()
     for start in range(0, len(low_Khw), at_once):
         some_Khw, some_K6 = low_Khw[start : start + at_once], found_K6[start : start + at_once]
         with torch.cuda.device(low_Khw.get_device()):
@@ -80,7 +122,7 @@ def measure(low_Khw: Tensor, steps: Steps, levels: Levels) -> Measured:
 
 
 def cut(
-    low_Khw: Tensor, steps: Steps, threshold: float, indices_N: NDArray[np.int64], boxes_N4: NDArray[np.int32]
+    low_Khw: Tensor, geometry: Geometry, threshold: float, indices_N: NDArray[np.int64], boxes_N4: NDArray[np.int32]
 ) -> Iterator[Patch]:
     """Yield the chosen masks' pixels inside their boxes.
 
@@ -88,16 +130,16 @@ def cut(
 
     Args:
         low_Khw: (K, h, w) float32 logits.
-        steps: From them to the crop.
+        geometry: From them to the crop.
         threshold: Logits above it are mask.
         indices_N: Which masks.
         boxes_N4: What `measure` found for these.
     """
-    low_Khw, geometry = low_Khw.contiguous(), _geometry(low_Khw, steps)
+    low_Khw = low_Khw.contiguous()
     boxes = boxes_N4.astype(np.int64)
     areas_N = (boxes[:, 2] - boxes[:, 0] + 1) * (boxes[:, 3] - boxes[:, 1] + 1)
     words_N = -(-areas_N // 32)
-    most = max(1, PROGRAMS // triton.cdiv(_crop(steps)[1], kernels.COLUMNS.value))
+    most = max(1, PROGRAMS // triton.cdiv(geometry.width, kernels.COLUMNS.value))
     for some in portions(words_N, most):
         ends = np.cumsum(words_N[some])
         starts = ends - words_N[some]
@@ -120,11 +162,11 @@ def portions(words_N: NDArray[np.int64], most: int) -> Iterator[slice]:
 
 
 def _pack(
-    low_Khw: Tensor, geometry: tuple[Tensor | int, ...], threshold: float, table_N6: NDArray[np.int64], n_words: int
+    low_Khw: Tensor, geometry: Geometry, threshold: float, table_N6: NDArray[np.int64], n_words: int
 ) -> NDArray[np.uint8]:
     """The bits of all boxes, each from a word's start on, in the memory of the CPU."""
     words = torch.zeros(n_words, dtype=torch.int32, device=low_Khw.device)
-    table = torch.from_numpy(table_N6).to(low_Khw.device)
+    table = torch.from_numpy(table_N6).to(low_Khw.device, non_blocking=True)
     strips = triton.cdiv(int((table_N6[:, 3] - table_N6[:, 1]).max()) + 1, kernels.COLUMNS.value)
     with torch.cuda.device(low_Khw.get_device()):
         kernels.cut_strip[(len(table) * strips,)](
@@ -132,18 +174,6 @@ def _pack(
         )
     host = torch.empty(n_words, dtype=torch.int32, pin_memory=words.is_cuda)
     return host.copy_(words).numpy().view(np.uint8)
-
-
-def _crop(steps: Steps) -> tuple[int, int]:
-    return len(steps.to_crop.y.first), len(steps.to_crop.x.first)
-
-
-def _geometry(low_Khw: Tensor, steps: Steps) -> tuple[Tensor | int, ...]:
-    """What both kernels are told of sizes and steps, in the order of their arguments."""
-    y, x = _taps(steps.to_input.y, steps.to_crop.y), _taps(steps.to_input.x, steps.to_crop.x)
-    reach = triton.next_power_of_2(max(8, _reach(y, kernels.ROWS.value), _reach(x, kernels.COLUMNS.value)))
-    on_device = (part.to(low_Khw.device) for part in (*y, *x))
-    return reach if reach <= REACH else 0, *on_device, *low_Khw.shape[1:], *_crop(steps)
 
 
 def _taps(to_input: Axis, to_crop: Axis) -> Taps:

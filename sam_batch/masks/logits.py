@@ -9,10 +9,11 @@ import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib.util import find_spec
 from itertools import chain
 from operator import attrgetter
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -21,6 +22,9 @@ from torch import Tensor
 
 from sam_batch.masks import bilinear, fused
 from sam_batch.masks.patch import Patch
+
+if TYPE_CHECKING:
+    from sam_batch.masks import fused_cuda
 
 PIXELS_AT_ONCE = 1 << 25  # 128 MB in float32
 TOGETHER = 3  # torch rounds differently for other numbers of channels; the reference has a prompt's three masks
@@ -128,15 +132,23 @@ def fused_on_cuda(
     """`stable_masks` with the kernels for CUDA, all masks at once; on the CPU they need Triton's interpreter."""
     from sam_batch.masks import fused_cuda  # imports Triton, which is not everywhere
 
-    low_hw = (logits_Khw.shape[1], logits_Khw.shape[2])
-    to_input = bilinear.step_on_cuda(low_hw, (scale.side, scale.side))
-    steps = fused.Steps(to_input, bilinear.step_on_cuda(scale.view_hw, scale.crop_hw))
+    geometry = _geometry_on_cuda((logits_Khw.shape[1], logits_Khw.shape[2]), scale, logits_Khw.device)
     levels = _levels(threshold, offset)
-    inner_K, outer_K, boxes_K4 = fused_cuda.measure(logits_Khw, steps, levels)
+    inner_K, outer_K, boxes_K4 = fused_cuda.measure(logits_Khw, geometry, levels)
     stability_K = inner_K.astype(np.float32) / np.maximum(outer_K, 1).astype(np.float32)
     kept = np.flatnonzero(stability_K >= np.float32(min_stability))
-    patches = fused_cuda.cut(logits_Khw, steps, float(levels.threshold), kept, boxes_K4[kept])
+    patches = fused_cuda.cut(logits_Khw, geometry, float(levels.threshold), kept, boxes_K4[kept])
     yield from map(StableMask, kept.tolist(), stability_K[kept].tolist(), patches)
+
+
+@lru_cache(maxsize=16)
+def _geometry_on_cuda(low_hw: tuple[int, int], scale: Scale, device: torch.device) -> "fused_cuda.Geometry":
+    """The same for all prompts of a view, and often for the next image too."""
+    from sam_batch.masks import fused_cuda
+
+    to_input = bilinear.step_on_cuda(low_hw, (scale.side, scale.side))
+    steps = fused.Steps(to_input, bilinear.step_on_cuda(scale.view_hw, scale.crop_hw))
+    return fused_cuda.geometry(low_hw, steps, device)
 
 
 def _levels(threshold: float, offset: float) -> fused.Levels:
@@ -174,7 +186,7 @@ def works_on_cuda(device: torch.device) -> bool:
     the CPU; here a pixel in a thousand may be another, as a logit at the threshold may fall to either side.
 
     Raises:
-        OutOfMemoryError: Not even this fits; says nothing about the kernels.
+        RuntimeError: Memory ran out, which says nothing about the kernels.
     """
     from sam_batch.masks import fused_cuda
 
@@ -182,9 +194,9 @@ def works_on_cuda(device: torch.device) -> bool:
         if all(_agree(_sample().to(device), scale) for scale in SAMPLE_SCALES):
             return True
         reason = "its masks are not torch's"
-    except torch.OutOfMemoryError:
-        raise
     except fused_cuda.FAILURES as error:
+        if "out of memory" in str(error):  # torch's own error, or what Triton has for it
+            raise
         reason = str(error)
     warnings.warn(f"masks go through torch step by step, as Triton does not work here: {reason}", stacklevel=1)
     return False

@@ -56,9 +56,8 @@ class Encoder(nn.Module):
         Returns:
             (N, C, h, w), in float32, or float64 where the weights are.
         """
-        if not self.in_blocks:
-            return self._embed(images_N3SS)
-        return torch.cat([self._embed(images) for images in torch.split(images_N3SS, self.image_chunk)])
+        chunks = torch.split(images_N3SS, self.image_chunk) if self.in_blocks else [images_N3SS]
+        return _join([self._embed(images) for images in chunks])
 
     def _embed(self, images_N3SS: Tensor) -> Tensor:
         cells_NhwC = self._cut(images_N3SS) + self.position
@@ -101,7 +100,7 @@ class _Block(nn.Module):
         )
         found_NhwC = self._unsplit(self.attend(Projected(query, key, value)), grid)
         parts = zip(self._rows(rows_RC), self._rows(found_NhwC.flatten(0, 2)), strict=True)
-        return torch.cat([self._finish(*part) for part in parts]).view_as(cells_NhwC)
+        return _join([self._finish(*part) for part in parts]).view_as(cells_NhwC)
 
     def _finish(self, rows_RC: Tensor, found_RC: Tensor) -> Tensor:
         """All that concerns each cell alone: the output projection and the MLP, each with its residual."""
@@ -153,6 +152,11 @@ class _Neck(nn.Module):
         cells_NhwC = _norm(self.norm1, multiply(cells_NhwC, weight)).to(self.smooth.weight.dtype)
         smooth = conv2d(cells_NhwC.permute(0, 3, 1, 2), self.smooth.weight, padding=1)
         return _norm(self.norm2, smooth.permute(0, 2, 3, 1).to(self.norm2.weight.dtype)).permute(0, 3, 1, 2)
+
+
+def _join(parts: list[Tensor]) -> Tensor:
+    """One after the other; what is alone is not copied."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def _norm(norm: LayerNorm2d, cells_NhwC: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ suppression is encoded. It knows no files, no model and no clock.
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -35,6 +35,18 @@ from sam_batch.segment.memory import BatchSize
 from sam_batch.segment.views import view_boxes
 
 FloatArray: TypeAlias = NDArray[np.float64]
+
+
+class _Chosen(NamedTuple):
+    """Masks to be finished, on the CPU.
+
+    Attributes:
+        index_K2: int64 pairs (prompt, mask).
+        iou_K: Predicted.
+    """
+
+    index_K2: Tensor
+    iou_K: Tensor
 
 
 def segment(
@@ -100,10 +112,10 @@ class Finder:
         def work(some: slice) -> list[Candidate]:
             # 1. Score three masks a point, and choose by predicted IoU.
             scored = self._engine.score(embedding, _prompts(points_P2[some], view))
-            chosen_K2 = _choose(scored, self._generator.pred_iou_thresh)
+            chosen = _choose(scored, self._generator.pred_iou_thresh)
 
             # 2. Finish the chosen ones: logits, stability, threshold, box.
-            return list(_finish(self._engine, scored, chosen_K2, view, points_P2[some], self._generator))
+            return list(_finish(self._engine, scored, chosen, view, points_P2[some], self._generator))
 
         return chain.from_iterable(self._size.over(len(points_P2), work))
 
@@ -157,30 +169,33 @@ def _prompts(points_P2: FloatArray, view: View) -> Prompts:
     )
 
 
-def _choose(scored: ScoredPrompts, threshold: float) -> Tensor:
-    """(K, 2) pairs (prompt, mask) above the threshold, prompt by prompt; all of them where it is 0."""
-    passed_PM = scored.iou > threshold if threshold > 0 else torch.ones_like(scored.iou, dtype=torch.bool)
-    return passed_PM.nonzero()
+def _choose(scored: ScoredPrompts, threshold: float) -> _Chosen:
+    """The masks above the threshold, prompt by prompt; all of them where it is 0.
+
+    Chosen on the CPU, which must know them: it waits for the GPU once, not for every question about them.
+    """
+    iou_PM = scored.iou.cpu()
+    passed_PM = iou_PM > threshold if threshold > 0 else torch.ones_like(iou_PM, dtype=torch.bool)
+    return _Chosen(passed_PM.nonzero(), iou_PM[passed_PM])
 
 
 def _finish(
     engine: Engine,
     scored: ScoredPrompts,
-    chosen_K2: Tensor,
+    chosen: _Chosen,
     view: View,
     points_P2: FloatArray,
     generator: GeneratorConfig,
 ) -> Iterator[Candidate]:
     """The chosen masks that are stable, in the image's frame."""
     masks = stable_masks(
-        engine.finish(scored, chosen_K2),
+        engine.finish(scored, chosen.index_K2),
         Scale(engine.spec.image_side, _view_hw(view), _crop_hw(view)),
         threshold=engine.spec.mask_threshold,
         offset=generator.stability_score_offset,
         min_stability=generator.stability_score_thresh,
     )
-    prompts_K = chosen_K2[:, 0].tolist()
-    predicted_iou_K = scored.iou[chosen_K2[:, 0], chosen_K2[:, 1]].tolist()
+    prompts_K, predicted_iou_K = chosen.index_K2[:, 0].tolist(), chosen.iou_K.tolist()
     x0, y0, _, _ = view.box
     for one in masks:
         x, y = points_P2[prompts_K[one.index]].tolist()

@@ -1,6 +1,7 @@
 """Views as an engine wants them: on its device, normalised and padded."""
 
 from collections.abc import Sequence
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -47,11 +48,18 @@ def preprocess(pixels_hw3: UInt8Array, spec: EngineSpec) -> Tensor:
     Returns:
         (1, 3, S, S) float32 on the engine's device.
     """
-    mean_3, std_3 = (torch.tensor(one, device=spec.device) for one in (spec.pixel_mean, spec.pixel_std))
+    mean_311, std_311 = _colors(spec)
     pixels_3hw = _on_device(pixels_hw3, spec.device).permute(2, 0, 1).contiguous()
-    normalised_3hw = (pixels_3hw - mean_3[:, None, None]) / std_3[:, None, None]
+    normalised_3hw = (pixels_3hw - mean_311) / std_311
     height, width = normalised_3hw.shape[1:]
     return F.pad(normalised_3hw, (0, spec.image_side - width, 0, spec.image_side - height))[None]
+
+
+@cache
+def _colors(spec: EngineSpec) -> tuple[Tensor, Tensor]:
+    """(3, 1, 1) mean and standard deviation on the engine's device: the CPU waits for such a copy, so there is one."""
+    mean_3, std_3 = (torch.tensor(one, device=spec.device) for one in (spec.pixel_mean, spec.pixel_std))
+    return mean_3[:, None, None], std_3[:, None, None]
 
 
 def _on_device(pixels_hw3: UInt8Array, device: str) -> Tensor:

@@ -12,7 +12,7 @@ from support.pictures import picture
 from support.small_sam import skeleton
 
 from benchmarks import everything
-from benchmarks.harness import ceiling, weights
+from benchmarks.harness import ceiling, job, weights
 from sam_batch.engine import tensorrt_host
 from sam_batch.engine.tensorrt_host import Host
 
@@ -43,6 +43,17 @@ def test_the_reference_and_ours_find_the_same_masks(image: Path, capsys: pytest.
     assert summary["peak_memory_bytes"] > 0
 
 
+def test_a_job_finds_the_same_masks_and_its_segment_stage_is_measured(
+    image: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the CPU, where the program leaves it out."""
+    monkeypatch.setattr(job, "require_gpu", lambda choice: None)
+    lines, summary = run(image, capsys, "--skip", "huggingface", "--skip", "ours", "--repeat", "1")
+    assert summary["job_images_per_second"] > 0
+    (line,) = [one for one in lines if one.startswith("job: ")]
+    assert "+0 to the reference's; 100.0% have a twin" in line
+
+
 def test_every_stage_takes_time_in_both(image: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines, _ = run(image, capsys, "--skip", "huggingface", "--repeat", "0")
     table = lines[lines.index(f"{'ms an image':<16}{'reference':>14}{'ours':>14}") + 1 :]
@@ -67,14 +78,15 @@ def test_without_transformers_the_others_are_measured(
     assert summary["speedup_vs_reference"] > 0
 
 
-def test_without_a_gpu_neither_compiled_nor_tensorrt_engines_are_measured(
+def test_without_a_gpu_neither_jobs_nor_compiled_nor_tensorrt_engines_are_measured(
     image: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     lines, summary = run(image, capsys, "--skip", "huggingface", "--skip", "reference")
     assert any(line.startswith("compile is left out: torch.compile is measured on CUDA alone") for line in lines)
     assert any(line.startswith("tensorrt is left out: ") and "pip install" in line for line in lines)
-    assert summary["compile_images_per_second"] is summary["tensorrt_images_per_second"] is None
+    assert any(line.startswith("job is left out: on a CPU a job does what `ours` does") for line in lines)
+    assert all(summary[f"{name}_images_per_second"] is None for name in ("job", "compile", "tensorrt"))
 
 
 @pytest.mark.slow

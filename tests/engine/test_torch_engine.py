@@ -237,9 +237,12 @@ class TestNonFinite:
             engine.finish(scored, all_pairs(5, 3))
 
 
-@pytest.mark.parametrize("masks", [None, torch.zeros(5, 1, SIDE // 4, SIDE // 4)])
+@pytest.mark.parametrize("prompts", [
+    Prompts(torch.zeros(5, 2, 2), torch.tensor([[-1, 0]] * 5)), Prompts(boxes=torch.zeros(5, 4)),
+    Prompts(boxes=torch.zeros(5, 4), masks=torch.zeros(5, 1, SIDE // 4, SIDE // 4)),
+])  # fmt: skip
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_every_tensor_stays_on_the_engines_device(precision, masks, monkeypatch):
+def test_every_tensor_stays_on_the_engines_device(precision, prompts, monkeypatch):
     """On an imagined device; what would read numbers from it is replaced."""
     monkeypatch.setattr(torch.cuda, "_lazy_init", lambda: None)
     monkeypatch.setattr(torch_engine, "require_finite", lambda *_: None)
@@ -248,9 +251,34 @@ def test_every_tensor_stays_on_the_engines_device(precision, masks, monkeypatch)
     with ImaginedCuda():
         engine = engine_of(sam, precision, "cuda:0")
         embedding = engine.embed(torch.zeros(2, 3, SIDE, SIDE))
-        scored = engine.score(embedding[0], Prompts(boxes=torch.zeros(5, 4), masks=masks))
+        scored = engine.score(embedding[0], prompts)
         logits = engine.finish(scored, torch.tensor([[4, 2], [0, 0], [4, 1]]))
     assert {str(one.device) for one in (embedding, scored.iou, logits)} == {"cuda:0"}
+
+
+@pytest.fixture
+def shortcuts():
+    """What torch may do on CUDA to be fast: all of it, as it comes; put back in the end."""
+    conv, matmul = torch.backends.cudnn.conv, torch.backends.cuda.matmul
+    names = "allow_fp16_reduced_precision_reduction", "allow_bf16_reduced_precision_reduction"
+    before = conv.fp32_precision, *(getattr(matmul, name) for name in names)
+
+    def put(precision, *sums):
+        conv.fp32_precision = precision
+        for name, value in zip(names, sums, strict=True):
+            setattr(matmul, name, value)
+
+    put("tf32", True, True)
+    yield lambda: (conv.fp32_precision, *(getattr(matmul, name) for name in names))
+    put(*before)
+
+
+def test_cuda_computes_in_the_precision_that_was_asked_for(shortcuts, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "_lazy_init", lambda: None)
+    monkeypatch.setattr(FakeTensor, "tolist", lambda mean: [0.0] * len(mean))
+    with ImaginedCuda():
+        engine_of(device="cuda:0")
+    assert shortcuts() == ("ieee", False, False)
 
 
 def test_a_closed_engine_holds_no_weights():

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given
@@ -10,6 +11,7 @@ from sam_batch.masks.bilinear import interpolate, step, step_on_cuda
 sides = st.one_of(st.integers(1, 3), st.integers(4, 300))
 
 
+@pytest.mark.usefixtures("fused_multiply_add")
 @given(sides, sides, sides, sides, st.integers(1, 3), st.integers(0, 99))
 def test_one_step_is_torchs_of_three_channels_to_the_bit(height, width, new_height, new_width, threads, seed):
     images_3hw = torch.randn((3, height, width), generator=torch.Generator().manual_seed(seed)) * 5

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -26,6 +27,7 @@ def low_logits(draw, side):
     return (low + rng.standard_normal((side, side)) * draw(st.sampled_from([0, 0, 0.1, 3]))).astype(np.float32)
 
 
+@pytest.mark.usefixtures("fused_multiply_add")
 @settings(max_examples=150)
 @given(sides, sides, st.sampled_from([128, 256, 512, 1024]), st.integers(1, 2), st.data())
 def test_masks_counts_and_boxes_are_those_of_upsampling(height, width, side, threads, data):

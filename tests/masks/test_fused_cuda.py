@@ -149,10 +149,23 @@ def test_where_kernels_cannot_be_built_one_is_warned_and_goes_on(error, monkeypa
         assert not logits.works_on_cuda.__wrapped__("cpu")
 
 
-def test_a_full_gpu_says_nothing_about_the_kernels(monkeypatch):
-    monkeypatch.setattr(logits, "fused_on_cuda", Mock(side_effect=torch.OutOfMemoryError))
-    with pytest.raises(torch.OutOfMemoryError):
+@pytest.mark.parametrize("error", [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate"), RuntimeError("Triton Error [CUDA]: out of memory"),
+])  # fmt: skip
+def test_a_full_gpu_says_nothing_about_the_kernels(error, monkeypatch):
+    monkeypatch.setattr(logits, "fused_on_cuda", Mock(side_effect=error))
+    with pytest.raises(RuntimeError, match="out of memory"):
         logits.works_on_cuda.__wrapped__("cpu")
+
+
+def test_sizes_and_steps_are_copied_to_the_gpu_once_for_all_prompts_of_a_view(monkeypatch):
+    nothing = fused_cuda.Measured(np.zeros(2, np.int32), np.ones(2, np.int32), np.zeros((2, 4), np.int32))
+    monkeypatch.setattr(fused_cuda, "measure", Mock(return_value=nothing))
+    copied = Mock(wraps=fused_cuda.geometry)
+    monkeypatch.setattr(fused_cuda, "geometry", copied)
+    for crop_hw in ((41, 30), (41, 30), (41, 31)):
+        assert list(logits.fused_on_cuda(torch.zeros(2, 16, 16), Scale(64, (64, 48), crop_hw), 0.0, 1.0, 0.5)) == []
+    assert copied.call_count == 2
 
 
 def test_portions_are_bounded_in_words_and_number(monkeypatch):

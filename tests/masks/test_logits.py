@@ -49,6 +49,8 @@ def test_a_mask_without_a_pixel_has_no_stability():
 @pytest.fixture(params=["fused", "step by step"])
 def path(request, monkeypatch):
     """Either way from logits to masks."""
+    if request.param == "fused":
+        request.getfixturevalue("fused_multiply_add")
     monkeypatch.setattr(logits, "rounds_as_fused", lambda threads: request.param == "fused")
 
 
@@ -65,6 +67,7 @@ def test_masks_that_reach_the_stability_are_kept_in_order():
         assert np.array_equal(one.patch.unpack(50, 50), (full_KHW[one.index] > 0).numpy())
 
 
+@pytest.mark.usefixtures("fused_multiply_add")
 @given(
     st.integers(0, 7), sides, sides, st.floats(-2, 2), st.floats(0.01, 3), st.sampled_from([0.0, 0.2, 0.5]),
     st.integers(1, 4), st.integers(0, 99),

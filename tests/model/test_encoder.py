@@ -1,6 +1,8 @@
 """The encoder against segment-anything's own with the same weights; `small_sam` has relative positions and padded
 windows."""
 
+from unittest.mock import Mock
+
 import pytest
 import torch
 from segment_anything.modeling import ImageEncoderViT
@@ -62,6 +64,14 @@ def test_images_go_through_a_cpu_in_chunks(monkeypatch):
     chunked.neck.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
     torch.testing.assert_close(chunked(images), whole, rtol=0, atol=1e-5)
     assert seen == [2, 2, 1]
+
+
+def test_what_is_not_chunked_is_not_copied(monkeypatch):
+    """On a GPU nothing is; a copy of the residual stream would be one in every block."""
+    encoder, images = Encoder(small_sam().image_encoder, "explicit"), pictures(2)
+    expected = encoder(images)
+    monkeypatch.setattr(torch, "cat", Mock(side_effect=AssertionError("a copy")))
+    assert torch.equal(encoder(images), expected)
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -1,5 +1,7 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -119,6 +121,17 @@ def test_the_next_batch_is_prepared_while_the_present_one_is_embedded(monkeypatc
 def test_a_broken_engine_raises_from_a_batch_too():
     (embeddings,) = Embedder(PickyEngine([1], EngineError), 2).embed([VIEWS[:2]])
     with pytest.raises(EngineError, match="this view"):
+        next(embeddings)
+
+
+def test_a_device_that_fails_while_views_are_prepared_is_an_engine_error(monkeypatch):
+    failed = Mock(side_effect=RuntimeError("CUDA error: an illegal memory access was encountered"))
+    monkeypatch.setattr("sam_batch.segment.embeddings.Preparer", lambda spec: failed)
+    monkeypatch.setattr(torch.cuda, "synchronize", failed)
+    engine = PickyEngine()
+    engine.spec = replace(engine.spec, device="cuda:0")
+    (embeddings,) = Embedder(engine, 2).embed([VIEWS[:2]])
+    with pytest.raises(EngineError, match="cuda:0 failed"):
         next(embeddings)
 
 

@@ -1,3 +1,6 @@
+from dataclasses import replace
+from unittest.mock import Mock
+
 import numpy as np
 import pytest
 import torch
@@ -45,6 +48,18 @@ def test_only_masks_above_the_predicted_iou_are_finished():
     found(picture(80, 90), GENERATOR.model_copy(update={"pred_iou_thresh": 0.0}), all_of_them)
     assert all_of_them.finished == 5 * 5 * 3
     assert 0 < keen.finished < all_of_them.finished
+
+
+def test_scores_are_copied_from_their_device_once_and_nothing_else_is_asked_of_them_there():
+    """On a GPU every question is one that the CPU waits for."""
+
+    class RemoteEngine(BlobEngine):
+        def score(self, embedding, prompts):
+            scored = super().score(embedding, prompts)
+            copy = Mock(side_effect=[scored.iou])  # a second time it has nothing
+            return replace(scored, iou=Mock(spec_set=["cpu"], cpu=copy))
+
+    assert found(picture(80, 90), engine=RemoteEngine()) == found(picture(80, 90))
 
 
 def test_nothing_found_is_an_empty_list():

@@ -1,4 +1,5 @@
 import weakref
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -8,16 +9,18 @@ from hypothesis import strategies as st
 from sam_batch.errors import EngineError
 from sam_batch.segment.memory import BatchSize
 
+NO_ROOM = torch.OutOfMemoryError("no room")
+
 
 class Device:
     """Has room for so many items at once, and notes what it did."""
 
-    def __init__(self, room):
-        self.room, self.done = room, []
+    def __init__(self, room, error=NO_ROOM):
+        self.room, self.error, self.done = room, error, []
 
     def work(self, some):
         if some.stop - some.start > self.room:
-            raise torch.OutOfMemoryError("no room")
+            raise self.error
         self.done.append(range(some.start, some.stop))
         return self.done[-1]
 
@@ -45,14 +48,65 @@ def test_an_item_that_does_not_fit_alone_is_an_engine_error():
         list(BatchSize("prompts", 4, "cpu").over(8, Device(0).work))
 
 
-def test_a_device_that_fails_is_an_engine_error():
+@pytest.fixture
+def cuda(monkeypatch):
+    """A GPU that answers, as long as nobody sets what it answers with."""
+    answer = Mock()
+    monkeypatch.setattr(torch.cuda, "synchronize", answer)
+    monkeypatch.setattr(torch.cuda, "empty_cache", Mock())
+    return answer
+
+
+def test_a_passing_shortage_changes_no_size():
+    shortages = [torch.OutOfMemoryError("no room")]
+
+    def work(some):
+        if shortages:
+            raise shortages.pop()
+        return some.stop - some.start
+
+    assert list(BatchSize("items", 64, "cpu").over(128, work)) == [64, 64]
+
+
+def test_a_remainder_that_does_not_fit_is_halved_alone():
+    size, device = BatchSize("items", 64, "cpu"), Device(64)
+    for _ in size.over(66, device.work):
+        device.room = 1  # while the last two are at work
+    device.room = 64
+    list(size.over(64, device.work))
+    assert [len(batch) for batch in device.done] == [64, 1, 1, 64]
+
+
+@pytest.mark.parametrize("error", [
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    RuntimeError("Triton Error [CUDA]: out of memory"),
+    torch.AcceleratorError("CUDA error: out of memory"),
+])  # fmt: skip
+def test_memory_that_runs_out_beside_torchs_allocator_is_a_shortage_too(cuda, error):
+    device = Device(15, error)
+    list(BatchSize("items", 64, "cuda:0").over(40, device.work))
+    assert {len(batch) for batch in device.done} == {10}
+    with pytest.raises(EngineError, match="too little memory"):
+        list(BatchSize("items", 64, "cuda:0").over(40, Device(0, error).work))
+
+
+@pytest.mark.parametrize("error", [
+    torch.AcceleratorError("CUDA error: an illegal memory access was encountered"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasGemmEx`"),
+    RuntimeError("Triton Error [CUDA]: an illegal memory access was encountered"),
+])  # fmt: skip
+def test_a_device_that_fails_is_an_engine_error(cuda, error):
     """After an illegal access or an assertion on the device every later call fails too, whatever the image."""
+    cuda.side_effect = torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+    with pytest.raises(EngineError, match="cuda:0 failed: ") as raised:
+        list(BatchSize("prompts", 4, "cuda:0").over(8, Device(0, error).work))
+    assert raised.value.__cause__ is error
 
-    def work(_):
-        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
 
-    with pytest.raises(EngineError, match="cuda:0 failed: CUDA error"):
-        list(BatchSize("prompts", 4, "cuda:0").over(8, work))
+@pytest.mark.parametrize("device", ["cpu", "cuda:0"])
+def test_any_other_error_is_the_items_own(cuda, device):
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        list(BatchSize("prompts", 4, device).over(8, Device(0, RuntimeError("shapes cannot be multiplied")).work))
 
 
 def test_the_devices_cache_is_emptied_when_the_failed_works_tensors_are_gone(monkeypatch):
@@ -67,4 +121,4 @@ def test_the_devices_cache_is_emptied_when_the_failed_works_tensors_are_gone(mon
         return some
 
     list(BatchSize("items", 4, "cuda:0").over(2, work))
-    assert gone == [True]
+    assert gone == [True, True]

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from unittest.mock import Mock
 
 import torch
 from support.blobs import BlobEngine
@@ -7,6 +8,7 @@ from support.small_sam import small_sam
 
 from sam_batch.engine.torch_engine import TorchEngine
 from sam_batch.records import View
+from sam_batch.segment import prepare as prepare_module
 from sam_batch.segment.prepare import Preparer, preprocess
 
 
@@ -22,6 +24,15 @@ def test_read_only_pixels_are_taken_as_they_come():
     pixels = picture(128, 128)
     pixels.flags.writeable = False
     assert preprocess(pixels, replace(BlobEngine.spec)).shape == (1, 3, 128, 128)
+
+
+def test_a_models_colours_are_copied_to_its_device_once(monkeypatch):
+    """What is copied from memory that is not pinned is waited for."""
+    prepare, views = Preparer(BlobEngine.spec), [View((0, 0, 1, 1), picture(8, 8))]
+    expected = prepare(views)
+    monkeypatch.setattr(prepare_module, "_on_device", lambda pixels, device: torch.from_numpy(pixels))
+    monkeypatch.setattr(torch, "tensor", Mock(side_effect=AssertionError("another copy")))
+    assert torch.equal(prepare(views), expected)
 
 
 def test_views_of_any_shapes_make_one_batch():
