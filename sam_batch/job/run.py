@@ -11,7 +11,7 @@ Killed at any point and started again, it ends with the same files.
 
 import contextlib
 import signal
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import FrameType
 from typing import NoReturn
@@ -34,9 +34,11 @@ from sam_batch.job.plan import Plan, committed_shards, extend, read_plan, store
 from sam_batch.job.progress import RunProgress
 from sam_batch.job.report import Report
 from sam_batch.job.second_pass import second_pass
-from sam_batch.job.spec import JobSpec, refuse_other
+from sam_batch.job.spec import JobSpec, digest, refuse_other
 from sam_batch.model.checkpoints import resolve_checkpoint
 from sam_batch.records import Status
+
+PLANNED = ("image_id", "key", "uri")  # the columns a part shares with the plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +148,7 @@ def _label(run: Run, plan: Plan) -> bool:
     """Steps 3 and 4. Returns whether any part is new."""
     done = committed_shards(run.storage)
     pending = set(range(plan.shard_count)) - done
-    again = _shards_with_failures(run.storage, done) if run.job.config.run.retry_failed else []
+    again = _shards_with_failures(run.storage, plan, done) if run.job.config.run.retry_failed else []
     if not pending and not again:
         return False
     for entry in list(run.storage.list(layout.COCO)):
@@ -177,35 +179,51 @@ def _label_shards(run: Run, shards: Sequence[pa.Table], progress: RunProgress, *
         progress.add(receipt)
 
 
-def _shards_with_failures(storage: Storage, done: Iterable[int]) -> list[pa.Table]:
+def _shards_with_failures(storage: Storage, plan: Plan, done: set[int]) -> list[pa.Table]:
     """The plan's rows of failed images, by shard, from the parts themselves."""
     found = []
-    shards = sorted(done)
-    for shard, part in zip(shards, read_parts(storage, shards), strict=True):
-        failed = part.filter(pc.equal(part["status"], Status.FAILED.value)).select(["image_id", "key", "uri"])
+    for rows, part in zip(plan.shards(done), read_parts(storage, plan, done), strict=True):
+        failed = rows.filter(pc.equal(part["status"], Status.FAILED.value))
         if failed.num_rows:
-            columns = failed.to_pydict() | {"shard": [shard] * failed.num_rows, "size": [None] * failed.num_rows}
-            found.append(pa.table(columns, schema=schema.PLAN_SCHEMA))
+            found.append(failed)
     return found
 
 
 def _finish(run: Run, plan: Plan, changed: bool) -> None:
-    """Step 5. Every planned image has exactly one row, or the job has failed."""
+    """Step 5. Every planned image has exactly one row, made for this plan, or the job has failed."""
     wants_coco = run.job.config.output.coco.enabled
     has_coco = coco.is_complete(entry.key for entry in run.storage.list(layout.COCO))
-    parts = run.report.tally(read_parts(run.storage, range(plan.shard_count)))
+    shards = set(range(plan.shard_count))
+    for shard in committed_shards(run.storage) - shards:
+        raise _foreign(run.storage, layout.part_key(layout.ANNOTATIONS, shard))
+    parts = run.report.tally(read_parts(run.storage, plan, shards))
     if wants_coco and (changed or not has_coco):
         coco.write_coco(parts, run.storage, run.job.config.output.coco.max_bytes)
     for _ in parts:
         pass
-    if run.report.done != run.report.planned:
-        raise JobError(f"{run.report.planned} images are planned, but the parts hold {run.report.done}")
 
 
-def read_parts(storage: Storage, shards: Iterable[int]) -> Iterator[pa.Table]:
-    """The committed rows, shard by shard."""
-    for shard in shards:
-        yield schema.read_part(storage.read(layout.part_key(layout.ANNOTATIONS, shard)))
+def read_parts(storage: Storage, plan: Plan, shards: set[int]) -> Iterator[pa.Table]:
+    """The committed rows, shard by shard.
+
+    Raises:
+        JobError: A part is not of this plan: a worker of a killed run may outlive the output it worked for.
+    """
+    fingerprint = digest(plan.fingerprint)
+    for planned in plan.shards(shards):
+        key = layout.part_key(layout.ANNOTATIONS, planned["shard"][0].as_py())
+        part = schema.read_part(storage.read(key))
+        made_with = schema.part_metadata(part).get("sam_batch.fingerprint")
+        if made_with != fingerprint or not part.select(PLANNED).equals(planned.select(PLANNED)):
+            raise _foreign(storage, key)
+        yield part
+
+
+def _foreign(storage: Storage, key: str) -> JobError:
+    return JobError(
+        f"{storage.root}/{key}: is of another job, of other settings or images; delete this file, then the same "
+        "command does what is missing"
+    )
 
 
 @contextlib.contextmanager

@@ -103,6 +103,42 @@ def test_results_of_other_settings_are_never_mixed(photos, out):
     assert run(job_config(photos, out, generator={"points_per_batch": 5}, run={"max_failure_rate": 1})).exit_code == 0
 
 
+OTHER_SETTINGS = {"generator": {"points_per_side": 2}}
+OTHER_IMAGES = {"input": {"extensions": [".png"]}}  # not part of the fingerprint
+
+
+@pytest.mark.parametrize("other", [OTHER_SETTINGS, OTHER_IMAGES], ids=str)
+@pytest.mark.parametrize("settings", [{}, {"retry_failed": True}], ids=str)
+def test_a_part_of_another_job_is_refused_by_name(photos, out, other, settings):
+    for number in range(4):
+        shutil.copy(photos / f"{number:03}.jpg", photos / f"{number:03}.png")
+    run(job_config(photos, out.with_name("other"), **other))
+    run(job_config(photos, out, input={"extensions": [".jpg"]}))
+    # As a worker does that outlived the output it worked for.
+    shutil.copy(out.with_name("other") / "annotations/part-00000.parquet", out / "annotations/part-00000.parquet")
+    before = result_files(out)
+    report = run(job_config(photos, out, input={"extensions": [".jpg"]}, run=settings))
+    assert report.exit_code == 1
+    assert f"{out}/annotations/part-00000.parquet: is of another job" in report.error
+    assert result_files(out) == before
+
+
+def test_a_part_of_no_planned_shard_is_refused(photos, out):
+    run(job_config(photos, out))
+    shutil.copy(out / "annotations/part-00001.parquet", out / "annotations/part-00002.parquet")
+    assert "part-00002.parquet: is of another job" in run(job_config(photos, out)).error
+
+
+def test_a_refused_part_that_was_deleted_is_made_again(photos, out):
+    run(job_config(photos, out))
+    clean = result_files(out)
+    (out / "annotations/part-00001.parquet").write_bytes((out / "annotations/part-00000.parquet").read_bytes())
+    assert run(job_config(photos, out)).exit_code == 1
+    (out / "annotations/part-00001.parquet").unlink()
+    assert run(job_config(photos, out)).exit_code == 0
+    assert result_files(out) == clean
+
+
 def test_overwrite_wants_the_output_named_and_starts_afresh(photos, out):
     run(job_config(photos, out))
     other = job_config(photos, out, generator={"points_per_side": 2})
