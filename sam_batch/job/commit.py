@@ -68,8 +68,7 @@ def commit(
     part = schema.part_bytes(schema.results_to_table(results, metadata))
     key = layout.part_key(layout.ANNOTATIONS, receipt.shard)
     if replace:
-        storage.write(key, part)
-        storage.flush()
+        storage.replace(key, part)
     else:
         with contextlib.suppress(AlreadyExistsError):
             storage.create(key, part)

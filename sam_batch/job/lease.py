@@ -97,7 +97,7 @@ class Lease:
             self._lost.set()
             return
         renewed = Holder(**{**asdict(self._holder), "renewed": time.time()})
-        self._storage.write(layout.LEASE, renewed.to_bytes())
+        self._storage.replace(layout.LEASE, renewed.to_bytes())
 
 
 @contextlib.contextmanager
