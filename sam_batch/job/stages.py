@@ -165,6 +165,9 @@ def write(table: pa.Table, job: JobSpec, again: bool = False) -> Receipt:
         job: The job.
         again: Put the rows into the existing part instead of creating it. For the holder of the lease alone.
 
+    Returns:
+        What was done here: with `again`, of the rows of the table alone.
+
     Raises:
         StorageError: The output cannot be written.
     """
@@ -172,10 +175,9 @@ def write(table: pa.Table, job: JobSpec, again: bool = False) -> Receipt:
     ticket = Ticket.of(table)
     storage = open_storage(job.config.output.uri, job.config.storage)
     results = write_pictures(schema.table_to_segmented(table), ticket.shard, job, storage)
-    if again:
-        results = merge_into_part(storage, ticket.shard, results)
+    rows = merge_into_part(storage, ticket.shard, results) if again else results
     storage.flush()  # the pictures are on the disk before the part that names them
     seconds = (ticket.load_seconds, ticket.segment_seconds, time.perf_counter() - started)
     receipt = Receipt.of(ticket.shard, results, seconds)
-    commit(storage, receipt, results, job.metadata(), replace=again)
+    commit(storage, receipt, rows, job.metadata(), replace=again)
     return receipt

@@ -55,6 +55,16 @@ def test_replacing_puts_new_rows_in_the_place_of_the_old(storage):
     assert [(row["key"], row["status"]) for row in rows] == [("a.jpg", "ok"), ("b.jpg", "empty"), ("c.jpg", "ok")]
 
 
+def test_metrics_count_the_whole_part_when_some_of_it_was_done_again(storage):
+    put(storage, results())
+    again = [result_of("c.jpg", random_masks(6, 8, 1), 2)]
+    rows = merge_into_part(storage, 4, again)
+    commit(storage, Receipt.of(4, again, (1.0, 2.0, 3.0)), rows, {}, replace=True)
+    metrics = json.loads(storage.read(layout.metrics_key(4)))
+    assert (metrics["ok"], metrics["empty"], metrics["failed"], metrics["masks"]) == (2, 1, 0, 3)
+    assert metrics["failures"] == {}
+
+
 def test_metrics_lie_beside_the_part_and_count_failures_by_kind(storage):
     put(storage, results())
     metrics = json.loads(storage.read(layout.metrics_key(4)))

@@ -184,7 +184,7 @@ def test_failed_images_are_tried_again_on_demand_alone(photos, out):
     (photos / "good").replace(photos / "002.jpg")
     assert run(job_config(photos, out)).worked == 0
     report = run(job_config(photos, out, run={"retry_failed": True}))
-    assert (report.exit_code, report.done, report.failures) == (0, 6, {})
+    assert (report.exit_code, report.worked, report.done, report.failures) == (0, 1, 6, {})
     clean = out.with_name("clean")
     run(job_config(photos, clean))
     assert rows(out) == rows(clean)

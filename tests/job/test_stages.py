@@ -235,7 +235,8 @@ def test_rows_done_again_replace_their_own_and_no_others(job, tmp_path):
     write(Segmenter(job)(table), job)
     (tmp_path / "photos/000.jpg").write_bytes(b"broken meanwhile")
     again = Segmenter(job)(load(shard(tmp_path, "000.jpg"), job))
-    write(again, job, again=True)
+    receipt = write(again, job, again=True)
+    assert (receipt.ok, receipt.failed) == (0, 1)
     assert [row["status"] for row in rows(tmp_path / "out")] == ["failed", "ok"]
 
 
