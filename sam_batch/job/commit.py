@@ -31,6 +31,7 @@ class Receipt:
         segment_seconds: Likewise.
         write_seconds: Likewise.
         error: Why the shard could not be committed; empty if it was.
+        notes: What its workers warned of.
     """
 
     shard: int
@@ -42,6 +43,7 @@ class Receipt:
     segment_seconds: float = 0.0
     write_seconds: float = 0.0
     error: str = ""
+    notes: Sequence[str] = ()
 
     @property
     def images(self) -> int:
@@ -49,7 +51,13 @@ class Receipt:
         return self.ok + self.empty + self.failed
 
     @classmethod
-    def of(cls, shard: int, results: Sequence[ImageResult], seconds: tuple[float, float, float]) -> Self:
+    def of(
+        cls,
+        shard: int,
+        results: Sequence[ImageResult],
+        seconds: tuple[float, float, float],
+        notes: Sequence[str] = (),
+    ) -> Self:
         """Count results; the seconds are those of load, segment and write."""
         load_seconds, segment_seconds, write_seconds = seconds
         return cls(
@@ -58,6 +66,7 @@ class Receipt:
             load_seconds=load_seconds,
             segment_seconds=segment_seconds,
             write_seconds=write_seconds,
+            notes=notes,
         )
 
 

@@ -10,6 +10,7 @@ Killed at any point and started again, it ends with the same files.
 """
 
 import contextlib
+import logging
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -29,7 +30,9 @@ from sam_batch.engine import factory
 from sam_batch.errors import ConfigError, EngineError, JobError, OutputError, StorageError
 from sam_batch.job import engines, layout, lease
 from sam_batch.job.cluster import connected
+from sam_batch.job.commit import Receipt
 from sam_batch.job.executor import Executor, InlineExecutor
+from sam_batch.job.notes import noted
 from sam_batch.job.plan import Plan, committed_shards, extend, read_plan, store
 from sam_batch.job.progress import RunProgress
 from sam_batch.job.report import Report
@@ -37,6 +40,8 @@ from sam_batch.job.second_pass import second_pass
 from sam_batch.job.spec import JobSpec, digest, refuse_other
 from sam_batch.model.checkpoints import resolve_checkpoint
 from sam_batch.records import Status
+
+_log = logging.getLogger(__name__)
 
 PLANNED = ("image_id", "key", "uri")  # the columns a part shares with the plan
 
@@ -69,15 +74,17 @@ def run_job(config: Config, console: Console, overwrite: str | None = None) -> R
     """
     if overwrite is not None and overwrite != config.output.uri:
         raise ConfigError(f"--overwrite {overwrite}: is not the output, {config.output.uri}; name the output itself")
-    listed = listing.list_images(config.input, config.storage, output=config.output.uri)
-    storage = open_storage(config.output.uri, config.storage)
-    checkpoint = resolve_checkpoint(config.model, config.engine.kind)
-    report = Report(storage.root, config.run.max_failure_rate)
-    with _executor(config) as (executor, has_gpus), _sigterm_as_interrupt():  # Ray sets a handler of its own
-        choice = engines.settle(config, checkpoint, factory.resolve(config.engine, has_gpus), executor, console)
-        job = JobSpec(config, checkpoint, choice)
-        with _held(storage) as held:
-            _work(Run(job, storage, executor, held, report, console), listed, overwrite is not None)
+    notes: list[str] = []
+    with noted(notes):
+        listed = listing.list_images(config.input, config.storage, output=config.output.uri)
+        storage = open_storage(config.output.uri, config.storage)
+        checkpoint = resolve_checkpoint(config.model, config.engine.kind)
+        report = Report(storage.root, config.run.max_failure_rate, notes=notes)
+        with _executor(config) as (executor, has_gpus), _sigterm_as_interrupt():  # Ray sets a handler of its own
+            choice = engines.settle(config, checkpoint, factory.resolve(config.engine, has_gpus), executor, console)
+            job = JobSpec(config, checkpoint, choice)
+            with _held(storage) as held:
+                _work(Run(job, storage, executor, held, report, console), listed, overwrite is not None)
     return report
 
 
@@ -170,13 +177,19 @@ def _label_shards(run: Run, shards: Sequence[pa.Table], progress: RunProgress, *
         if receipt.error:
             raise StorageError(receipt.error)
         missing.pop(receipt.shard, None)
-        run.report.add(receipt)
-        progress.add(receipt)
+        _account(run, receipt, progress)
     survivors = len(shards) - len(missing)
     for receipt in second_pass(run.executor, run.job, list(missing.values()), again=again, any_survived=survivors > 0):
         run.lease.check()
-        run.report.add(receipt)
-        progress.add(receipt)
+        _account(run, receipt, progress)
+
+
+def _account(run: Run, receipt: Receipt, progress: RunProgress) -> None:
+    for note in receipt.notes:
+        if note not in run.report.notes:
+            _log.warning("%s", note)  # which notes it
+    run.report.add(receipt)
+    progress.add(receipt)
 
 
 def _shards_with_failures(storage: Storage, plan: Plan, done: set[int]) -> list[pa.Table]:

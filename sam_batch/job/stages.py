@@ -20,6 +20,7 @@ from sam_batch.data import pixels, schema
 from sam_batch.data.storage import open_storage, read_uri
 from sam_batch.job.boundary import attempt
 from sam_batch.job.commit import Receipt, commit, merge_into_part
+from sam_batch.job.notes import noted
 from sam_batch.job.pictures import write_pictures
 from sam_batch.job.spec import JobSpec
 from sam_batch.records import ImageRef, ImageResult, LoadedImage, Stage, Status
@@ -43,11 +44,13 @@ class Ticket:
         shard: Its number.
         load_seconds: Time its load took.
         segment_seconds: Time its segmentation took.
+        notes: What its workers warned of.
     """
 
     shard: int
     load_seconds: float = 0.0
     segment_seconds: float = 0.0
+    notes: Sequence[str] = ()
 
     def attach(self, table: pa.Table) -> pa.Table:
         """The table with this ticket."""
@@ -72,9 +75,10 @@ def load(shard: pa.Table, job: JobSpec) -> pa.Table:
     started = time.perf_counter()
     rows = shard.to_pylist()
     refs = [ImageRef(row["image_id"], row["key"], row["uri"], row["size"]) for row in rows]
-    with ThreadPoolExecutor(IO_THREADS) as pool:
+    notes: list[str] = []
+    with noted(notes), ThreadPoolExecutor(IO_THREADS) as pool:
         loaded = list(pool.map(lambda ref: _load_image(ref, job), refs))
-    ticket = Ticket(rows[0]["shard"], load_seconds=time.perf_counter() - started)
+    ticket = Ticket(rows[0]["shard"], load_seconds=time.perf_counter() - started, notes=notes)
     return ticket.attach(schema.loaded_to_table(loaded))
 
 
@@ -102,7 +106,9 @@ class Segmenter:
         from sam_batch.segment import embeddings, everything
 
         self._generator = job.config.generator
-        self._engine = factory.build(job.engine, job.checkpoint, threads=threads)
+        self._notes: list[str] = []  # of all its life: the shard that was to bring one may be lost
+        with noted(self._notes):
+            self._engine = factory.build(job.engine, job.checkpoint, threads=threads)
         self._embedder = embeddings.Embedder(self._engine)
         self._finder = everything.Finder(self._engine, self._generator)
         self._annotations = everything.conclude
@@ -123,8 +129,11 @@ class Segmenter:
         started = time.perf_counter()
         images = schema.table_to_loaded(table)
         results = self._results([image for image in images if isinstance(image, LoadedImage)])
-        done = [(image, b"") if isinstance(image, ImageResult) else (next(results), image.data) for image in images]
-        ticket = replace(Ticket.of(table), segment_seconds=time.perf_counter() - started)
+        with noted(self._notes):
+            done = [(image, b"") if isinstance(image, ImageResult) else (next(results), image.data) for image in images]
+        ticket = Ticket.of(table)
+        notes = [*ticket.notes, *self._notes]
+        ticket = replace(ticket, segment_seconds=time.perf_counter() - started, notes=notes)
         return ticket.attach(schema.segmented_to_table(done))
 
     def _results(self, images: Sequence[LoadedImage]) -> Iterator[ImageResult]:
@@ -174,10 +183,12 @@ def write(table: pa.Table, job: JobSpec, again: bool = False) -> Receipt:
     started = time.perf_counter()
     ticket = Ticket.of(table)
     storage = open_storage(job.config.output.uri, job.config.storage)
-    results = write_pictures(schema.table_to_segmented(table), ticket.shard, job, storage)
+    notes = list(ticket.notes)
+    with noted(notes):
+        results = write_pictures(schema.table_to_segmented(table), ticket.shard, job, storage)
     rows = merge_into_part(storage, ticket.shard, results) if again else results
     storage.flush()  # the pictures are on the disk before the part that names them
     seconds = (ticket.load_seconds, ticket.segment_seconds, time.perf_counter() - started)
-    receipt = Receipt.of(ticket.shard, results, seconds)
+    receipt = Receipt.of(ticket.shard, results, seconds, notes)
     commit(storage, receipt, rows, job.metadata(), replace=again)
     return receipt

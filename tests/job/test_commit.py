@@ -1,7 +1,9 @@
 """The part is the commit: created once, and replaced only on demand."""
 
 import json
+from dataclasses import asdict
 
+import pyarrow as pa
 import pytest
 from support.results import failed, random_masks, result_of
 
@@ -30,6 +32,23 @@ def put(storage, rows, *, replace=False):
 def test_a_receipt_counts_every_image_once():
     receipt = Receipt.of(4, results(), (1.0, 2.0, 3.0))
     assert (receipt.ok, receipt.empty, receipt.failed, receipt.masks, receipt.images) == (1, 1, 1, 2, 3)
+
+
+@pytest.mark.parametrize("notes", [[], ["slow", "late"]])
+def test_a_receipt_crosses_processes_as_a_row_of_arrow(notes):
+    receipt = Receipt.of(4, results(), (1.0, 2.0, 3.0), notes)
+    assert Receipt(**pa.Table.from_pylist([asdict(receipt)]).to_pylist()[0]) == receipt
+
+
+def test_notes_lie_beside_the_part_and_not_in_it(storage):
+    put(storage, results())
+    part = storage.read(PART)
+    storage.delete(PART)
+    commit(
+        storage, Receipt.of(4, results(), (1.0, 2.0, 3.0), ["slow"]), results(), {"made by": "a test"}, replace=False
+    )
+    assert storage.read(PART) == part
+    assert json.loads(storage.read(layout.metrics_key(4)))["notes"] == ["slow"]
 
 
 def test_a_committed_part_holds_the_rows_and_their_origin(storage):

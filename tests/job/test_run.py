@@ -1,7 +1,10 @@
 """The job in a plain loop: what it leaves, how it goes on, what it refuses."""
 
 import json
+import logging
 import shutil
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
@@ -9,10 +12,11 @@ from pycocotools.coco import COCO
 from support.corpus import MAX_PIXELS, corpus
 from support.jobs import draw_photographs, job_config, result_files, rows, run
 
-from sam_batch.data import schema
+from sam_batch.data import pixels, schema
 from sam_batch.data.storage import open_storage
 from sam_batch.errors import ConfigError, FingerprintError, InputError, LeaseError, OutputError
 from sam_batch.job import lease
+from sam_batch.job.commit import Receipt
 
 
 @pytest.fixture
@@ -189,6 +193,27 @@ def test_failed_images_are_tried_again_on_demand_alone(photos, out):
     run(job_config(photos, clean))
     assert rows(out) == rows(clean)
     assert (out / "color_masks/002.jpg.png").read_bytes() == (clean / "color_masks/002.jpg.png").read_bytes()
+
+
+def test_what_was_warned_of_is_said_once_and_listed_in_the_summary(photos, out, monkeypatch, caplog):
+    (photos / "loop").symlink_to(photos)  # the driver's warning
+
+    def slow(*arguments):
+        logging.getLogger("sam_batch.segment").warning("slow")
+        return pixels.decode(*arguments)
+
+    monkeypatch.setattr("sam_batch.job.pictures.pixels", SimpleNamespace(decode=slow))
+    notes = [f"{photos}: skipped 1 links to folders or out of it", "slow"]
+    assert run(job_config(photos, out)).notes == notes
+    assert json.loads((out / "summary.json").read_text())["notes"] == notes
+    assert caplog.messages == [notes[0], *["slow"] * 6]
+
+
+def test_what_only_workers_could_log_the_driver_logs_once(photos, out, monkeypatch, caplog):
+    of = Receipt.of
+    monkeypatch.setattr(Receipt, "of", lambda *arguments: replace(of(*arguments), notes=["slow", "slow"]))
+    assert run(job_config(photos, out)).notes == ["slow"]
+    assert caplog.messages == ["slow"]
 
 
 def test_odd_names_never_meet(photos, out):

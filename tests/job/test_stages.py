@@ -2,6 +2,8 @@
 
 import hashlib
 import io
+import logging
+import pkgutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -238,6 +240,39 @@ def test_rows_done_again_replace_their_own_and_no_others(job, tmp_path):
     receipt = write(again, job, again=True)
     assert (receipt.ok, receipt.failed) == (0, 1)
     assert [row["status"] for row in rows(tmp_path / "out")] == ["failed", "ok"]
+
+
+@pytest.mark.parametrize("name", ["job.stages.cut_views", "job.stages.write_pictures", "segment.everything.conclude"])
+def test_what_a_stage_warns_of_travels_with_the_shard(job, tmp_path, name):
+    target = f"sam_batch.{name}"
+    with mock.patch(target, warning_of(name, pkgutil.resolve_name(target))):
+        receipt = write(Segmenter(job)(load(shard(tmp_path, "000.jpg", "001.jpg"), job)), job)
+    assert receipt.notes == [name]
+
+
+def warning_of(message, act):
+    def warn(*arguments, **options):
+        logging.getLogger("sam_batch.data").warning(message)
+        return act(*arguments, **options)
+
+    return warn
+
+
+def test_every_shard_of_a_worker_carries_what_it_has_warned_of(job, tmp_path):
+    """Another shard may be lost on its way, and what is looked at once is not said again."""
+    tables = [load(shard(tmp_path, name), job) for name in ("000.jpg", "001.jpg")]
+    with mock.patch("sam_batch.engine.factory.FakeEngine", warning_of("no compiler", FakeEngine)):
+        segmenter = Segmenter(job)
+    assert [Ticket.of(segmenter(table)).notes for table in tables] == [["no compiler"]] * 2
+
+
+def test_memory_that_does_not_suffice_is_noted(job):
+    with (
+        mock.patch("sam_batch.engine.factory.build", return_value=PickyEngine(room=4)),
+        closing(Segmenter(job)) as segmenter,
+    ):
+        notes = Ticket.of(segmenter(loaded(IMAGES[:2]))).notes
+    assert notes == ["out of memory: from now on 4 instead of 64 prompts decoded at once"]
 
 
 def test_an_output_that_cannot_be_written_raises(job, tmp_path):
