@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from sam_batch.data import pixels, schema
 from sam_batch.data.storage import open_storage, read_uri
-from sam_batch.job.boundary import attempt
+from sam_batch.job.boundary import attempt, attempt_on
 from sam_batch.job.commit import Receipt, commit, merge_into_part
 from sam_batch.job.notes import noted
 from sam_batch.job.pictures import write_pictures
@@ -83,14 +83,21 @@ def load(shard: pa.Table, job: JobSpec) -> pa.Table:
 
 
 def _load_image(ref: ImageRef, job: JobSpec) -> LoadedImage | ImageResult:
-    def work() -> LoadedImage:
-        data = read_uri(ref.uri, job.config.storage, job.config.input.max_bytes)
+    def read() -> bytes:
+        return read_uri(ref.uri, job.config.storage, job.config.input.max_bytes)
+
+    data = attempt(ref, Stage.LOAD, read)
+    if isinstance(data, ImageResult):
+        return data
+    sha256 = hashlib.sha256(data).hexdigest()
+
+    def decode() -> LoadedImage:
         image = pixels.decode(data, job.config.input.max_pixels)
         height, width = image.shape[:2]
         views = cut_views(image, job.config.generator, job.checkpoint.image_side)
-        return LoadedImage(ref, height, width, hashlib.sha256(data).hexdigest(), data, views)
+        return LoadedImage(ref, height, width, sha256, data, views)
 
-    return attempt(ref, Stage.LOAD, work)
+    return attempt(ref, Stage.LOAD, decode, sha256=sha256)
 
 
 class Segmenter:
@@ -145,7 +152,7 @@ class Segmenter:
 
     def _find(self, image: LoadedImage, embeddings: "Iterable[Tensor]") -> "list[Candidate] | ImageResult":
         size_hw = (image.height, image.width)
-        return attempt(image.ref, Stage.SEGMENT, lambda: self._finder.find(image.views, embeddings, size_hw))
+        return attempt_on(image, Stage.SEGMENT, lambda: self._finder.find(image.views, embeddings, size_hw))
 
     def _conclude(self, pair: "tuple[LoadedImage, list[Candidate] | ImageResult]") -> ImageResult:
         image, found = pair
@@ -157,7 +164,7 @@ class Segmenter:
             status = Status.OK if annotations else Status.EMPTY
             return ImageResult(image.ref, status, image.height, image.width, image.sha256, tuple(annotations))
 
-        return attempt(image.ref, Stage.SEGMENT, work)
+        return attempt_on(image, Stage.SEGMENT, work)
 
     def close(self) -> None:
         """Free the engine."""

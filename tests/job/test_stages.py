@@ -77,6 +77,7 @@ def test_an_image_that_does_not_load_keeps_its_place_and_its_reason(job, tmp_pat
     assert isinstance(bad, ImageResult)
     assert [one.failure.kind for one in (bad, gone)] == [FailureKind.NOT_AN_IMAGE, FailureKind.NOT_FOUND]
     assert bad.failure.stage is Stage.LOAD
+    assert [one.sha256 for one in (bad, gone)] == [hashlib.sha256(b"no image").hexdigest(), ""]
 
 
 def test_segmenting_leaves_the_pixels_behind_and_carries_the_ticket(job, tmp_path):
@@ -156,7 +157,7 @@ def loaded(images):
         view = () if pixels is None else (View((0, 0, *pixels.shape[1::-1]), pixels),)
         not_found = Failure(Stage.LOAD, FailureKind.NOT_FOUND, "gone")
         failed = ImageResult.failed(ref, not_found)
-        rows.append(failed if pixels is None else LoadedImage(ref, *pixels.shape[:2], "", b"data", view))
+        rows.append(failed if pixels is None else LoadedImage(ref, *pixels.shape[:2], "00", b"data", view))
     return Ticket(7).attach(schema.loaded_to_table(rows))
 
 
@@ -182,6 +183,7 @@ def test_whatever_fails_and_however_it_is_worked_on_the_others_end_as_alone(
     results = segmented(job, engine, images, threads, at_once)
     kind = FailureKind.NON_FINITE_OUTPUT if error is NonFiniteError else FailureKind.INTERNAL_ERROR
     for number, (result, alone) in enumerate(zip(results, plain, strict=True)):
+        assert (result.height, result.width, result.sha256) == (alone.height, alone.width, alone.sha256)
         if number in bad - missing:
             assert (result.ref, result.failure.stage, result.failure.kind) == (alone.ref, Stage.SEGMENT, kind)
         else:
@@ -206,6 +208,13 @@ def test_an_image_is_concluded_while_the_engine_has_the_next_one(job):
 
     with mock.patch("sam_batch.segment.everything.conclude", waiting):
         assert segmented(job, TellingEngine(), IMAGES[:2], threads=2) == segmented(job, BlobEngine(), IMAGES[:2])
+
+
+def test_an_image_whose_masks_cannot_be_concluded_keeps_its_size_and_hash(job):
+    with mock.patch("sam_batch.segment.everything.conclude", side_effect=MemoryError):
+        (result,) = segmented(job, BlobEngine(), IMAGES[:1])
+    assert (result.status, result.failure.kind) == (Status.FAILED, FailureKind.OUT_OF_MEMORY)
+    assert (result.height, result.width, result.sha256) == (*IMAGES[0].shape[:2], "00")
 
 
 def test_an_engine_that_breaks_while_threads_help_raises(job):
