@@ -1,6 +1,7 @@
 """The commit: a shard is done exactly when its Parquet part exists. Written last, whole, atomically, only once.
 
 Pictures lie under names that depend on the image's key alone, so an attempt that died half-way is simply overwritten.
+What it had and the next one has not, which only a GPU brings about, stays and is named by no row.
 """
 
 import contextlib
