@@ -4,6 +4,7 @@ What can be set is declared in `sam_batch.config`; the options here are shorter 
 """
 
 import contextlib
+import logging
 import os
 import sys
 import traceback
@@ -107,17 +108,51 @@ def config_init() -> None:
 def _quiet(verbose: bool) -> Iterator[Console]:
     """A console on the real stderr, while what Ray prints past Python's logging goes nowhere."""
     if verbose:
-        yield Console(stderr=True)
+        console = Console(stderr=True)
+        with _logged_on(console, logging.INFO):
+            yield console
         return
     saved = [os.dup(descriptor) for descriptor in (1, 2)]
     with Path(os.devnull).open("w") as nowhere, os.fdopen(saved[1], "w", buffering=1, closefd=False) as terminal:
         _redirect([nowhere.fileno(), nowhere.fileno()])
         try:
-            yield Console(file=terminal)
+            console = Console(file=terminal)
+            with _logged_on(console, logging.WARNING):
+                yield console
         finally:
             _redirect(saved)
             for descriptor in saved:
                 os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _logged_on(console: Console, level: int) -> Iterator[None]:
+    """Show what the package logs from this level on."""
+    log, handler = logging.getLogger(__package__), _ConsoleHandler(console)
+    before = log.level
+    log.setLevel(level)
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(before)
+
+
+class _ConsoleHandler(logging.Handler):
+    """Prints each message once; above a progress bar, if there is one."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+        self._shown: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = record.getMessage()
+        if message not in self._shown:
+            self._shown.add(message)
+            line = f"{record.levelname.lower()}: {message}"
+            self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _redirect(targets: list[int]) -> None:

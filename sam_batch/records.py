@@ -145,9 +145,9 @@ class ImageResult:
     Attributes:
         ref: What it is.
         status: ok, empty or failed.
-        height: Pixels, 0 where the image could not be decoded.
+        height: Pixels, 0 where the image could not be loaded or its worker died.
         width: Likewise.
-        sha256: Of the bytes, or an empty string where they could not be read.
+        sha256: Of the bytes, or an empty string where they could not be read or the worker died.
         annotations: In the order the reference returns them.
         failure: Present exactly when the status is failed.
     """
@@ -161,6 +161,8 @@ class ImageResult:
     failure: Failure | None = None
 
     @classmethod
-    def failed(cls, ref: ImageRef, failure: Failure, sha256: str = "") -> "ImageResult":
-        """The row of an image that has no masks because something went wrong."""
-        return cls(ref=ref, status=Status.FAILED, sha256=sha256, failure=failure)
+    def failed(
+        cls, ref: ImageRef, failure: Failure, *, height: int = 0, width: int = 0, sha256: str = ""
+    ) -> "ImageResult":
+        """The row of an image that has no masks because something went wrong, with what is known of it."""
+        return cls(ref, Status.FAILED, height, width, sha256, failure=failure)

@@ -41,6 +41,15 @@ def test_run_labels_and_says_what_it_did(job):
     assert json.loads((job.parent / "out/summary.json").read_text())["images"]["ok"] == 5
 
 
+def test_warnings_reach_the_terminal_once_and_more_with_verbose(job):
+    (job.parent / "photos/loop").symlink_to(job.parent)
+    (job.parent / "photos/notes.txt").write_text("")
+    for options, said in ((["run"], 0), (["run", "-v"], 1)):
+        stderr = program(*options, job).stderr
+        assert stderr.count("warning: ") == stderr.count("skipped 1 links to folders or out of it") == 1
+        assert stderr.count("info: ") == stderr.count("passed over 1 hidden files or files with other") == said
+
+
 def test_limit_and_overrides_reach_the_job(job):
     assert program("run", job, "--limit", 2, "output.coco.enabled=false").returncode == 0
     assert json.loads((job.parent / "out/summary.json").read_text())["images"]["planned"] == 2

@@ -44,6 +44,8 @@ def test_a_failed_row_says_where_and_why() -> None:
     row = ImageResult.failed(REF, FAILURE, sha256="00")
     assert (row.ref, row.status, row.failure, row.sha256) == (REF, Status.FAILED, FAILURE, "00")
     assert (row.height, row.width, row.annotations) == (0, 0, ())
+    row = ImageResult.failed(REF, FAILURE, height=3, width=4)
+    assert (row.height, row.width, row.sha256) == (3, 4, "")
 
 
 @pytest.mark.parametrize("names", [Status, Stage, FailureKind])

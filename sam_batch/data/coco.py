@@ -10,6 +10,7 @@ are several files, each complete in itself: image and annotation ids go on from 
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import chain, count, groupby
 from operator import itemgetter
 from pathlib import Path
@@ -20,6 +21,7 @@ import pyarrow as pa
 
 from sam_batch.data.schema import part_metadata
 from sam_batch.data.storage import Storage
+from sam_batch.errors import StorageError
 from sam_batch.records import Status
 
 _ONE: Final = "annotations.json"
@@ -51,11 +53,11 @@ def write_coco(parts: Iterable[pa.Table], storage: Storage, max_bytes: int, fold
         The keys written: `annotations.json`, or `annotations-00000.json` and so on, in the folder.
 
     Raises:
-        StorageError: A file cannot be written.
+        StorageError: A file cannot be written, or scratch space for it.
         ValueError: A number is NaN or infinite, which JSON cannot say.
     """
-    with TemporaryDirectory() as spool:
-        files = _write_files(parts, Path(spool), max_bytes)
+    with _scratch_folder() as spool:
+        files = _write_files(parts, spool, max_bytes)
         first = next(files)
         keys = []
         for number, path in enumerate(files, start=1):
@@ -64,6 +66,16 @@ def write_coco(parts: Iterable[pa.Table], storage: Storage, max_bytes: int, fold
         keys.insert(0, f"{folder}/{_FIRST_OF_SEVERAL if keys else _ONE}")
         storage.put_file(keys[0], first)
     return keys
+
+
+@contextmanager
+def _scratch_folder() -> Iterator[Path]:
+    try:
+        with TemporaryDirectory() as folder:
+            yield Path(folder)
+    except OSError as error:  # the storage's own are translated already
+        reason = error.strerror or error
+        raise StorageError(f"cannot write COCO's scratch files: {reason}; TMPDIR may name another folder") from error
 
 
 def is_complete(keys: Iterable[str]) -> bool:

@@ -64,6 +64,7 @@ class _Files(Protocol):
     def size(self, name: str) -> int: ...
     def read(self, name: str, max_bytes: int | None = None) -> bytes: ...
     def write(self, name: str, data: bytes) -> None: ...
+    def replace(self, name: str, data: bytes) -> None: ...
     def create(self, name: str, data: bytes) -> None: ...
     def put_file(self, name: str, path: Path) -> None: ...
     def delete(self, name: str) -> None: ...
@@ -122,12 +123,17 @@ class Storage:
             return self._files.read(_checked(key))
 
     def write(self, key: str, data: bytes) -> None:
-        """Puts the content in place, whole and at once, replacing what was there."""
+        """Puts the content in place, whole and at once, replacing what was there; durable after the next `flush`."""
         with _translated("write", self._files.uri(key)):
             self._files.write(_checked(key), data)
 
+    def replace(self, key: str, data: bytes) -> None:
+        """Like `write`, durable on return: a power failure leaves the old content or the new."""
+        with _translated("write", self._files.uri(key)):
+            self._files.replace(_checked(key), data)
+
     def create(self, key: str, data: bytes) -> None:
-        """Like `write`, durable on return, and only if the key is free.
+        """Like `replace`, but only if the key is free.
 
         Of any number of racing callers exactly one succeeds; the others get `AlreadyExistsError`.
 
@@ -140,7 +146,7 @@ class Storage:
             self._files.create(_checked(key), data)
 
     def put_file(self, key: str, path: Path) -> None:
-        """Like `write`, from a local file, for what is too large for memory."""
+        """Like `replace`, from a local file, for what is too large for memory."""
         with _translated("write", self._files.uri(key)):
             self._files.put_file(_checked(key), path)
 

@@ -12,7 +12,7 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -103,22 +103,30 @@ class LocalFiles:
             file.close()
             os.replace(temporary, self._with_folder(name))
 
-    def put_file(self, name: str, path: Path) -> None:
-        """Likewise, from a file."""
-        with open(path, "rb") as source, self._temporary() as (temporary, file):
-            shutil.copyfileobj(source, file, _CHUNK)
-            file.close()
-            os.replace(temporary, self._with_folder(name))
-
-    def create(self, name: str, data: bytes) -> None:
-        """Puts the content in place by a hard link, which fails if the name is taken, and makes it durable."""
+    def replace(self, name: str, data: bytes) -> None:
+        """Likewise; the content is durable before the rename, and the name after it."""
         with self._temporary() as (temporary, file):
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-            final = self._with_folder(name)
-            os.link(temporary, final)
-            self._sync_folders(os.path.dirname(final))
+            self._put_durably(os.replace, temporary, file, name)
+
+    def put_file(self, name: str, path: Path) -> None:
+        """Like `replace`, from a file."""
+        with open(path, "rb") as source, self._temporary() as (temporary, file):
+            shutil.copyfileobj(source, file, _CHUNK)
+            self._put_durably(os.replace, temporary, file, name)
+
+    def create(self, name: str, data: bytes) -> None:
+        """Like `replace`, but by a hard link, which fails if the name is taken."""
+        with self._temporary() as (temporary, file):
+            file.write(data)
+            self._put_durably(os.link, temporary, file, name)
+
+    def _put_durably(self, put: Callable[[str, str], None], temporary: str, file: BinaryIO, name: str) -> None:
+        file.flush()
+        os.fsync(file.fileno())
+        final = self._with_folder(name)
+        put(temporary, final)
+        self._sync_folders(os.path.dirname(final))
 
     def delete(self, name: str) -> None:
         """Removes one file; its folder stays."""

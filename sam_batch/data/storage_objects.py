@@ -68,6 +68,8 @@ class S3Objects:
         """Puts the whole object."""
         self._call("put_object", Key=self._prefix + name, Body=data)
 
+    replace = write  # an acknowledged object is durable
+
     def create(self, name: str, data: bytes) -> None:
         """Puts the object with `If-None-Match: *`.
 
@@ -171,6 +173,8 @@ class FsspecObjects:
     def write(self, name: str, data: bytes) -> None:
         """Puts the whole object."""
         self._call("pipe_file", self._path(name), data)
+
+    replace = write  # an acknowledged object is durable
 
     def create(self, name: str, data: bytes) -> None:
         """Puts the object on the store's own condition that there is none; equal content counts as ours."""

@@ -4,15 +4,25 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from sam_batch.errors import EngineError, ImageError, NonFiniteError, NotFoundError, PermissionDeniedError, StorageError
-from sam_batch.records import Failure, FailureKind, ImageRef, ImageResult, Stage
+from sam_batch.records import Failure, FailureKind, ImageRef, ImageResult, LoadedImage, Stage
 
 T = TypeVar("T")
 
 MESSAGE_LENGTH = 500
 
 
-def attempt(ref: ImageRef, stage: Stage, work: Callable[[], T]) -> T | ImageResult:
+def attempt(
+    ref: ImageRef, stage: Stage, work: Callable[[], T], *, height: int = 0, width: int = 0, sha256: str = ""
+) -> T | ImageResult:
     """Do one image's work; whatever goes wrong with this image alone becomes its result.
+
+    Args:
+        ref: The image.
+        stage: Of the work.
+        work: Any.
+        height: For the result, where it is known by now.
+        width: Likewise.
+        sha256: Likewise.
 
     Raises:
         EngineError: The engine is broken, which is no image's fault.
@@ -22,7 +32,12 @@ def attempt(ref: ImageRef, stage: Stage, work: Callable[[], T]) -> T | ImageResu
     except Exception as error:  # the item boundary: the only broad one
         if isinstance(error, EngineError) and not isinstance(error, NonFiniteError):
             raise
-        return ImageResult.failed(ref, describe(stage, error))
+        return ImageResult.failed(ref, describe(stage, error), height=height, width=width, sha256=sha256)
+
+
+def attempt_on(image: LoadedImage | ImageResult, stage: Stage, work: Callable[[], T]) -> T | ImageResult:
+    """`attempt` on an image that was loaded, whose size and hash stay in its row."""
+    return attempt(image.ref, stage, work, height=image.height, width=image.width, sha256=image.sha256)
 
 
 def describe(stage: Stage, error: Exception) -> Failure:

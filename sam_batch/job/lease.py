@@ -57,6 +57,10 @@ class Holder:
         return json.dumps(asdict(self)).encode()
 
 
+UNREADABLE = Holder("", "", 0, "", 0.0)
+"""Of a lease that is damaged, as a power failure may leave it; nobody, but one that lives writes it anew."""
+
+
 class Lease:
     """A held lease, renewed in the background until it is released."""
 
@@ -89,11 +93,11 @@ class Lease:
 
     def _renew_once(self) -> None:
         current = read_holder(self._storage)
-        if current is None or current.token != self._holder.token:
+        if current is not UNREADABLE and (current is None or current.token != self._holder.token):
             self._lost.set()
             return
         renewed = Holder(**{**asdict(self._holder), "renewed": time.time()})
-        self._storage.write(layout.LEASE, renewed.to_bytes())
+        self._storage.replace(layout.LEASE, renewed.to_bytes())
 
 
 @contextlib.contextmanager
@@ -117,6 +121,9 @@ def acquire(storage: Storage) -> Lease:
         LeaseError: Another driver that still lives holds it.
     """
     other = read_holder(storage)
+    if other is UNREADABLE:
+        time.sleep(1.2 * RENEW_SECONDS)
+        other = read_holder(storage)
     if other is not None:
         if not other.is_gone():
             raise _in_use(storage, other)
@@ -130,11 +137,13 @@ def acquire(storage: Storage) -> Lease:
 
 
 def read_holder(storage: Storage) -> Holder | None:
-    """Who holds the output; None if nobody does or the lease is unreadable (a holder renews it within seconds)."""
+    """Who holds the output; None if nobody does, `UNREADABLE` if the lease does not say."""
     try:
         return Holder(**json.loads(storage.read(layout.LEASE)))
-    except (NotFoundError, ValueError, TypeError):
+    except NotFoundError:
         return None
+    except (ValueError, TypeError):
+        return UNREADABLE
 
 
 def _in_use(storage: Storage, other: Holder) -> LeaseError:

@@ -7,7 +7,7 @@ from sam_batch.config import OutputConfig
 from sam_batch.data import pixels, render
 from sam_batch.data.storage import Storage
 from sam_batch.job import layout
-from sam_batch.job.boundary import attempt
+from sam_batch.job.boundary import attempt_on
 from sam_batch.job.spec import JobSpec
 from sam_batch.records import ImageResult, Stage, Status
 
@@ -42,7 +42,7 @@ def write_pictures(
 
     def one_image(pair: tuple[ImageResult, bytes]) -> tuple[ImageResult, list[Picture]]:
         result, data = pair
-        drawn = attempt(result.ref, Stage.WRITE, lambda: list(draw(result, data, job)))
+        drawn = attempt_on(result, Stage.WRITE, lambda: list(draw(result, data, job)))
         if isinstance(drawn, ImageResult):
             return drawn, []
         for key, picture in drawn:

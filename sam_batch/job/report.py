@@ -34,6 +34,7 @@ class Report:
         masks: As status.
         worked: Images this run committed.
         stage_seconds: Worker time of this run by stage.
+        notes: What was warned of, here or by workers, each once.
         interrupted: The user stopped the run.
         error: Why the job could not end; empty if it did.
     """
@@ -47,6 +48,7 @@ class Report:
     masks: int = 0
     worked: int = 0
     stage_seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+    notes: list[str] = field(default_factory=list)
     interrupted: bool = False
     error: str = ""
     started: float = field(default_factory=time.monotonic)
@@ -103,6 +105,7 @@ class Report:
                 "images_per_second": round(self.worked / seconds, 3),
                 "stage_seconds": {stage: round(value, 3) for stage, value in self.stage_seconds.items()},
             },
+            "notes": self.notes,
             "versions": versions(),
         }
         return json.dumps(summary, indent=2, allow_nan=False) + "\n"

@@ -10,8 +10,9 @@ Killed at any point and started again, it ends with the same files.
 """
 
 import contextlib
+import logging
 import signal
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import FrameType
@@ -30,14 +31,20 @@ from sam_batch.engine import factory
 from sam_batch.errors import ConfigError, EngineError, JobError, OutputError, StorageError
 from sam_batch.job import engines, layout, lease
 from sam_batch.job.cluster import connected
+from sam_batch.job.commit import Receipt
 from sam_batch.job.executor import Executor, InlineExecutor
+from sam_batch.job.notes import noted
 from sam_batch.job.plan import Plan, committed_shards, extend, images_per_shard, read_plan, store
 from sam_batch.job.progress import RunProgress
 from sam_batch.job.report import Report
 from sam_batch.job.second_pass import second_pass
-from sam_batch.job.spec import JobSpec, refuse_other
+from sam_batch.job.spec import JobSpec, digest, refuse_other
 from sam_batch.model.checkpoints import resolve_checkpoint
 from sam_batch.records import Status
+
+_log = logging.getLogger(__name__)
+
+PLANNED = ("image_id", "key", "uri")  # the columns a part shares with the plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +75,18 @@ def run_job(config: Config, console: Console, overwrite: str | None = None) -> R
     """
     if overwrite is not None and overwrite != config.output.uri:
         raise ConfigError(f"--overwrite {overwrite}: is not the output, {config.output.uri}; name the output itself")
-    listed = listing.list_images(config.input, config.storage, output=config.output.uri)
-    storage = open_storage(config.output.uri, config.storage)
-    checkpoint = resolve_checkpoint(config.model, config.engine.kind)
-    report = Report(storage.root, config.run.max_failure_rate)
-    with _executor(config, console) as (executor, has_gpus), _sigterm_as_interrupt():  # Ray sets a handler of its own
-        choice = engines.settle(config, checkpoint, factory.resolve(config.engine, has_gpus), executor, console)
-        job = JobSpec(config, checkpoint, choice)
-        with _held(storage) as held:
-            _work(Run(job, storage, executor, held, report, console), listed, overwrite is not None)
+    notes: list[str] = []
+    with noted(notes):
+        listed = listing.list_images(config.input, config.storage, output=config.output.uri)
+        storage = open_storage(config.output.uri, config.storage)
+        checkpoint = resolve_checkpoint(config.model, config.engine.kind)
+        report = Report(storage.root, config.run.max_failure_rate, notes=notes)
+        # The signal's handler comes second: Ray sets one of its own.
+        with _executor(config, console) as (executor, has_gpus), _sigterm_as_interrupt():
+            choice = engines.settle(config, checkpoint, factory.resolve(config.engine, has_gpus), executor, console)
+            job = JobSpec(config, checkpoint, choice)
+            with _held(storage) as held:
+                _work(Run(job, storage, executor, held, report, console), listed, overwrite is not None)
     return report
 
 
@@ -147,7 +157,7 @@ def _label(run: Run, plan: Plan) -> bool:
     """Steps 3 and 4. Returns whether any part is new."""
     done = committed_shards(run.storage)
     pending = set(range(plan.shard_count)) - done
-    again = _shards_with_failures(run.storage, done) if run.job.config.run.retry_failed else []
+    again = _shards_with_failures(run.storage, plan, done) if run.job.config.run.retry_failed else []
     if not pending and not again:
         return False
     for entry in list(run.storage.list(layout.COCO)):
@@ -169,43 +179,65 @@ def _label_shards(run: Run, shards: Sequence[pa.Table], progress: RunProgress, *
         if receipt.error:
             raise StorageError(receipt.error)
         missing.pop(receipt.shard, None)
-        run.report.add(receipt)
-        progress.add(receipt)
+        _account(run, receipt, progress)
     for receipt in second_pass(run.executor, run.job, list(missing.values()), again=again):
         run.lease.check()
-        run.report.add(receipt)
-        progress.add(receipt)
+        _account(run, receipt, progress)
 
 
-def _shards_with_failures(storage: Storage, done: Iterable[int]) -> list[pa.Table]:
+def _account(run: Run, receipt: Receipt, progress: RunProgress) -> None:
+    for note in receipt.notes:
+        if note not in run.report.notes:
+            _log.warning("%s", note)  # which notes it
+    run.report.add(receipt)
+    progress.add(receipt)
+
+
+def _shards_with_failures(storage: Storage, plan: Plan, done: set[int]) -> list[pa.Table]:
     """The plan's rows of failed images, by shard, from the parts themselves."""
     found = []
-    shards = sorted(done)
-    for shard, part in zip(shards, read_parts(storage, shards), strict=True):
-        failed = part.filter(pc.equal(part["status"], Status.FAILED.value)).select(["image_id", "key", "uri"])
+    for rows, part in zip(plan.shards(done), read_parts(storage, plan, done), strict=True):
+        failed = rows.filter(pc.equal(part["status"], Status.FAILED.value))
         if failed.num_rows:
-            columns = failed.to_pydict() | {"shard": [shard] * failed.num_rows, "size": [None] * failed.num_rows}
-            found.append(pa.table(columns, schema=schema.PLAN_SCHEMA))
+            found.append(failed)
     return found
 
 
 def _finish(run: Run, plan: Plan, changed: bool) -> None:
-    """Step 5. Every planned image has exactly one row, or the job has failed."""
+    """Step 5. Every planned image has exactly one row, made for this plan, or the job has failed."""
     wants_coco = run.job.config.output.coco.enabled
     has_coco = coco.is_complete(entry.key for entry in run.storage.list(layout.COCO))
-    parts = run.report.tally(read_parts(run.storage, range(plan.shard_count)))
+    shards = set(range(plan.shard_count))
+    for shard in committed_shards(run.storage) - shards:
+        raise _foreign(run.storage, layout.part_key(layout.ANNOTATIONS, shard))
+    parts = run.report.tally(read_parts(run.storage, plan, shards))
     if wants_coco and (changed or not has_coco):
         coco.write_coco(parts, run.storage, run.job.config.output.coco.max_bytes)
     for _ in parts:
         pass
-    if run.report.done != run.report.planned:
-        raise JobError(f"{run.report.planned} images are planned, but the parts hold {run.report.done}")
 
 
-def read_parts(storage: Storage, shards: Iterable[int]) -> Iterator[pa.Table]:
-    """The committed rows, shard by shard."""
-    for shard in shards:
-        yield schema.read_part(storage.read(layout.part_key(layout.ANNOTATIONS, shard)))
+def read_parts(storage: Storage, plan: Plan, shards: set[int]) -> Iterator[pa.Table]:
+    """The committed rows, shard by shard.
+
+    Raises:
+        JobError: A part is not of this plan: a worker of a killed run may outlive the output it worked for.
+    """
+    fingerprint = digest(plan.fingerprint)
+    for planned in plan.shards(shards):
+        key = layout.part_key(layout.ANNOTATIONS, planned["shard"][0].as_py())
+        part = schema.read_part(storage.read(key))
+        made_with = schema.part_metadata(part).get("sam_batch.fingerprint")
+        if made_with != fingerprint or not part.select(PLANNED).equals(planned.select(PLANNED)):
+            raise _foreign(storage, key)
+        yield part
+
+
+def _foreign(storage: Storage, key: str) -> JobError:
+    return JobError(
+        f"{storage.root}/{key}: is of another job, of other settings or images; delete this file, then the same "
+        "command does what is missing"
+    )
 
 
 @contextlib.contextmanager

@@ -18,8 +18,9 @@ import pyarrow as pa
 
 from sam_batch.data import pixels, schema
 from sam_batch.data.storage import open_storage, read_uri
-from sam_batch.job.boundary import attempt
+from sam_batch.job.boundary import attempt, attempt_on
 from sam_batch.job.commit import Receipt, commit, merge_into_part
+from sam_batch.job.notes import noted
 from sam_batch.job.pictures import IO_THREADS, draw, write_pictures
 from sam_batch.job.spec import JobSpec
 from sam_batch.records import ImageRef, ImageResult, LoadedImage, Stage, Status
@@ -42,11 +43,13 @@ class Ticket:
         shard: Its number.
         load_seconds: Time its load took.
         segment_seconds: Time its segmentation took.
+        notes: What its workers warned of.
     """
 
     shard: int
     load_seconds: float = 0.0
     segment_seconds: float = 0.0
+    notes: Sequence[str] = ()
 
     def attach(self, table: pa.Table) -> pa.Table:
         """The table with this ticket."""
@@ -71,21 +74,29 @@ def load(shard: pa.Table, job: JobSpec) -> pa.Table:
     started = time.perf_counter()
     rows = shard.to_pylist()
     refs = [ImageRef(row["image_id"], row["key"], row["uri"], row["size"]) for row in rows]
-    with ThreadPoolExecutor(IO_THREADS) as pool:
+    notes: list[str] = []
+    with noted(notes), ThreadPoolExecutor(IO_THREADS) as pool:
         loaded = list(pool.map(lambda ref: _load_image(ref, job), refs))
-    ticket = Ticket(rows[0]["shard"], load_seconds=time.perf_counter() - started)
+    ticket = Ticket(rows[0]["shard"], load_seconds=time.perf_counter() - started, notes=notes)
     return ticket.attach(schema.loaded_to_table(loaded))
 
 
 def _load_image(ref: ImageRef, job: JobSpec) -> LoadedImage | ImageResult:
-    def work() -> LoadedImage:
-        data = read_uri(ref.uri, job.config.storage, job.config.input.max_bytes)
+    def read() -> bytes:
+        return read_uri(ref.uri, job.config.storage, job.config.input.max_bytes)
+
+    data = attempt(ref, Stage.LOAD, read)
+    if isinstance(data, ImageResult):
+        return data
+    sha256 = hashlib.sha256(data).hexdigest()
+
+    def decode() -> LoadedImage:
         image = pixels.decode(data, job.config.input.max_pixels)
         height, width = image.shape[:2]
         views = cut_views(image, job.config.generator, job.checkpoint.image_side)
-        return LoadedImage(ref, height, width, hashlib.sha256(data).hexdigest(), data, views)
+        return LoadedImage(ref, height, width, sha256, data, views)
 
-    return attempt(ref, Stage.LOAD, work)
+    return attempt(ref, Stage.LOAD, decode, sha256=sha256)
 
 
 class Segmenter:
@@ -101,7 +112,9 @@ class Segmenter:
         from sam_batch.segment import embeddings, everything
 
         self._generator = job.config.generator
-        self._engine = factory.build(job.engine, job.checkpoint, threads=threads)
+        self._notes: list[str] = []  # of all its life: the shard that was to bring one may be lost
+        with noted(self._notes):
+            self._engine = factory.build(job.engine, job.checkpoint, threads=threads)
         self._embedder = embeddings.Embedder(self._engine)
         self._finder = everything.Finder(self._engine, self._generator)
         self._annotations = everything.conclude
@@ -122,8 +135,11 @@ class Segmenter:
         started = time.perf_counter()
         images = schema.table_to_loaded(table)
         results = self._results([image for image in images if isinstance(image, LoadedImage)])
-        done = [(image, b"") if isinstance(image, ImageResult) else (next(results), image.data) for image in images]
-        ticket = replace(Ticket.of(table), segment_seconds=time.perf_counter() - started)
+        with noted(self._notes):
+            done = [(image, b"") if isinstance(image, ImageResult) else (next(results), image.data) for image in images]
+        ticket = Ticket.of(table)
+        notes = [*ticket.notes, *self._notes]
+        ticket = replace(ticket, segment_seconds=time.perf_counter() - started, notes=notes)
         return ticket.attach(schema.segmented_to_table(done))
 
     def _results(self, images: Sequence[LoadedImage]) -> Iterator[ImageResult]:
@@ -135,7 +151,7 @@ class Segmenter:
 
     def _find(self, image: LoadedImage, embeddings: "Iterable[Tensor]") -> "list[Candidate] | ImageResult":
         size_hw = (image.height, image.width)
-        return attempt(image.ref, Stage.SEGMENT, lambda: self._finder.find(image.views, embeddings, size_hw))
+        return attempt_on(image, Stage.SEGMENT, lambda: self._finder.find(image.views, embeddings, size_hw))
 
     def _conclude(self, pair: "tuple[LoadedImage, list[Candidate] | ImageResult]") -> ImageResult:
         image, found = pair
@@ -147,7 +163,7 @@ class Segmenter:
             status = Status.OK if annotations else Status.EMPTY
             return ImageResult(image.ref, status, image.height, image.width, image.sha256, tuple(annotations))
 
-        return attempt(image.ref, Stage.SEGMENT, work)
+        return attempt_on(image, Stage.SEGMENT, work)
 
     def close(self) -> None:
         """Free the engine."""
@@ -165,19 +181,23 @@ def write(table: pa.Table, job: JobSpec, again: bool = False, threads: int = IO_
         again: Put the rows into the existing part instead of creating it. For the holder of the lease alone.
         threads: Images that are drawn at once, each with its pixels in memory.
 
+    Returns:
+        What was done here: with `again`, of the rows of the table alone.
+
     Raises:
         StorageError: The output cannot be written.
     """
     started = time.perf_counter()
     ticket = Ticket.of(table)
     storage = open_storage(job.config.output.uri, job.config.storage)
-    results = write_pictures(schema.table_to_segmented(table), ticket.shard, job, storage, threads)
-    if again:
-        results = merge_into_part(storage, ticket.shard, results)
+    notes = list(ticket.notes)
+    with noted(notes):
+        results = write_pictures(schema.table_to_segmented(table), ticket.shard, job, storage, threads)
+    rows = merge_into_part(storage, ticket.shard, results) if again else results
     storage.flush()  # the pictures are on the disk before the part that names them
     seconds = (ticket.load_seconds, ticket.segment_seconds, time.perf_counter() - started)
-    receipt = Receipt.of(ticket.shard, results, seconds)
-    commit(storage, receipt, results, job.metadata(), replace=again)
+    receipt = Receipt.of(ticket.shard, results, seconds, notes)
+    commit(storage, receipt, rows, job.metadata(), replace=again)
     return receipt
 
 

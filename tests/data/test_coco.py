@@ -6,6 +6,8 @@ import json
 import math
 import weakref
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -143,6 +145,14 @@ def test_an_interruption_leaves_no_first_file(storage, monkeypatch):
         write_coco(parts_of([image(index) for index in range(6)]), storage, 2000)
     assert written
     assert not is_complete(written)
+
+
+def test_a_full_scratch_folder_is_a_storage_error(storage, tmp_path, monkeypatch):
+    # /dev/full takes every open and refuses every byte, as a full disk does.
+    monkeypatch.setattr("sam_batch.data.coco.TemporaryFile", partial(Path.open, Path("/dev/full"), "r+b"))
+    with pytest.raises(StorageError, match="scratch files: No space left on device"):
+        write_coco(parts_of([image(0)]), storage, GIGABYTE)
+    assert not (tmp_path / "coco").exists()
 
 
 def test_numbers_that_json_cannot_say_are_refused(storage, tmp_path):

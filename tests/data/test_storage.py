@@ -83,9 +83,10 @@ def test_keys_that_could_leave_the_root_are_refused(storage: Storage, key: str) 
         storage.read(key)
 
 
-def test_a_write_replaces(storage: Storage) -> None:
-    storage.write("a", b"first, and longer")
-    storage.write("a", b"second")
+@pytest.mark.parametrize("verb", ["write", "replace"])
+def test_a_write_replaces(storage: Storage, verb: str) -> None:
+    getattr(storage, verb)("a", b"first, and longer")
+    getattr(storage, verb)("a", b"second")
     assert storage.read("a") == b"second"
 
 

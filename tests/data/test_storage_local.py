@@ -40,7 +40,7 @@ def failing(function: Callable[..., object], error: BaseException, after: bool) 
 
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("step", ["makedirs", "open", "fsync", "link", "replace", "unlink"])
-@pytest.mark.parametrize("verb", ["write", "create"])
+@pytest.mark.parametrize("verb", ["write", "replace", "create"])
 def test_a_crash_at_any_step_leaves_all_or_nothing(
     storage: Storage, monkeypatch: pytest.MonkeyPatch, verb: str, step: str, after: bool
 ) -> None:
@@ -59,7 +59,7 @@ def test_a_crash_at_any_step_leaves_all_or_nothing(
     assert files(storage.root) == ["a/part"]
 
 
-@pytest.mark.parametrize("verb", ["write", "create", "put_file"])
+@pytest.mark.parametrize("verb", ["write", "replace", "create", "put_file"])
 def test_a_full_disk_leaves_no_file(
     storage: Storage, monkeypatch: pytest.MonkeyPatch, verb: str, tmp_path: Path
 ) -> None:
@@ -78,11 +78,33 @@ def test_a_full_disk_leaves_no_file(
     assert files(storage.root) == []
 
 
-def test_a_failed_sync_is_an_error_and_leaves_no_file(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("verb", ["replace", "create", "put_file"])
+def test_a_failed_sync_is_an_error_and_leaves_no_file(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, verb: str
+) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(b"x")
     monkeypatch.setattr(os, "fsync", failing(os.fsync, OSError(errno.EIO, "Input/output error"), after=False))
     with pytest.raises(StorageError, match="Input/output error"):
-        storage.create("a", b"x")
+        getattr(storage, verb)("a", source if verb == "put_file" else b"x")
     assert files(storage.root) == []
+
+
+@pytest.mark.parametrize("verb", ["replace", "create", "put_file"])
+def test_a_name_shows_when_its_content_is_durable_and_is_durable_itself_on_return(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, verb: str
+) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(b"x")
+    synced: list[tuple[str, list[str]]] = []
+
+    def fsync(descriptor: int) -> None:
+        path = str(Path(f"/proc/self/fd/{descriptor}").readlink())
+        synced.append(("file" if ".tmp" in path else path, [entry.key for entry in storage.list()]))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    getattr(storage, verb)("a/b", source if verb == "put_file" else b"x")
+    assert synced == [("file", []), (f"{storage.root}/a", ["a/b"]), (storage.root, ["a/b"])]
 
 
 def test_what_a_killed_run_left_is_hidden_and_cleared(storage: Storage) -> None:

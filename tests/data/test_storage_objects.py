@@ -43,6 +43,7 @@ VERBS: dict[str, Callable[[Storage], object]] = {
     "stat": lambda storage: storage.stat("old"),
     "list": lambda storage: list(storage.list()),
     "write": lambda storage: storage.write("new", b"content"),
+    "replace": lambda storage: storage.replace("new", b"content"),
     "create": lambda storage: storage.create("new", b"content"),
     "delete": lambda storage: storage.delete("new"),
     "put_file": lambda storage: storage.put_file("new", Path(__file__)),
@@ -57,7 +58,7 @@ def test_passing_trouble_is_tried_again(storage: Storage, proxy: FaultyProxy, ve
     VERBS[verb](storage)
     assert not proxy.faults
     assert storage.read("old") == b"old content"
-    if verb in ("write", "create"):
+    if verb in ("write", "replace", "create"):
         assert storage.read("new") == b"content"
 
 

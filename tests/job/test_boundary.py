@@ -28,6 +28,11 @@ def test_work_that_succeeds_is_returned():
     assert attempt(REF, Stage.LOAD, lambda: 7) == 7
 
 
+def test_what_is_known_of_the_image_stays_in_its_row():
+    row = attempt(REF, Stage.SEGMENT, raising(NonFiniteError("NaN")), height=3, width=4, sha256="00")
+    assert (row.height, row.width, row.sha256) == (3, 4, "00")
+
+
 @pytest.mark.parametrize(
     ("error", "kind"),
     [

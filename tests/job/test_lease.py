@@ -70,7 +70,22 @@ def test_a_held_lease_is_renewed(storage, monkeypatch):
     held.release()
 
 
-@pytest.mark.parametrize("content", [b"{", b"{}", b"[]", json.dumps({"token": 1}).encode()])
-def test_a_damaged_lease_holds_nothing(storage, content):
-    storage.create(layout.LEASE, content)
-    assert lease.read_holder(storage) is None
+@pytest.mark.parametrize("content", [b"", b"{", b"{}", b"[]", b"\xff", json.dumps({"token": 1}).encode()])
+def test_a_damaged_lease_holds_nothing(storage, content, monkeypatch):
+    monkeypatch.setattr(lease, "RENEW_SECONDS", 0.01)
+    storage.write(layout.LEASE, content)
+    assert lease.read_holder(storage).is_gone()
+    held = lease.acquire(storage)
+    assert lease.read_holder(storage).token == held._holder.token
+    held.release()
+    assert not storage.exists(layout.LEASE)
+
+
+def test_a_holder_that_lives_mends_its_damaged_lease_and_keeps_it(storage, monkeypatch):
+    monkeypatch.setattr(lease, "RENEW_SECONDS", 1.0)
+    held = lease.acquire(storage)
+    storage.write(layout.LEASE, b"{")
+    with pytest.raises(LeaseError, match=f"in use by process {os.getpid()}"):
+        lease.acquire(storage)
+    held.check()
+    held.release()

@@ -82,4 +82,5 @@ def test_an_image_that_cannot_be_drawn_fails_and_leaves_its_neighbours(output):
     results, names = written(output, [*two_images(), broken])
     assert [result.status for result in results] == [Status.OK, Status.FAILED, Status.FAILED]
     assert (results[2].failure.stage, results[2].failure.kind) == (Stage.WRITE, FailureKind.TRUNCATED)
+    assert (results[2].height, results[2].width, results[2].sha256) == (6, 8, "0" * 64)
     assert "color_masks/b/a.png.png" in names

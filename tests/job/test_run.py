@@ -1,7 +1,10 @@
 """The job in a plain loop: what it leaves, how it goes on, what it refuses."""
 
 import json
+import logging
 import shutil
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
@@ -9,10 +12,11 @@ from pycocotools.coco import COCO
 from support.corpus import MAX_PIXELS, corpus
 from support.jobs import draw_photographs, job_config, result_files, rows, run
 
-from sam_batch.data import schema
+from sam_batch.data import pixels, schema
 from sam_batch.data.storage import open_storage
 from sam_batch.errors import ConfigError, FingerprintError, InputError, LeaseError, OutputError
 from sam_batch.job import lease
+from sam_batch.job.commit import Receipt
 
 
 @pytest.fixture
@@ -103,6 +107,42 @@ def test_results_of_other_settings_are_never_mixed(photos, out):
     assert run(job_config(photos, out, generator={"points_per_batch": 5}, run={"max_failure_rate": 1})).exit_code == 0
 
 
+OTHER_SETTINGS = {"generator": {"points_per_side": 2}}
+OTHER_IMAGES = {"input": {"extensions": [".png"]}}  # not part of the fingerprint
+
+
+@pytest.mark.parametrize("other", [OTHER_SETTINGS, OTHER_IMAGES], ids=str)
+@pytest.mark.parametrize("settings", [{}, {"retry_failed": True}], ids=str)
+def test_a_part_of_another_job_is_refused_by_name(photos, out, other, settings):
+    for number in range(4):
+        shutil.copy(photos / f"{number:03}.jpg", photos / f"{number:03}.png")
+    run(job_config(photos, out.with_name("other"), **other))
+    run(job_config(photos, out, input={"extensions": [".jpg"]}))
+    # As a worker does that outlived the output it worked for.
+    shutil.copy(out.with_name("other") / "annotations/part-00000.parquet", out / "annotations/part-00000.parquet")
+    before = result_files(out)
+    report = run(job_config(photos, out, input={"extensions": [".jpg"]}, run=settings))
+    assert report.exit_code == 1
+    assert f"{out}/annotations/part-00000.parquet: is of another job" in report.error
+    assert result_files(out) == before
+
+
+def test_a_part_of_no_planned_shard_is_refused(photos, out):
+    run(job_config(photos, out))
+    shutil.copy(out / "annotations/part-00001.parquet", out / "annotations/part-00002.parquet")
+    assert "part-00002.parquet: is of another job" in run(job_config(photos, out)).error
+
+
+def test_a_refused_part_that_was_deleted_is_made_again(photos, out):
+    run(job_config(photos, out))
+    clean = result_files(out)
+    (out / "annotations/part-00001.parquet").write_bytes((out / "annotations/part-00000.parquet").read_bytes())
+    assert run(job_config(photos, out)).exit_code == 1
+    (out / "annotations/part-00001.parquet").unlink()
+    assert run(job_config(photos, out)).exit_code == 0
+    assert result_files(out) == clean
+
+
 def test_overwrite_wants_the_output_named_and_starts_afresh(photos, out):
     run(job_config(photos, out))
     other = job_config(photos, out, generator={"points_per_side": 2})
@@ -148,11 +188,32 @@ def test_failed_images_are_tried_again_on_demand_alone(photos, out):
     (photos / "good").replace(photos / "002.jpg")
     assert run(job_config(photos, out)).worked == 0
     report = run(job_config(photos, out, run={"retry_failed": True}))
-    assert (report.exit_code, report.done, report.failures) == (0, 6, {})
+    assert (report.exit_code, report.worked, report.done, report.failures) == (0, 1, 6, {})
     clean = out.with_name("clean")
     run(job_config(photos, clean))
     assert rows(out) == rows(clean)
     assert (out / "color_masks/002.jpg.png").read_bytes() == (clean / "color_masks/002.jpg.png").read_bytes()
+
+
+def test_what_was_warned_of_is_said_once_and_listed_in_the_summary(photos, out, monkeypatch, caplog):
+    (photos / "loop").symlink_to(photos)  # the driver's warning
+
+    def slow(*arguments):
+        logging.getLogger("sam_batch.segment").warning("slow")
+        return pixels.decode(*arguments)
+
+    monkeypatch.setattr("sam_batch.job.pictures.pixels", SimpleNamespace(decode=slow))
+    notes = [f"{photos}: skipped 1 links to folders or out of it", "slow"]
+    assert run(job_config(photos, out)).notes == notes
+    assert json.loads((out / "summary.json").read_text())["notes"] == notes
+    assert caplog.messages == [notes[0], *["slow"] * 6]
+
+
+def test_what_only_workers_could_log_the_driver_logs_once(photos, out, monkeypatch, caplog):
+    of = Receipt.of
+    monkeypatch.setattr(Receipt, "of", lambda *arguments: replace(of(*arguments), notes=["slow", "slow"]))
+    assert run(job_config(photos, out)).notes == ["slow"]
+    assert caplog.messages == ["slow"]
 
 
 def test_odd_names_never_meet(photos, out):

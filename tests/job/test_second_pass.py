@@ -38,7 +38,8 @@ class Workers(InlineExecutor):
             else:
                 self.lifetime -= 1
                 result = result_of(row["key"], [], row["image_id"], (4, 4))
-            yield Ticket(row["shard"], 1.0, 2.0).attach(schema.segmented_to_table([(result, b"")]))
+            ticket = Ticket(row["shard"], 1.0, 2.0, [f"slow on {row['key']}"])
+            yield ticket.attach(schema.segmented_to_table([(result, b"")]))
 
     def last_words(self):
         return self.words
@@ -87,10 +88,11 @@ def test_what_kills_its_worker_again_is_a_failed_row_among_its_neighbours(job, t
     assert ended(tmp_path / "out") == [("a", "empty", None), ("b", "failed", "worker_crash"), ("c", "empty", None)]
 
 
-def test_rows_keep_the_plans_order_and_times_add_up(job, tmp_path):
+def test_rows_keep_the_plans_order_and_times_and_notes_add_up(job, tmp_path):
     (receipt,) = second_pass(Workers(), job, [shard(0, "a", "b", "c")], again=False)
     assert [row["image_id"] for row in rows(tmp_path / "out")] == [0, 1, 2]
     assert (receipt.load_seconds, receipt.segment_seconds) == (3.0, 6.0)
+    assert receipt.notes == ["slow on a", "slow on b", "slow on c"]
 
 
 def test_a_row_repeats_what_a_broken_engine_said(job, tmp_path):

@@ -2,6 +2,8 @@
 
 import hashlib
 import io
+import logging
+import pkgutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -75,6 +77,7 @@ def test_an_image_that_does_not_load_keeps_its_place_and_its_reason(job, tmp_pat
     assert isinstance(bad, ImageResult)
     assert [one.failure.kind for one in (bad, gone)] == [FailureKind.NOT_AN_IMAGE, FailureKind.NOT_FOUND]
     assert bad.failure.stage is Stage.LOAD
+    assert [one.sha256 for one in (bad, gone)] == [hashlib.sha256(b"no image").hexdigest(), ""]
 
 
 def test_segmenting_leaves_the_pixels_behind_and_carries_the_ticket(job, tmp_path):
@@ -154,7 +157,7 @@ def loaded(images):
         view = () if pixels is None else (View((0, 0, *pixels.shape[1::-1]), pixels),)
         not_found = Failure(Stage.LOAD, FailureKind.NOT_FOUND, "gone")
         failed = ImageResult.failed(ref, not_found)
-        rows.append(failed if pixels is None else LoadedImage(ref, *pixels.shape[:2], "", b"data", view))
+        rows.append(failed if pixels is None else LoadedImage(ref, *pixels.shape[:2], "00", b"data", view))
     return Ticket(7).attach(schema.loaded_to_table(rows))
 
 
@@ -180,6 +183,7 @@ def test_whatever_fails_and_however_it_is_worked_on_the_others_end_as_alone(
     results = segmented(job, engine, images, threads, at_once)
     kind = FailureKind.NON_FINITE_OUTPUT if error is NonFiniteError else FailureKind.INTERNAL_ERROR
     for number, (result, alone) in enumerate(zip(results, plain, strict=True)):
+        assert (result.height, result.width, result.sha256) == (alone.height, alone.width, alone.sha256)
         if number in bad - missing:
             assert (result.ref, result.failure.stage, result.failure.kind) == (alone.ref, Stage.SEGMENT, kind)
         else:
@@ -204,6 +208,13 @@ def test_an_image_is_concluded_while_the_engine_has_the_next_one(job):
 
     with mock.patch("sam_batch.segment.everything.conclude", waiting):
         assert segmented(job, TellingEngine(), IMAGES[:2], threads=2) == segmented(job, BlobEngine(), IMAGES[:2])
+
+
+def test_an_image_whose_masks_cannot_be_concluded_keeps_its_size_and_hash(job):
+    with mock.patch("sam_batch.segment.everything.conclude", side_effect=MemoryError):
+        (result,) = segmented(job, BlobEngine(), IMAGES[:1])
+    assert (result.status, result.failure.kind) == (Status.FAILED, FailureKind.OUT_OF_MEMORY)
+    assert (result.height, result.width, result.sha256) == (*IMAGES[0].shape[:2], "00")
 
 
 def test_an_engine_that_breaks_while_threads_help_raises(job):
@@ -235,8 +246,42 @@ def test_rows_done_again_replace_their_own_and_no_others(job, tmp_path):
     write(Segmenter(job)(table), job)
     (tmp_path / "photos/000.jpg").write_bytes(b"broken meanwhile")
     again = Segmenter(job)(load(shard(tmp_path, "000.jpg"), job))
-    write(again, job, again=True)
+    receipt = write(again, job, again=True)
+    assert (receipt.ok, receipt.failed) == (0, 1)
     assert [row["status"] for row in rows(tmp_path / "out")] == ["failed", "ok"]
+
+
+@pytest.mark.parametrize("name", ["job.stages.cut_views", "job.stages.write_pictures", "segment.everything.conclude"])
+def test_what_a_stage_warns_of_travels_with_the_shard(job, tmp_path, name):
+    target = f"sam_batch.{name}"
+    with mock.patch(target, warning_of(name, pkgutil.resolve_name(target))):
+        receipt = write(Segmenter(job)(load(shard(tmp_path, "000.jpg", "001.jpg"), job)), job)
+    assert receipt.notes == [name]
+
+
+def warning_of(message, act):
+    def warn(*arguments, **options):
+        logging.getLogger("sam_batch.data").warning(message)
+        return act(*arguments, **options)
+
+    return warn
+
+
+def test_every_shard_of_a_worker_carries_what_it_has_warned_of(job, tmp_path):
+    """Another shard may be lost on its way, and what is looked at once is not said again."""
+    tables = [load(shard(tmp_path, name), job) for name in ("000.jpg", "001.jpg")]
+    with mock.patch("sam_batch.engine.factory.FakeEngine", warning_of("no compiler", FakeEngine)):
+        segmenter = Segmenter(job)
+    assert [Ticket.of(segmenter(table)).notes for table in tables] == [["no compiler"]] * 2
+
+
+def test_memory_that_does_not_suffice_is_noted(job):
+    with (
+        mock.patch("sam_batch.engine.factory.build", return_value=PickyEngine(room=4)),
+        closing(Segmenter(job)) as segmenter,
+    ):
+        notes = Ticket.of(segmenter(loaded(IMAGES[:2]))).notes
+    assert notes == ["out of memory: from now on 4 instead of 64 prompts decoded at once"]
 
 
 def test_an_output_that_cannot_be_written_raises(job, tmp_path):
