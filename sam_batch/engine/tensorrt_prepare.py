@@ -10,8 +10,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from segment_anything.modeling import Sam
 from torch import Tensor
 
 from sam_batch.config import EngineConfig
@@ -81,17 +83,32 @@ class Prepared:
 
         Raises:
             PlanError: Plans are missing or altered.
-            EngineError: The engine fails.
+            EngineError: The engine fails, or the GPU's memory is too little for it and torch side by side.
         """
-        graphs, sam = self._graphs(), load_resolved(self._checkpoint)
+        graphs = self._graphs()
         keys = self.keys(graphs)
-        engine = TensorRTEngine(self._host, graphs, lambda name: self.store.read(keys[name]), sam)
-        reference = TorchEngine(sam, model=graphs.model, precision="fp32", device=str(self._host.gpu.device))
-        photographs = [Photograph(preprocess(one, engine.spec)[0], *one.shape[:2]) for one in pictures]
-        found = compare(engine, reference, photographs, pred_iou_thresh)
-        engine.close()
+        try:
+            with self._both(graphs, keys) as (engine, reference):
+                photographs = [Photograph(preprocess(one, engine.spec)[0], *one.shape[:2]) for one in pictures]
+                found = compare(engine, reference, photographs, pred_iou_thresh)
+        except torch.OutOfMemoryError as error:
+            raise EngineError(
+                "too little GPU memory to verify: the engine and torch in float32 must fit side by side; end what else "
+                "uses the GPU, or lower engine.max_images or engine.max_prompts and build anew"
+            ) from error
         self.store.set_verified(list(keys.values()), found.to_json())
         return found
+
+    @contextlib.contextmanager
+    def _both(self, graphs: GraphSet, keys: Mapping[str, PlanKey]) -> Iterator[tuple[TensorRTEngine, TorchEngine]]:
+        """The engine, and torch in float32 with the same weights."""
+        sam, device = load_resolved(self._checkpoint), str(self._host.gpu.device)
+        with (
+            contextlib.closing(self._engine(graphs, keys, sam)) as engine,
+            contextlib.closing(TorchEngine(sam, model=graphs.model, precision="fp32", device=device)) as reference,
+        ):
+            del sam  # else closing them would not free it
+            yield engine, reference
 
     def require_verified(self) -> Comparison:
         """What verification found, if these engines may be used.
@@ -127,7 +144,9 @@ class Prepared:
         graphs = self._graphs()  # reads all of their gigabytes, so once
         keys = self.keys(graphs)
         self._require_verified(keys)
-        sam = load_resolved(self._checkpoint)
+        return self._engine(graphs, keys, load_resolved(self._checkpoint))
+
+    def _engine(self, graphs: GraphSet, keys: Mapping[str, PlanKey], sam: Sam) -> TensorRTEngine:
         return TensorRTEngine(self._host, graphs, lambda name: self.store.read(keys[name]), sam)
 
     def inspect(self) -> Iterator[Inspection]:

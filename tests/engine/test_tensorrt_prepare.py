@@ -1,8 +1,10 @@
 import json
 import shutil
+import weakref
 from dataclasses import replace
 
 import pytest
+import torch
 from support import tensorrt_standin
 from support.tensorrt_engines import CHECKPOINT, PICTURE, QUIET, hold_small_sam, prepared, preprocess, settings
 from support.tensorrt_standin import KNOBS, CpuGpu
@@ -106,6 +108,21 @@ def test_verification_finds_weights_that_are_not_the_engines(engines, monkeypatc
     assert found.cosine < 0.9
     with pytest.raises(PlanError, match="cosine"):
         engines.require_verified()
+
+
+def test_too_little_memory_to_verify_says_what_to_do_and_frees_both_engines(engines, monkeypatch):
+    engines.build(QUIET)
+    weights, freed = [], []
+
+    def compare(engine, reference, *_):
+        weights.append(weakref.ref(reference._sam.image_encoder))
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(tensorrt_prepare, "compare", compare)
+    monkeypatch.setattr(tensorrt_prepare.TensorRTEngine, "close", lambda _: freed.append(weights[0]() is None))
+    with pytest.raises(EngineError, match=r"too little GPU memory to verify.*lower engine\.max_images"):
+        verify(engines)
+    assert freed == [True]
 
 
 @pytest.mark.parametrize(
