@@ -126,6 +126,12 @@ class Prepared:
             raise PlanError(
                 f"{self._settings.folder}: was verified by another version; run sam-batch engine verify CONFIG"
             ) from None
+        if not found.masks:
+            raise PlanError(
+                f"{self._settings.folder}: the {self._precision} engines of {self._checkpoint.name} could not be "
+                f"judged: no mask passes generator.pred_iou_thresh on the {found.images} photographs they were tried "
+                "on; raise engine.verify.images or name others in input.uri, then run sam-batch engine verify CONFIG"
+            )
         faults = found.faults(self._settings.verify)
         if faults:
             raise PlanError(

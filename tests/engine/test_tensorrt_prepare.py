@@ -110,6 +110,15 @@ def test_verification_finds_weights_that_are_not_the_engines(engines, monkeypatc
         engines.require_verified()
 
 
+def test_photographs_without_masks_prove_nothing_and_others_are_asked_for(engines):
+    engines.build(QUIET)
+    verify(engines, thresh=1e6)
+    with pytest.raises(
+        PlanError, match=r"could not be judged: no mask passes .* 1 photographs.*engine\.verify\.images"
+    ):
+        engines.load()
+
+
 def test_too_little_memory_to_verify_says_what_to_do_and_frees_both_engines(engines, monkeypatch):
     engines.build(QUIET)
     weights, freed = [], []
