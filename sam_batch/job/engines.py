@@ -21,13 +21,25 @@ from sam_batch.engine.factory import tensorrt_choice
 from sam_batch.engine.tensorrt_plans import PlanStore
 from sam_batch.engine.tensorrt_prepare import Prepared
 from sam_batch.engine.verify import Comparison
-from sam_batch.errors import ConfigError, ImageError, InputError, JobError, PlanError, SamBatchError
+from sam_batch.errors import (
+    ConfigError,
+    EngineError,
+    ImageError,
+    InputError,
+    JobError,
+    NotFoundError,
+    PermissionDeniedError,
+    PlanError,
+    SamBatchError,
+)
 from sam_batch.job.cluster import connected
 from sam_batch.job.executor import Executor
 from sam_batch.model.names import ResolvedCheckpoint
 from sam_batch.records import UInt8Array
 from sam_batch.segment.prepare import preprocess
 from sam_batch.segment.views import cut_views
+
+TRIED = 200  # images: where so many cannot be read, something else is wrong, and each may cost a request
 
 
 def prepare(config: Config, checkpoint: ResolvedCheckpoint) -> Prepared:
@@ -41,7 +53,9 @@ def prepare(config: Config, checkpoint: ResolvedCheckpoint) -> Prepared:
 
 
 def build(config: Config, checkpoint: ResolvedCheckpoint, console: Console, *, anew: bool = False) -> Comparison:
-    """Build what is missing on this machine, then verify the engine.
+    """Build what is missing on this machine and verify the engine; where all is ready, nothing is done.
+
+    Engines that are ready need no input, and no folder that can be written.
 
     Args:
         config: The job; its first photographs serve for verification.
@@ -55,13 +69,15 @@ def build(config: Config, checkpoint: ResolvedCheckpoint, console: Console, *, a
         PlanError: It was built, but is too far from torch to be used.
     """
     engines = prepare(config, checkpoint)
+    if not anew:
+        with contextlib.suppress(ConfigError, EngineError):  # what is missing or damaged is mended below
+            return engines.require_verified()
     pictures = photographs(config, checkpoint.image_side)  # what the input lacks shows before minutes of building
     for record in engines.build(console, anew=anew):
         console.print(f"built {record.name}, {record.size / 1e6:.1f} MB in {record.seconds:.0f} s", highlight=False)
-    try:
+    with contextlib.suppress(PlanError):  # another may have built and verified them meanwhile
         return engines.require_verified()
-    except PlanError:
-        return _verify(engines, pictures, config, console)
+    return _verify(engines, pictures, config, console)
 
 
 def verify(config: Config, checkpoint: ResolvedCheckpoint, console: Console) -> Comparison:
@@ -85,18 +101,23 @@ def photographs(config: Config, image_side: int) -> list[UInt8Array]:
     """The first images of the input that can be read, (h, w, 3), their longer side as the model takes them.
 
     Raises:
-        InputError: There is none.
+        InputError: There is none among its first `TRIED`.
+        StorageError: The storage itself fails.
     """
-    listed = listing.list_images(config.input, config.storage, output=config.output.uri)
+    listed = listing.list_images(config.input, config.storage, output=config.output.uri)[:TRIED]
     readable = (one for entry in listed for one in _photograph(config, entry.uri, image_side))
     found = list(islice(readable, config.engine.verify.images))
     if not found:
-        raise InputError("input.uri: has no image that can be read, and engines are verified on some")
+        raise InputError(
+            f"input.uri: none of its first {len(listed)} images can be read, and engines are verified on some; "
+            "name others"
+        )
     return found
 
 
 def _photograph(config: Config, uri: str, image_side: int) -> Iterator[UInt8Array]:
-    with contextlib.suppress(ImageError):  # a job would give it a row; here another image will do
+    # A job would give these a row; here another image will do.
+    with contextlib.suppress(ImageError, NotFoundError, PermissionDeniedError):
         image = pixels.decode(read_uri(uri, config.storage, config.input.max_bytes), config.input.max_pixels)
         yield cut_views(image, GeneratorConfig(), image_side)[0].pixels
 

@@ -1,4 +1,5 @@
 import io
+import shutil
 import sys
 from contextlib import nullcontext
 from types import SimpleNamespace
@@ -12,7 +13,15 @@ from support.tensorrt_engines import CHECKPOINT
 from sam_batch.engine import factory
 from sam_batch.engine.choice import EngineChoice
 from sam_batch.engine.tensorrt_plans import Record
-from sam_batch.errors import ConfigError, InputError, JobError, PlanError
+from sam_batch.errors import (
+    ConfigError,
+    EngineError,
+    InputError,
+    JobError,
+    NotFoundError,
+    PermissionDeniedError,
+    PlanError,
+)
 from sam_batch.job import engines
 from sam_batch.job.executor import InlineExecutor
 
@@ -113,6 +122,31 @@ class TestPhotographs:
         assert len({one.tobytes() for one in found}) == 3
         assert found[0].dtype == np.uint8
 
+    @pytest.mark.parametrize("error", [NotFoundError, PermissionDeniedError])
+    def test_one_that_vanished_or_is_closed_to_us_is_passed_over(self, config, monkeypatch, error):
+        read = engines.read_uri
+
+        def refuse_the_first(uri, *arguments):
+            if uri.endswith("000.jpg"):
+                raise error(uri)
+            return read(uri, *arguments)
+
+        monkeypatch.setattr(engines, "read_uri", refuse_the_first)
+        assert len(engines.photographs(config(verify={"images": 9}), image_side=128)) == 3
+
+    def test_where_none_can_be_read_it_gives_up_after_some(self, config, monkeypatch):
+        tried = []
+
+        def refuse(uri, *_):
+            tried.append(uri)
+            raise PermissionDeniedError(uri)
+
+        monkeypatch.setattr(engines, "TRIED", 2)
+        monkeypatch.setattr(engines, "read_uri", refuse)
+        with pytest.raises(InputError, match="none of its first 2 images can be read"):
+            engines.photographs(config(), image_side=128)
+        assert len(tried) == 2
+
     def test_fewer_than_asked_for_are_enough_and_none_is_an_error(self, config, tmp_path):
         assert len(engines.photographs(config(verify={"images": 9}), image_side=128)) == 4
         for path in (tmp_path / "photos").iterdir():
@@ -128,6 +162,37 @@ def test_an_input_without_photographs_shows_before_anything_is_built(config, con
     with pytest.raises(InputError):
         engines.build(config(), CHECKPOINT, console)
     assert not (tmp_path / "engines").exists()
+
+
+class TestBuild:
+    """What is asked of engines that are imagined."""
+
+    @pytest.fixture
+    def imagined(self, monkeypatch):
+        """Builds nothing; `answers` is what `require_verified` returns or raises, one after the other."""
+        made = SimpleNamespace(answers=[], build=lambda console, anew: [])
+
+        def require_verified():
+            answer = made.answers.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        made.require_verified = require_verified
+        monkeypatch.setattr(engines, "prepare", lambda *_: made)
+        return made
+
+    def test_engines_that_are_ready_need_no_input(self, config, console, imagined, tmp_path):
+        shutil.rmtree(tmp_path / "photos")
+        imagined.answers = ["ready"]
+        assert engines.build(config(), CHECKPOINT, console) == "ready"
+        with pytest.raises(InputError):
+            engines.build(config(), CHECKPOINT, console, anew=True)
+
+    @pytest.mark.parametrize("fault", [PlanError("no plans"), ConfigError("no graphs"), EngineError("damaged graphs")])
+    def test_what_another_has_built_and_verified_meanwhile_is_taken(self, config, console, imagined, fault):
+        imagined.answers = [fault, "ready"]
+        assert engines.build(config(), CHECKPOINT, console) == "ready"
 
 
 class TestCluster:
