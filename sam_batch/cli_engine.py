@@ -27,7 +27,13 @@ def export(
 
     checkpoint, precision = resolve_checkpoint(config.model), factory.tensorrt_choice(config.engine).precision
     graphs = tensorrt_prepare.exported(
-        config.engine, checkpoint, precision, opset=opset, attention=attention, anew=force or attention
+        config.engine,
+        checkpoint,
+        precision,
+        Console(stderr=True),
+        opset=opset,
+        attention=attention,
+        anew=force or attention,
     )
     folder = tensorrt_prepare.graphs_folder(config.engine, checkpoint, precision)
     typer.echo(f"{folder}: {graphs.model} in {graphs.recipe}, opset {graphs.opset}")

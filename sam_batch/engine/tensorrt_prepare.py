@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
+from filelock import Timeout
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from segment_anything.modeling import Sam
@@ -56,7 +57,7 @@ class Prepared:
         """Build the plans that are missing, with a bar for each.
 
         Args:
-            console: For the bars.
+            console: For the bars, and to say that another builds here and is waited for.
             anew: Build those that are there as well.
 
         Returns:
@@ -66,8 +67,10 @@ class Prepared:
             ConfigError: A package that exports is missing.
             EngineError: A graph cannot be built or stored. What was finished stays.
         """
-        with self.store.locked():
-            graphs = exported(self._settings, self._checkpoint, self._precision)
+        with _alone(self.store, console):
+            graphs = _exported(
+                self._settings, self._checkpoint, self._precision, opset=None, attention=False, anew=False
+            )
             missing = {name: key for name, key in self.keys(graphs).items() if anew or not self._is_whole(key)}
             bars = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
             with Progress(*bars, console=console, disable=not console.is_terminal) as progress:
@@ -218,6 +221,7 @@ def exported(
     settings: EngineConfig,
     checkpoint: ResolvedCheckpoint,
     precision: str,
+    console: Console,
     *,
     opset: int | None = None,
     attention: bool = False,
@@ -229,6 +233,7 @@ def exported(
         settings: Names the folder.
         checkpoint: The weights.
         precision: fp16 or fp32.
+        console: Is told that another builds here and is waited for.
         opset: Of ONNX; None takes what is there, and exports in `DEFAULT_OPSET`.
         attention: Export with the operator of that name.
         anew: Export them in any case.
@@ -237,6 +242,19 @@ def exported(
         ConfigError: A package that exports is missing, or the folder cannot be written.
         EngineError: They cannot be exported.
     """
+    with _alone(PlanStore(Path(settings.folder)), console):  # a build reads the graphs
+        return _exported(settings, checkpoint, precision, opset, attention, anew)
+
+
+def _exported(
+    settings: EngineConfig,
+    checkpoint: ResolvedCheckpoint,
+    precision: str,
+    opset: int | None,
+    attention: bool,
+    anew: bool,
+) -> GraphSet:
+    """As `exported`, for who holds the folder."""
     folder = graphs_folder(settings, checkpoint, precision)
     if not anew:
         with contextlib.suppress(ConfigError, EngineError):  # none, or what is there is damaged
@@ -252,6 +270,21 @@ def exported(
         opset=opset or DEFAULT_OPSET,
         attention=attention,
     )
+
+
+@contextlib.contextmanager
+def _alone(store: PlanStore, console: Console) -> Iterator[None]:
+    """Hold the folder, as the only one who writes there."""
+    lock = store.locked()
+    try:
+        held = lock.acquire(blocking=False)
+    except Timeout:
+        console.print(
+            f"another build is at work in {store.folder}; waiting for its end", highlight=False, soft_wrap=True
+        )
+        held = lock.acquire()
+    with held:
+        yield
 
 
 def profiles(graphs: GraphSet, settings: EngineConfig) -> dict[str, dict[str, Profile]]:

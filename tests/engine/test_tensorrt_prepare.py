@@ -1,16 +1,21 @@
+import io
 import json
 import shutil
+import time
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
 import torch
+from rich.console import Console
 from support import tensorrt_standin
 from support.tensorrt_engines import CHECKPOINT, PICTURE, QUIET, hold_small_sam, prepared, preprocess, settings
 from support.tensorrt_standin import KNOBS, CpuGpu
 
 from sam_batch.engine import tensorrt_prepare
 from sam_batch.engine.graph_set import GRAPHS
+from sam_batch.engine.tensorrt_plans import PlanStore
 from sam_batch.engine.tensorrt_prepare import exported, profiles
 from sam_batch.errors import EngineError, PlanError
 
@@ -193,17 +198,35 @@ class TestExported:
         return calls
 
     def test_graphs_that_are_there_are_not_exported_again(self, tmp_path, exporting):
-        first = exported(settings(tmp_path), CHECKPOINT, "fp32")
-        assert exported(settings(tmp_path), CHECKPOINT, "fp32") == first
+        first = exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET)
+        assert exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET) == first
         assert exporting == [20]
 
     def test_damaged_graphs_another_opset_or_force_export_them_anew(self, tmp_path, exporting):
-        exported(settings(tmp_path), CHECKPOINT, "fp32")
+        exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET)
         folder = tensorrt_prepare.graphs_folder(settings(tmp_path), CHECKPOINT, "fp32")
         (folder / "score.onnx").write_bytes(b"")
         for keys in ({}, {"opset": 23}, {"anew": True}):
-            exported(settings(tmp_path), CHECKPOINT, "fp32", **keys)
+            exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET, **keys)
         assert exporting == [20, 20, 23, 20]
+
+    @pytest.mark.parametrize("verb", ["export", "build"])
+    def test_whoever_comes_second_says_so_and_waits(self, tmp_path, exporting, host, verb):
+        console = Console(file=io.StringIO(), width=500)
+        work = {
+            "export": lambda: exported(settings(tmp_path), CHECKPOINT, "fp32", console),
+            "build": lambda: prepared(host, tmp_path).build(console),
+        }
+        with ThreadPoolExecutor(1) as pool:
+            with PlanStore(tmp_path).locked():
+                second = pool.submit(work[verb])
+                deadline = time.monotonic() + 60
+                while "waiting" not in console.file.getvalue() and time.monotonic() < deadline:
+                    time.sleep(0.01)
+                assert not exporting
+            second.result()
+        assert console.file.getvalue().strip() == f"another build is at work in {tmp_path}; waiting for its end"
+        assert exporting == [20]
 
 
 def test_profiles_are_tuned_for_full_batches(exports):
