@@ -6,7 +6,7 @@ may not cross from a node to a driver that lacks its packages.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -33,7 +33,7 @@ from sam_batch.errors import (
     SamBatchError,
 )
 from sam_batch.job.cluster import connected
-from sam_batch.job.executor import Executor
+from sam_batch.job.executor import Answer, Executor
 from sam_batch.model.names import ResolvedCheckpoint
 from sam_batch.records import UInt8Array
 from sam_batch.segment.prepare import preprocess
@@ -136,11 +136,13 @@ def settle(
 
     Raises:
         PlanError: TensorRT was asked for, and its engines cannot be used.
+        JobError: A node's GPU does not come free.
     """
     if choice.kind != "tensorrt" and not _may_be_tensorrt(config, choice):
         return choice
-    answers = executor.on_gpus(_ready_here, config, checkpoint, console=console)
-    faults = [fault for fault in answers if fault] or ([] if answers else ["engine.kind: no GPU was found"])
+    wait = config.run.stall_timeout_seconds
+    answers = executor.on_gpus(_ready_here, config, checkpoint, console=console, wait_seconds=wait)
+    faults = _faults(answers) or ([] if answers else ["engine.kind: no GPU was found"])
     if not faults:
         console.print("engine: TensorRT, verified against torch in float32", highlight=False)
         return tensorrt_choice(config.engine)
@@ -155,17 +157,24 @@ def build_on_cluster(config: Config, checkpoint: ResolvedCheckpoint, console: Co
 
     Raises:
         ConfigError: No node has a GPU.
-        JobError: Some node cannot use engines; says why each cannot.
+        JobError: Some node cannot use engines, or does not get to it; names each and says why.
     """
     with connected(config.run.verbose) as resources:
         from sam_batch.job.ray_executor import RayExecutor
 
-        answers = RayExecutor(resources).on_gpus(_build_here, config, checkpoint, anew, console=console)
+        wait = config.run.stall_timeout_seconds
+        executor = RayExecutor(resources)
+        answers = executor.on_gpus(_build_here, config, checkpoint, anew, console=console, wait_seconds=wait)
     if not answers:
         raise ConfigError("engine.kind: tensorrt needs a GPU, and no node of the cluster has one")
-    faults = [fault for fault in answers if fault]
+    faults = _faults(answers)
     if faults:
         raise JobError(f"{len(faults)} of {len(answers)} nodes cannot use TensorRT: {'; '.join(faults)}")
+
+
+def _faults(answers: Iterable[Answer]) -> list[str]:
+    """Of the nodes that cannot use engines, each with its name."""
+    return [f"{node}: {fault}" for node, fault in answers if fault]
 
 
 def _may_be_tensorrt(config: Config, choice: EngineChoice) -> bool:
@@ -180,16 +189,17 @@ def _ready_here(config: Config, checkpoint: ResolvedCheckpoint, console: Console
     """On a node: why its engines cannot be used, or nothing; builds them first where that is wanted."""
     if config.engine.build == "on_start":
         return _build_here(config, checkpoint, anew=False, console=console)
-    try:
-        prepare(config, checkpoint).require_verified()
-    except SamBatchError as error:
-        return str(error)
-    return ""
+    return _fault(lambda: prepare(config, checkpoint).require_verified())
 
 
 def _build_here(config: Config, checkpoint: ResolvedCheckpoint, anew: bool, console: Console | None) -> str:
+    return _fault(lambda: build(config, checkpoint, console or Console(quiet=True), anew=anew))
+
+
+def _fault(work: Callable[[], object]) -> str:
+    """Why it cannot be done on this node, or nothing."""
     try:
-        build(config, checkpoint, console or Console(quiet=True), anew=anew)
-    except SamBatchError as error:
+        work()
+    except (SamBatchError, OSError) as error:
         return str(error)
     return ""

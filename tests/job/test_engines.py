@@ -1,4 +1,6 @@
+import errno
 import io
+import platform
 import shutil
 import sys
 from contextlib import nullcontext
@@ -23,7 +25,7 @@ from sam_batch.errors import (
     PlanError,
 )
 from sam_batch.job import engines
-from sam_batch.job.executor import InlineExecutor
+from sam_batch.job.executor import Answer, InlineExecutor
 
 TORCH = EngineChoice("torch", "fp16", "cuda")
 
@@ -45,14 +47,15 @@ def console():
 
 
 class Answers:
-    """In the place of an executor: the answers of its nodes."""
+    """In the place of an executor: the answers of its nodes, gpu-0 and so on."""
 
     def __init__(self, *answers):
         self.answers, self.asked = list(answers), 0
 
-    def on_gpus(self, work, *arguments, console):
+    def on_gpus(self, work, *arguments, console, wait_seconds):
         self.asked += 1
-        return self.answers
+        assert wait_seconds == 7200  # run.stall_timeout_seconds
+        return [Answer(f"gpu-{number}", text) for number, text in enumerate(self.answers)]
 
 
 @pytest.fixture
@@ -72,11 +75,11 @@ class TestSettle:
     def test_auto_is_torch_where_one_node_is_not_and_says_why(self, config, console, built):
         choice = engines.settle(config(), CHECKPOINT, TORCH, Answers("", "not verified"), console)
         assert choice == TORCH
-        assert "engine: torch, since TensorRT cannot be used: not verified" in console.export_text()
+        assert "engine: torch, since TensorRT cannot be used: gpu-1: not verified" in console.export_text()
 
     def test_tensorrt_stops_where_one_node_is_not_ready(self, config, console):
         asked = config(kind="tensorrt")
-        with pytest.raises(PlanError, match="no plan"):
+        with pytest.raises(PlanError, match=r"^gpu-1: no plan$"):
             engines.settle(asked, CHECKPOINT, factory.resolve(asked.engine, False), Answers("", "no plan"), console)
 
     def test_tensorrt_stops_where_no_node_has_a_gpu(self, config, console):
@@ -112,6 +115,14 @@ class TestSettle:
         asked = config(kind="tensorrt")
         with pytest.raises(PlanError, match="no GPU here"):
             engines.settle(asked, CHECKPOINT, factory.resolve(asked.engine, False), InlineExecutor(), console)
+
+    def test_what_the_disk_refuses_is_a_reason_for_torch(self, config, console, built, monkeypatch):
+        def refuse(*_):
+            raise PermissionError(errno.EACCES, "Permission denied", "engines")
+
+        monkeypatch.setattr(engines, "prepare", refuse)
+        assert engines.settle(config(), CHECKPOINT, TORCH, InlineExecutor(), console) == TORCH
+        assert f"{platform.node()}: [Errno 13] Permission denied: 'engines'" in console.export_text()
 
 
 class TestPhotographs:
@@ -211,7 +222,7 @@ class TestCluster:
 
     def test_a_node_that_is_not_ready_is_named_with_its_reason(self, config, nodes, console):
         nodes += ["", "out of memory"]
-        with pytest.raises(JobError, match="1 of 2 nodes cannot use TensorRT: out of memory"):
+        with pytest.raises(JobError, match="1 of 2 nodes cannot use TensorRT: gpu-1: out of memory"):
             engines.build_on_cluster(config(), CHECKPOINT, console)
 
     def test_no_gpu_at_all_is_a_mistake_of_the_configuration(self, config, nodes, console):
