@@ -25,7 +25,6 @@ from sam_batch.engine.graph_set import (
     MANIFEST,
     GraphSet,
     graph_files,
-    read_graphs,
     sha256_of_graph,
     write_manifest,
 )
@@ -35,8 +34,6 @@ from sam_batch.model.precision import DTYPES
 if TYPE_CHECKING:
     import onnx
     from torch.onnx import ONNXProgram
-
-__all__ = ["GRAPHS", "GraphSet", "export", "graph_faults", "read_graphs"]
 
 RECIPES = ("fp32", "fp16")
 TOKENS = 2  # of a point with the padding that segment-anything gives it, or of a box
@@ -97,7 +94,7 @@ def export(
             _remove_graphs(folder)
             for path in sorted(Path(temporary).iterdir()):
                 path.replace(folder / path.name)
-        graphs = _describe(sam, model, checkpoint_sha256, recipe, opset, folder)
+        graphs = _describe(sam, model, checkpoint_sha256, recipe, opset, attention, folder)
         write_manifest(graphs, folder)
     except OSError as error:
         raise OutputError(
@@ -212,7 +209,9 @@ def graph_faults(model: "onnx.ModelProto") -> Iterator[str]:
             yield f"{node.op_type} to a computed shape ({node.name})"
 
 
-def _describe(sam: Sam, model: str, checkpoint_sha256: str, recipe: str, opset: int, folder: Path) -> GraphSet:
+def _describe(
+    sam: Sam, model: str, checkpoint_sha256: str, recipe: str, opset: int, attention: bool, folder: Path
+) -> GraphSet:
     red, green, blue = sam.pixel_mean.flatten().tolist()
     red_std, green_std, blue_std = sam.pixel_std.flatten().tolist()
     return GraphSet(
@@ -220,6 +219,7 @@ def _describe(sam: Sam, model: str, checkpoint_sha256: str, recipe: str, opset: 
         recipe=recipe,
         checkpoint_sha256=checkpoint_sha256,
         opset=opset,
+        attention=attention,
         image_side=sam.image_encoder.img_size,
         mask_side=sam.prompt_encoder.mask_input_size[0],
         channels=sam.prompt_encoder.embed_dim,

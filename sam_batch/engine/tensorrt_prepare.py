@@ -74,7 +74,7 @@ class Prepared:
             missing = {name: key for name, key in self.keys(graphs).items() if anew or not self._is_whole(key)}
             bars = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
             with Progress(*bars, console=console, disable=not console.is_terminal) as progress:
-                return [self._build(name, key, progress) for name, key in missing.items()]
+                return [self._build(name, key, graphs, progress) for name, key in missing.items()]
 
     def verify(self, pictures: Sequence[UInt8Array], preprocess: Preprocess, pred_iou_thresh: float) -> Comparison:
         """Compare the engine with torch in float32 and keep what comes out beside the plans.
@@ -201,11 +201,19 @@ class Prepared:
             return False
         return True
 
-    def _build(self, name: str, key: PlanKey, progress: Progress) -> Record:
+    def _build(self, name: str, key: PlanKey, graphs: GraphSet, progress: Progress) -> Record:
         onnx = graphs_folder(self._settings, self._checkpoint, self._precision) / f"{name}.onnx"
         started = time.monotonic()
         cache = self.store.timing_cache(self._host.machine)
-        built = build_plan(self._host, onnx, key.profiles, key.options, cache, progress)
+        try:
+            built = build_plan(self._host, onnx, key.profiles, key.options, cache, progress)
+        except EngineError as error:
+            if name != "encoder" or not graphs.attention:
+                raise
+            raise EngineError(  # TensorRT does not take that operator apart
+                f"{error}; if there is no fused kernel for its Attention operator, "
+                "export it without: sam-batch engine export CONFIG --opset 20"
+            ) from error
         record = self.store.store(key, built.plan, time.monotonic() - started)
         if built.timing_cache:
             self.store.store_timing_cache(self._host.machine, built.timing_cache)
@@ -235,7 +243,7 @@ def exported(
         precision: fp16 or fp32.
         console: Is told that another builds here and is waited for.
         opset: Of ONNX; None takes what is there, and exports in `DEFAULT_OPSET`.
-        attention: Export with the operator of that name.
+        attention: With the operator of that name; False takes it as well where `opset` is None.
         anew: Export them in any case.
 
     Raises:
@@ -259,7 +267,7 @@ def _exported(
     if not anew:
         with contextlib.suppress(ConfigError, EngineError):  # none, or what is there is damaged
             graphs = read_graphs(folder)
-            if opset in (None, graphs.opset):
+            if (opset, attention) in ((None, False), (graphs.opset, graphs.attention)):
                 return graphs
     return export(
         load_resolved(checkpoint),

@@ -14,7 +14,7 @@ from support.tensorrt_engines import CHECKPOINT, PICTURE, QUIET, hold_small_sam,
 from support.tensorrt_standin import KNOBS, CpuGpu
 
 from sam_batch.engine import tensorrt_prepare
-from sam_batch.engine.graph_set import GRAPHS
+from sam_batch.engine.graph_set import GRAPHS, read_graphs, write_manifest
 from sam_batch.engine.tensorrt_plans import PlanStore
 from sam_batch.engine.tensorrt_prepare import exported, profiles
 from sam_batch.errors import EngineError, PlanError
@@ -187,11 +187,13 @@ class TestExported:
         """Exports are counted, and copied from one that was made before."""
         calls = []
 
-        def export(sam, *, folder, opset, **_):
+        def export(sam, *, folder, opset, attention, **_):
             calls.append(opset)
             made = tensorrt_prepare.graphs_folder(settings(exports("fp32")), CHECKPOINT, "fp32")
             shutil.copytree(made, folder, dirs_exist_ok=True)
-            return tensorrt_prepare.read_graphs(folder)
+            graphs = replace(read_graphs(folder), opset=opset, attention=attention)
+            write_manifest(graphs, folder)
+            return graphs
 
         hold_small_sam(monkeypatch)
         monkeypatch.setattr(tensorrt_prepare, "export", export)
@@ -209,6 +211,20 @@ class TestExported:
         for keys in ({}, {"opset": 23}, {"anew": True}):
             exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET, **keys)
         assert exporting == [20, 20, 23, 20]
+
+    def test_graphs_with_and_without_the_attention_operator_are_told_apart(self, tmp_path, exporting):
+        operator = {"opset": 23, "attention": True}
+        for asked, has_it in ((operator, True), (operator, True), ({}, True), ({"opset": 23}, False), (operator, True)):
+            assert exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET, **asked).attention == has_it
+        assert exporting == [23, 23, 23]
+
+    @pytest.mark.parametrize("asked", [{}, {"opset": 23, "attention": True}])
+    def test_a_build_that_fails_names_the_attention_operator_where_there_is_one(self, tmp_path, exporting, host, asked):
+        exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET, **asked)
+        KNOBS.builds = False
+        with pytest.raises(EngineError) as failed:
+            prepared(host, tmp_path).build(QUIET)
+        assert ("no fused kernel for its Attention operator" in str(failed.value)) == bool(asked)
 
     @pytest.mark.parametrize("verb", ["export", "build"])
     def test_whoever_comes_second_says_so_and_waits(self, tmp_path, exporting, host, verb):
