@@ -7,6 +7,7 @@ A folder is whole or refused: graphs come into it only when all of them are writ
 their hashes, comes last.
 """
 
+import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -42,6 +43,7 @@ ATTENTION_OPSET = 23  # the first with the Attention operator
 FORBIDDEN = frozenset({"NonZero", "ScatterND", "ScatterElements", "GatherND", "Einsum", "Loop", "If"})
 
 _EXAMPLES = 3  # neither 1, which the exporter would make a constant, nor any other size of the graphs
+_TEMPORARY = ".export-"
 _LARGEST_FILE = 1 << 30  # bytes of weights in the .onnx file itself; protobuf's limit is twice that
 _NAMES = {
     "encoder": (("images",), ("embeddings",)),
@@ -68,7 +70,7 @@ def export(
         model: Its name.
         checkpoint_sha256: Of its file of weights.
         recipe: fp32 or fp16.
-        folder: Made if it is missing.
+        folder: Made if it is missing; nobody else may export into it meanwhile.
         opset: ONNX's version of operators, 20 to 23.
         attention: Use the Attention operator in the encoder; needs opset 23.
 
@@ -86,7 +88,9 @@ def export(
         raise ConfigError(f"opset {opset} has no Attention operator; use opset {ATTENTION_OPSET} or leave it out")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".export-", dir=folder) as temporary:
+        for left in folder.glob(f"{_TEMPORARY}*"):  # by an export that was killed
+            shutil.rmtree(left)
+        with tempfile.TemporaryDirectory(prefix=_TEMPORARY, dir=folder) as temporary:
             for name in GRAPHS:
                 program = _program(sam, name, DTYPES[recipe], opset, attention)
                 _save(program, Path(temporary) / f"{name}.onnx")

@@ -230,11 +230,13 @@ def test_a_full_disk_is_named_and_leaves_what_there_was(tmp_path):
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"encoder.onnx": b"old"}
 
 
-def test_a_new_set_replaces_the_files_of_the_old_one(tmp_path, monkeypatch):
+def test_a_new_set_replaces_the_files_of_the_old_one_and_of_an_export_that_was_killed(tmp_path, monkeypatch):
     monkeypatch.setattr(exporting, "_program", lambda sam, name, *_: name)
     monkeypatch.setattr(exporting, "_save", lambda name, path: path.write_bytes(b"new"))
     (tmp_path / "encoder.onnx.data").write_bytes(b"old")
     (tmp_path / "notes.txt").write_bytes(b"kept")
+    (tmp_path / ".export-killed").mkdir()
+    (tmp_path / ".export-killed/encoder.onnx").write_bytes(b"gigabytes")
     export(small_sam(), model="demo", checkpoint_sha256="", recipe="fp32", folder=tmp_path)
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"graphs.json", "notes.txt", *(f"{name}.onnx" for name in GRAPHS)}
