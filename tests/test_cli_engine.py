@@ -64,6 +64,17 @@ def test_export_hands_on_what_is_asked_for_and_says_what_is_there(job, call, mon
     assert text.endswith(": demo in fp16, opset 23, with the Attention operator\n")
 
 
+def test_an_interrupted_build_says_so_and_ends_in_130(job, call, monkeypatch):
+    from sam_batch.job import engines
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(engines, "build", interrupt)
+    code, _, told = call("engine", "build", job)
+    assert (code, told.splitlines()[-1]) == (130, "interrupted")
+
+
 def test_list_says_what_lies_there_and_for_which_gpu(job, call):
     assert "no engines; sam-batch engine build makes them" in call("engine", "list", job)[1]
     machine = Machine("11.4.0", "13", "linux-x86_64", "Stand-in", "9.0")
