@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
-from filelock import Timeout
+from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from segment_anything.modeling import Sam
@@ -285,14 +285,24 @@ def _alone(store: PlanStore, console: Console) -> Iterator[None]:
     """Hold the folder, as the only one who writes there."""
     lock = store.locked()
     try:
-        held = lock.acquire(blocking=False)
-    except Timeout:
-        console.print(
-            f"another build is at work in {store.folder}; waiting for its end", highlight=False, soft_wrap=True
-        )
-        held = lock.acquire()
-    with held:
+        if not _acquire(lock, blocking=False):
+            told = f"another build is at work in {store.folder}; waiting for its end"
+            console.print(told, highlight=False, soft_wrap=True)
+            _acquire(lock, blocking=True)
+    except (OSError, NotImplementedError) as error:  # no right to it, or a file system without locks
+        raise EngineError(f"{store.folder}: cannot be locked: {error}; set engine.folder to another") from error
+    try:
         yield
+    finally:
+        lock.release()
+
+
+def _acquire(lock: FileLock, blocking: bool) -> bool:
+    try:
+        lock.acquire(blocking=blocking)
+    except Timeout:
+        return False
+    return True
 
 
 def profiles(graphs: GraphSet, settings: EngineConfig) -> dict[str, dict[str, Profile]]:

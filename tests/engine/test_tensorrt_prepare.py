@@ -1,3 +1,4 @@
+import errno
 import io
 import json
 import shutil
@@ -8,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from filelock import FileLock
 from rich.console import Console
 from support import tensorrt_standin
 from support.tensorrt_engines import CHECKPOINT, PICTURE, QUIET, hold_small_sam, prepared, preprocess, settings
@@ -225,6 +227,14 @@ class TestExported:
         with pytest.raises(EngineError) as failed:
             prepared(host, tmp_path).build(QUIET)
         assert ("no fused kernel for its Attention operator" in str(failed.value)) == bool(asked)
+
+    def test_a_folder_that_cannot_be_locked_is_named(self, tmp_path, exporting, monkeypatch):
+        def refuse(*_, **__):
+            raise OSError(errno.ENOLCK, "No locks available")
+
+        monkeypatch.setattr(FileLock, "acquire", refuse)
+        with pytest.raises(EngineError, match=f"{tmp_path}: cannot be locked: .*No locks available; set engine.folder"):
+            exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET)
 
     @pytest.mark.parametrize("verb", ["export", "build"])
     def test_whoever_comes_second_says_so_and_waits(self, tmp_path, exporting, host, verb):
