@@ -10,10 +10,11 @@ import sys
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from typer.core import TyperGroup
 
 from sam_batch import __version__, configfile
 from sam_batch.cli_arguments import Arguments, read_config
@@ -23,8 +24,21 @@ from sam_batch.errors import ConfigError, ExitCode, SamBatchError
 # Threads that spin while they wait starve each other where cores are few; read when torch is imported, later.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+
+class _Verbs(TyperGroup):
+    """Says that it was interrupted, which Typer would turn into an exit code alone."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            typer.echo("interrupted", err=True)
+            raise typer.Exit(ExitCode.INTERRUPTED) from None
+
+
 app = typer.Typer(
     name="sam-batch",
+    cls=_Verbs,
     help="Label image datasets with the Segment Anything Model.",
     no_args_is_help=True,
     add_completion=False,
@@ -169,9 +183,6 @@ def main() -> None:
     except SamBatchError as error:
         _complain(error)
         sys.exit(ExitCode.USAGE if isinstance(error, ConfigError) else ExitCode.FAILED)
-    except KeyboardInterrupt:
-        typer.echo("interrupted", err=True)
-        sys.exit(ExitCode.INTERRUPTED)
 
 
 def _complain(error: SamBatchError) -> None:

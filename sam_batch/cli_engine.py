@@ -17,7 +17,9 @@ Force = Annotated[bool, typer.Option("--force", help="Do it anew, whatever is th
 def export(
     arguments: Arguments,
     opset: Annotated[int | None, typer.Option(min=20, help="Of ONNX; every TensorRT from 10.3 reads 20.")] = None,
-    attention: Annotated[bool, typer.Option("--attention", help="Use the Attention operator of opset 23.")] = False,
+    attention: Annotated[
+        bool, typer.Option("--attention", help="Use its operator, of opset 23; TensorRT must fuse it.")
+    ] = False,
     force: Force = False,
 ) -> None:
     """Write a model as ONNX graphs, which `build` else does by itself. Needs neither a GPU nor TensorRT."""
@@ -27,10 +29,17 @@ def export(
 
     checkpoint, precision = resolve_checkpoint(config.model), factory.tensorrt_choice(config.engine).precision
     graphs = tensorrt_prepare.exported(
-        config.engine, checkpoint, precision, opset=opset, attention=attention, anew=force or attention
+        config.engine,
+        checkpoint,
+        precision,
+        Console(stderr=True),
+        opset=opset,
+        attention=attention,
+        anew=force,
     )
     folder = tensorrt_prepare.graphs_folder(config.engine, checkpoint, precision)
-    typer.echo(f"{folder}: {graphs.model} in {graphs.recipe}, opset {graphs.opset}")
+    operator = ", with the Attention operator" if graphs.attention else ""
+    typer.echo(f"{folder}: {graphs.model} in {graphs.recipe}, opset {graphs.opset}{operator}")
 
 
 @engine_app.command()

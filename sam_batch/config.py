@@ -237,7 +237,9 @@ class RunConfig(Section):
     max_failure_rate: UnitInterval = Field(0.05, description="More failed images than this end in exit code 3.")
     retry_failed: bool = Field(False, description="Work again on images that failed in earlier runs.")
     stall_timeout_seconds: StrictInt = Field(
-        7200, ge=10, description="Give up when no shard moves for so long; a shard on a CPU can take an hour."
+        7200,
+        ge=10,
+        description="Give up when no shard moves or no GPU comes free for so long; a shard on a CPU can take an hour.",
     )
     verbose: bool = Field(False, description="Show Ray's own log and progress bars, and tracebacks.")
 

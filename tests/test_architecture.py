@@ -42,7 +42,8 @@ MAY_CALL = {
     "cli.py": {"open", "fdopen"},  # /dev/null and its own terminal
     "configfile.py": {"read_bytes"},  # the job's YAML
     "data/coco.py": {"open", "TemporaryDirectory"},  # scratch space; the storage puts the file in its place
-    "engine/export.py": {"mkdir", "save", "TemporaryDirectory", "iterdir", "unlink"},  # graphs, on this machine
+    # Graphs, on this machine.
+    "engine/export.py": {"glob", "iterdir", "mkdir", "rmtree", "save", "TemporaryDirectory", "unlink"},
     "engine/graph_set.py": {"open", "read_bytes", "write_bytes", "glob"},  # likewise
     # The engines' own folder, which is no user's data and on no object store.
     "engine/tensorrt_plans.py": {"fdopen", "glob", "mkdir", "mkstemp", "open", "read_bytes", "unlink"},

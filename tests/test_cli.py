@@ -110,6 +110,17 @@ def test_config_show_prints_every_key(job):
     assert shown["generator"]["box_nms_thresh"] == 0.7
 
 
+def test_an_override_may_be_longer_than_any_name_of_a_file(job):
+    points = [[number / 100, 0.5] for number in range(40)]
+    shown = call("config", "show", job, f"generator.point_grids=[{points}]", "generator.points_per_side=null")[1]
+    assert yaml.safe_load(shown)["generator"]["point_grids"] == [points]
+
+
+def test_a_file_may_have_an_equals_sign_in_its_name(job):
+    named = job.rename(job.with_name("points=7.yaml"))
+    assert yaml.safe_load(call("config", "show", named)[1])["model"]["name"] == "demo"
+
+
 def test_config_schema_and_init_print_what_the_package_knows():
     assert call("config", "schema")[1] == configfile.json_schema()
     assert call("config", "init")[1] == configfile.template()

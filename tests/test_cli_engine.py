@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from support.jobs import draw_photographs, job_config
@@ -46,6 +47,32 @@ def test_without_tensorrt_a_job_that_asks_for_it_ends_in_2_before_it_starts(job,
     assert code == 2
     assert "pip install 'sam-batch[tensorrt]'" in told
     assert not (job.parent / "out/plan").exists()
+
+
+def test_export_hands_on_what_is_asked_for_and_says_what_is_there(job, call, monkeypatch):
+    from sam_batch.engine import tensorrt_prepare
+
+    asked = []
+
+    def exported(*_, **keys):
+        asked.append(keys)
+        return SimpleNamespace(model="demo", recipe="fp16", opset=23, attention=True)
+
+    monkeypatch.setattr(tensorrt_prepare, "exported", exported)
+    code, text, _ = call("engine", "export", job, "--opset", 23, "--attention")
+    assert (code, asked) == (0, [{"opset": 23, "attention": True, "anew": False}])
+    assert text.endswith(": demo in fp16, opset 23, with the Attention operator\n")
+
+
+def test_an_interrupted_build_says_so_and_ends_in_130(job, call, monkeypatch):
+    from sam_batch.job import engines
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(engines, "build", interrupt)
+    code, _, told = call("engine", "build", job)
+    assert (code, told.splitlines()[-1]) == (130, "interrupted")
 
 
 def test_list_says_what_lies_there_and_for_which_gpu(job, call):

@@ -32,7 +32,8 @@ def test_building_engines_on_a_cluster_without_a_gpu_says_so(tmp_path):
     path = tmp_path / "job.yaml"
     path.write_text(configfile.to_yaml(job_config(tmp_path / "photos", tmp_path / "out")))
     command = [sys.executable, str(JOBS / "build_engines.py"), str(path), "engine.kind=auto"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
+    without = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, cwd=tmp_path, env=without, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 2
     assert "no node of the cluster has one" in done.stderr
 

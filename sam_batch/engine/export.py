@@ -7,6 +7,7 @@ A folder is whole or refused: graphs come into it only when all of them are writ
 their hashes, comes last.
 """
 
+import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -25,7 +26,6 @@ from sam_batch.engine.graph_set import (
     MANIFEST,
     GraphSet,
     graph_files,
-    read_graphs,
     sha256_of_graph,
     write_manifest,
 )
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     import onnx
     from torch.onnx import ONNXProgram
 
-__all__ = ["GRAPHS", "GraphSet", "export", "graph_faults", "read_graphs"]
-
 RECIPES = ("fp32", "fp16")
 TOKENS = 2  # of a point with the padding that segment-anything gives it, or of a box
 OPSETS = range(20, 24)  # Gelu came with 20; torch exports no more than 23
@@ -45,6 +43,7 @@ ATTENTION_OPSET = 23  # the first with the Attention operator
 FORBIDDEN = frozenset({"NonZero", "ScatterND", "ScatterElements", "GatherND", "Einsum", "Loop", "If"})
 
 _EXAMPLES = 3  # neither 1, which the exporter would make a constant, nor any other size of the graphs
+_TEMPORARY = ".export-"
 _LARGEST_FILE = 1 << 30  # bytes of weights in the .onnx file itself; protobuf's limit is twice that
 _NAMES = {
     "encoder": (("images",), ("embeddings",)),
@@ -71,7 +70,7 @@ def export(
         model: Its name.
         checkpoint_sha256: Of its file of weights.
         recipe: fp32 or fp16.
-        folder: Made if it is missing.
+        folder: Made if it is missing; nobody else may export into it meanwhile.
         opset: ONNX's version of operators, 20 to 23.
         attention: Use the Attention operator in the encoder; needs opset 23.
 
@@ -89,7 +88,9 @@ def export(
         raise ConfigError(f"opset {opset} has no Attention operator; use opset {ATTENTION_OPSET} or leave it out")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".export-", dir=folder) as temporary:
+        for left in folder.glob(f"{_TEMPORARY}*"):  # by an export that was killed
+            shutil.rmtree(left)
+        with tempfile.TemporaryDirectory(prefix=_TEMPORARY, dir=folder) as temporary:
             for name in GRAPHS:
                 program = _program(sam, name, DTYPES[recipe], opset, attention)
                 _save(program, Path(temporary) / f"{name}.onnx")
@@ -97,7 +98,7 @@ def export(
             _remove_graphs(folder)
             for path in sorted(Path(temporary).iterdir()):
                 path.replace(folder / path.name)
-        graphs = _describe(sam, model, checkpoint_sha256, recipe, opset, folder)
+        graphs = _describe(sam, model, checkpoint_sha256, recipe, opset, attention, folder)
         write_manifest(graphs, folder)
     except OSError as error:
         raise OutputError(
@@ -212,7 +213,9 @@ def graph_faults(model: "onnx.ModelProto") -> Iterator[str]:
             yield f"{node.op_type} to a computed shape ({node.name})"
 
 
-def _describe(sam: Sam, model: str, checkpoint_sha256: str, recipe: str, opset: int, folder: Path) -> GraphSet:
+def _describe(
+    sam: Sam, model: str, checkpoint_sha256: str, recipe: str, opset: int, attention: bool, folder: Path
+) -> GraphSet:
     red, green, blue = sam.pixel_mean.flatten().tolist()
     red_std, green_std, blue_std = sam.pixel_std.flatten().tolist()
     return GraphSet(
@@ -220,6 +223,7 @@ def _describe(sam: Sam, model: str, checkpoint_sha256: str, recipe: str, opset: 
         recipe=recipe,
         checkpoint_sha256=checkpoint_sha256,
         opset=opset,
+        attention=attention,
         image_side=sam.image_encoder.img_size,
         mask_side=sam.prompt_encoder.mask_input_size[0],
         channels=sam.prompt_encoder.embed_dim,

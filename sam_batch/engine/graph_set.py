@@ -34,6 +34,7 @@ class GraphSet:
         recipe: fp32 or fp16; `engine.encoder_graph` says what stays float32.
         checkpoint_sha256: Of the file of weights.
         opset: ONNX's version of operators.
+        attention: Whether the encoder has the Attention operator.
         image_side: S, in pixels.
         mask_side: h = w, in pixels.
         channels: C.
@@ -49,6 +50,7 @@ class GraphSet:
     recipe: str
     checkpoint_sha256: str
     opset: int
+    attention: bool
     image_side: int
     mask_side: int
     channels: int

@@ -14,12 +14,13 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 
 from sam_batch.configfile import flatten
@@ -119,16 +120,30 @@ class PlanStore:
         self._plans = folder / "plans"
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
         """For whoever builds: a second builder waits, and then finds what the first has built.
 
+        Args:
+            waiting: Called before a wait.
+
         Raises:
-            EngineError: The folder cannot be made.
+            EngineError: The folder cannot be made or locked.
         """
         self._make(self._plans)
-        with FileLock(self._plans / ".lock"):
+        with self._acquire(waiting):
             self._sweep()
             yield
+
+    def _acquire(self, waiting: Callable[[], None]) -> AbstractContextManager[object]:
+        lock = FileLock(self._plans / ".lock")
+        try:
+            try:
+                return lock.acquire(blocking=False)
+            except Timeout:
+                waiting()
+                return lock.acquire()
+        except (OSError, NotImplementedError) as error:  # no right to it, or a file system without locks
+            raise EngineError(f"{self.folder}: cannot be locked: {error}; set engine.folder to another") from error
 
     def records(self) -> Iterator[Record]:
         """All sidecars that can be read, by name."""

@@ -8,10 +8,13 @@ settings, and were verified together within the limits of the configuration.
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
+import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from segment_anything.modeling import Sam
 from torch import Tensor
 
 from sam_batch.config import EngineConfig
@@ -54,7 +57,7 @@ class Prepared:
         """Build the plans that are missing, with a bar for each.
 
         Args:
-            console: For the bars.
+            console: For the bars, and to say that another builds here and is waited for.
             anew: Build those that are there as well.
 
         Returns:
@@ -64,12 +67,14 @@ class Prepared:
             ConfigError: A package that exports is missing.
             EngineError: A graph cannot be built or stored. What was finished stays.
         """
-        with self.store.locked():
-            graphs = exported(self._settings, self._checkpoint, self._precision)
+        with _alone(self.store, console):
+            graphs = _exported(
+                self._settings, self._checkpoint, self._precision, opset=None, attention=False, anew=False
+            )
             missing = {name: key for name, key in self.keys(graphs).items() if anew or not self._is_whole(key)}
             bars = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
             with Progress(*bars, console=console, disable=not console.is_terminal) as progress:
-                return [self._build(name, key, progress) for name, key in missing.items()]
+                return [self._build(name, key, graphs, progress) for name, key in missing.items()]
 
     def verify(self, pictures: Sequence[UInt8Array], preprocess: Preprocess, pred_iou_thresh: float) -> Comparison:
         """Compare the engine with torch in float32 and keep what comes out beside the plans.
@@ -81,17 +86,32 @@ class Prepared:
 
         Raises:
             PlanError: Plans are missing or altered.
-            EngineError: The engine fails.
+            EngineError: The engine fails, or the GPU's memory is too little for it and torch side by side.
         """
-        graphs, sam = self._graphs(), load_resolved(self._checkpoint)
+        graphs = self._graphs()
         keys = self.keys(graphs)
-        engine = TensorRTEngine(self._host, graphs, lambda name: self.store.read(keys[name]), sam)
-        reference = TorchEngine(sam, model=graphs.model, precision="fp32", device=str(self._host.gpu.device))
-        photographs = [Photograph(preprocess(one, engine.spec)[0], *one.shape[:2]) for one in pictures]
-        found = compare(engine, reference, photographs, pred_iou_thresh)
-        engine.close()
+        try:
+            with self._both(graphs, keys) as (engine, reference):
+                photographs = [Photograph(preprocess(one, engine.spec)[0], *one.shape[:2]) for one in pictures]
+                found = compare(engine, reference, photographs, pred_iou_thresh)
+        except torch.OutOfMemoryError as error:
+            raise EngineError(
+                "too little GPU memory to verify: the engine and torch in float32 must fit side by side; end what else "
+                "uses the GPU, or lower engine.max_images or engine.max_prompts and build anew"
+            ) from error
         self.store.set_verified(list(keys.values()), found.to_json())
         return found
+
+    @contextlib.contextmanager
+    def _both(self, graphs: GraphSet, keys: Mapping[str, PlanKey]) -> Iterator[tuple[TensorRTEngine, TorchEngine]]:
+        """The engine, and torch in float32 with the same weights."""
+        sam, device = load_resolved(self._checkpoint), str(self._host.gpu.device)
+        with (
+            contextlib.closing(self._engine(graphs, keys, sam)) as engine,
+            contextlib.closing(TorchEngine(sam, model=graphs.model, precision="fp32", device=device)) as reference,
+        ):
+            del sam  # else closing them would not free it
+            yield engine, reference
 
     def require_verified(self) -> Comparison:
         """What verification found, if these engines may be used.
@@ -112,6 +132,12 @@ class Prepared:
             raise PlanError(
                 f"{self._settings.folder}: was verified by another version; run sam-batch engine verify CONFIG"
             ) from None
+        if not found.masks:
+            raise PlanError(
+                f"{self._settings.folder}: the {self._precision} engines of {self._checkpoint.name} could not be "
+                f"judged: no mask passes generator.pred_iou_thresh on the {found.images} photographs they were tried "
+                "on; raise engine.verify.images or name others in input.uri, then run sam-batch engine verify CONFIG"
+            )
         faults = found.faults(self._settings.verify)
         if faults:
             raise PlanError(
@@ -130,8 +156,10 @@ class Prepared:
         graphs = self._graphs()  # reads all of their gigabytes, so once
         keys = self.keys(graphs)
         self._require_verified(keys)
+        return self._engine(graphs, keys, load_resolved(self._checkpoint))
+
+    def _engine(self, graphs: GraphSet, keys: Mapping[str, PlanKey], sam: Sam) -> TensorRTEngine:
         plans = {name: self.store.read(key) for name, key in keys.items()}  # none is loaded if one was altered
-        sam = load_resolved(self._checkpoint)
         return TensorRTEngine(self._host, graphs, plans.pop, sam)
 
     def inspect(self) -> Iterator[Inspection]:
@@ -177,11 +205,19 @@ class Prepared:
             return False
         return True
 
-    def _build(self, name: str, key: PlanKey, progress: Progress) -> Record:
+    def _build(self, name: str, key: PlanKey, graphs: GraphSet, progress: Progress) -> Record:
         onnx = graphs_folder(self._settings, self._checkpoint, self._precision) / f"{name}.onnx"
         started = time.monotonic()
         cache = self.store.timing_cache(self._host.machine)
-        built = build_plan(self._host, onnx, key.profiles, key.options, cache, progress)
+        try:
+            built = build_plan(self._host, onnx, key.profiles, key.options, cache, progress)
+        except EngineError as error:
+            if name != "encoder" or not graphs.attention:
+                raise
+            raise EngineError(  # TensorRT does not take that operator apart
+                f"{error}; if there is no fused kernel for its Attention operator, "
+                "export it without: sam-batch engine export CONFIG --opset 20"
+            ) from error
         record = self.store.store(key, built.plan, time.monotonic() - started)
         if built.timing_cache:
             self.store.store_timing_cache(self._host.machine, built.timing_cache)
@@ -197,6 +233,7 @@ def exported(
     settings: EngineConfig,
     checkpoint: ResolvedCheckpoint,
     precision: str,
+    console: Console,
     *,
     opset: int | None = None,
     attention: bool = False,
@@ -208,19 +245,33 @@ def exported(
         settings: Names the folder.
         checkpoint: The weights.
         precision: fp16 or fp32.
+        console: Is told that another builds here and is waited for.
         opset: Of ONNX; None takes what is there, and exports in `DEFAULT_OPSET`.
-        attention: Export with the operator of that name.
+        attention: With the operator of that name; False takes it as well where `opset` is None.
         anew: Export them in any case.
 
     Raises:
         ConfigError: A package that exports is missing, or the folder cannot be written.
         EngineError: They cannot be exported.
     """
+    with _alone(PlanStore(Path(settings.folder)), console):  # a build reads the graphs
+        return _exported(settings, checkpoint, precision, opset, attention, anew)
+
+
+def _exported(
+    settings: EngineConfig,
+    checkpoint: ResolvedCheckpoint,
+    precision: str,
+    opset: int | None,
+    attention: bool,
+    anew: bool,
+) -> GraphSet:
+    """As `exported`, for who holds the folder."""
     folder = graphs_folder(settings, checkpoint, precision)
     if not anew:
         with contextlib.suppress(ConfigError, EngineError):  # none, or what is there is damaged
             graphs = read_graphs(folder)
-            if opset in (None, graphs.opset):
+            if (opset, attention) in ((None, False), (graphs.opset, graphs.attention)):
                 return graphs
     return export(
         load_resolved(checkpoint),
@@ -231,6 +282,12 @@ def exported(
         opset=opset or DEFAULT_OPSET,
         attention=attention,
     )
+
+
+def _alone(store: PlanStore, console: Console) -> AbstractContextManager[None]:
+    """Hold the folder, as the only one who writes there."""
+    told = f"another build is at work in {store.folder}; waiting for its end"
+    return store.locked(lambda: console.print(told, highlight=False, soft_wrap=True))
 
 
 def profiles(graphs: GraphSet, settings: EngineConfig) -> dict[str, dict[str, Profile]]:

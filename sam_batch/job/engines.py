@@ -6,7 +6,7 @@ may not cross from a node to a driver that lacks its packages.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -21,13 +21,25 @@ from sam_batch.engine.factory import tensorrt_choice
 from sam_batch.engine.tensorrt_plans import PlanStore
 from sam_batch.engine.tensorrt_prepare import Prepared
 from sam_batch.engine.verify import Comparison
-from sam_batch.errors import ConfigError, ImageError, InputError, JobError, PlanError, SamBatchError
+from sam_batch.errors import (
+    ConfigError,
+    EngineError,
+    ImageError,
+    InputError,
+    JobError,
+    NotFoundError,
+    PermissionDeniedError,
+    PlanError,
+    SamBatchError,
+)
 from sam_batch.job.cluster import connected
-from sam_batch.job.executor import Executor
+from sam_batch.job.executor import Answer, Executor
 from sam_batch.model.names import ResolvedCheckpoint
 from sam_batch.records import UInt8Array
 from sam_batch.segment.prepare import preprocess
 from sam_batch.segment.views import cut_views
+
+TRIED = 200  # images: where so many cannot be read, something else is wrong, and each may cost a request
 
 
 def prepare(config: Config, checkpoint: ResolvedCheckpoint) -> Prepared:
@@ -41,7 +53,9 @@ def prepare(config: Config, checkpoint: ResolvedCheckpoint) -> Prepared:
 
 
 def build(config: Config, checkpoint: ResolvedCheckpoint, console: Console, *, anew: bool = False) -> Comparison:
-    """Build what is missing on this machine, then verify the engine.
+    """Build what is missing on this machine and verify the engine; where all is ready, nothing is done.
+
+    Engines that are ready need no input, and no folder that can be written.
 
     Args:
         config: The job; its first photographs serve for verification.
@@ -55,13 +69,15 @@ def build(config: Config, checkpoint: ResolvedCheckpoint, console: Console, *, a
         PlanError: It was built, but is too far from torch to be used.
     """
     engines = prepare(config, checkpoint)
+    if not anew:
+        with contextlib.suppress(ConfigError, EngineError):  # what is missing or damaged is mended below
+            return engines.require_verified()
     pictures = photographs(config, checkpoint.image_side)  # what the input lacks shows before minutes of building
     for record in engines.build(console, anew=anew):
         console.print(f"built {record.name}, {record.size / 1e6:.1f} MB in {record.seconds:.0f} s", highlight=False)
-    try:
+    with contextlib.suppress(PlanError):  # another may have built and verified them meanwhile
         return engines.require_verified()
-    except PlanError:
-        return _verify(engines, pictures, config, console)
+    return _verify(engines, pictures, config, console)
 
 
 def verify(config: Config, checkpoint: ResolvedCheckpoint, console: Console) -> Comparison:
@@ -85,18 +101,23 @@ def photographs(config: Config, image_side: int) -> list[UInt8Array]:
     """The first images of the input that can be read, (h, w, 3), their longer side as the model takes them.
 
     Raises:
-        InputError: There is none.
+        InputError: There is none among its first `TRIED`.
+        StorageError: The storage itself fails.
     """
-    listed = listing.list_images(config.input, config.storage, output=config.output.uri)
+    listed = listing.list_images(config.input, config.storage, output=config.output.uri)[:TRIED]
     readable = (one for entry in listed for one in _photograph(config, entry.uri, image_side))
     found = list(islice(readable, config.engine.verify.images))
     if not found:
-        raise InputError("input.uri: has no image that can be read, and engines are verified on some")
+        raise InputError(
+            f"input.uri: none of its first {len(listed)} images can be read, and engines are verified on some; "
+            "name others"
+        )
     return found
 
 
 def _photograph(config: Config, uri: str, image_side: int) -> Iterator[UInt8Array]:
-    with contextlib.suppress(ImageError):  # a job would give it a row; here another image will do
+    # A job would give these a row; here another image will do.
+    with contextlib.suppress(ImageError, NotFoundError, PermissionDeniedError):
         image = pixels.decode(read_uri(uri, config.storage, config.input.max_bytes), config.input.max_pixels)
         yield cut_views(image, GeneratorConfig(), image_side)[0].pixels
 
@@ -115,11 +136,13 @@ def settle(
 
     Raises:
         PlanError: TensorRT was asked for, and its engines cannot be used.
+        JobError: A node's GPU does not come free.
     """
     if choice.kind != "tensorrt" and not _may_be_tensorrt(config, choice):
         return choice
-    answers = executor.on_gpus(_ready_here, config, checkpoint, console=console)
-    faults = [fault for fault in answers if fault] or ([] if answers else ["engine.kind: no GPU was found"])
+    wait = config.run.stall_timeout_seconds
+    answers = executor.on_gpus(_ready_here, config, checkpoint, console=console, wait_seconds=wait)
+    faults = _faults(answers) or ([] if answers else ["engine.kind: no GPU was found"])
     if not faults:
         console.print("engine: TensorRT, verified against torch in float32", highlight=False)
         return tensorrt_choice(config.engine)
@@ -134,17 +157,24 @@ def build_on_cluster(config: Config, checkpoint: ResolvedCheckpoint, console: Co
 
     Raises:
         ConfigError: No node has a GPU.
-        JobError: Some node cannot use engines; says why each cannot.
+        JobError: Some node cannot use engines, or does not get to it; names each and says why.
     """
     with connected(config.run.verbose) as resources:
         from sam_batch.job.ray_executor import RayExecutor
 
-        answers = RayExecutor(resources).on_gpus(_build_here, config, checkpoint, anew, console=console)
+        wait = config.run.stall_timeout_seconds
+        executor = RayExecutor(resources)
+        answers = executor.on_gpus(_build_here, config, checkpoint, anew, console=console, wait_seconds=wait)
     if not answers:
         raise ConfigError("engine.kind: tensorrt needs a GPU, and no node of the cluster has one")
-    faults = [fault for fault in answers if fault]
+    faults = _faults(answers)
     if faults:
         raise JobError(f"{len(faults)} of {len(answers)} nodes cannot use TensorRT: {'; '.join(faults)}")
+
+
+def _faults(answers: Iterable[Answer]) -> list[str]:
+    """Of the nodes that cannot use engines, each with its name."""
+    return [f"{node}: {fault}" for node, fault in answers if fault]
 
 
 def _may_be_tensorrt(config: Config, choice: EngineChoice) -> bool:
@@ -159,16 +189,17 @@ def _ready_here(config: Config, checkpoint: ResolvedCheckpoint, console: Console
     """On a node: why its engines cannot be used, or nothing; builds them first where that is wanted."""
     if config.engine.build == "on_start":
         return _build_here(config, checkpoint, anew=False, console=console)
-    try:
-        prepare(config, checkpoint).require_verified()
-    except SamBatchError as error:
-        return str(error)
-    return ""
+    return _fault(lambda: prepare(config, checkpoint).require_verified())
 
 
 def _build_here(config: Config, checkpoint: ResolvedCheckpoint, anew: bool, console: Console | None) -> str:
+    return _fault(lambda: build(config, checkpoint, console or Console(quiet=True), anew=anew))
+
+
+def _fault(work: Callable[[], object]) -> str:
+    """Why it cannot be done on this node, or nothing."""
     try:
-        build(config, checkpoint, console or Console(quiet=True), anew=anew)
-    except SamBatchError as error:
+        work()
+    except (SamBatchError, OSError) as error:
         return str(error)
     return ""

@@ -1,8 +1,9 @@
 """Who runs the stages: the protocol, and the plain loop. Ray's executor lies in `sam_batch.job.ray_executor`."""
 
+import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import pyarrow as pa
 import torch
@@ -14,16 +15,32 @@ from sam_batch.job.spec import JobSpec
 from sam_batch.job.stages import Segmenter, draw_in_vain, load, write
 
 
+class Answer(NamedTuple):
+    """What a function returned on one node.
+
+    Attributes:
+        node: The host's name.
+        text: Its answer.
+    """
+
+    node: str
+    text: str
+
+
 class Executor(Protocol):
     """Runs shards through load, segment and write."""
 
-    def on_gpus(self, work: Callable[..., str], *arguments: Any, console: Console) -> list[str]:
+    def on_gpus(self, work: Callable[..., str], *arguments: Any, console: Console, wait_seconds: float) -> list[Answer]:
         """Call a function once on each node with a GPU, where its processes will run engines; return its answers.
 
         Args:
             work: Takes the arguments and `console`, which is None on other nodes.
             arguments: Of the function.
             console: For what is done in this process.
+            wait_seconds: For a GPU that others hold; how long the function then takes is not bounded.
+
+        Raises:
+            JobError: A GPU does not come free, or the function does not end; names the node.
         """
         ...
 
@@ -69,9 +86,9 @@ class Executor(Protocol):
 class InlineExecutor:
     """A plain loop in this process: for few images, for tests, for a debugger. A crash ends it."""
 
-    def on_gpus(self, work: Callable[..., str], *arguments: Any, console: Console) -> list[str]:
-        """See `Executor.on_gpus`; whether there is a GPU, the function finds out."""
-        return [work(*arguments, console=console)]
+    def on_gpus(self, work: Callable[..., str], *arguments: Any, console: Console, wait_seconds: float) -> list[Answer]:
+        """See `Executor.on_gpus`; whether there is a GPU, and whether it is free, the function finds out."""
+        return [Answer(platform.node(), work(*arguments, console=console))]
 
     def run(self, job: JobSpec, shards: Iterable[pa.Table], *, again: bool) -> Iterator[Receipt]:
         """See `Executor.run`."""

@@ -26,6 +26,7 @@ from sam_batch.errors import EngineError, JobError, StorageError
 from sam_batch.job.boundary import describe
 from sam_batch.job.cluster import Resources, usable_cpus
 from sam_batch.job.commit import Receipt
+from sam_batch.job.executor import Answer
 from sam_batch.job.pictures import IO_THREADS
 from sam_batch.job.spec import JobSpec
 from sam_batch.job.stages import Segmenter, Ticket, draw_in_vain, load, write
@@ -33,6 +34,7 @@ from sam_batch.records import Stage
 
 RETRIES = 2  # of a shard whose worker died
 WORKER_RESTARTS = 100  # of one actor in one stream: a worker that cannot live must not be revived for ever
+SOON = 30  # seconds in which a free GPU is ours; after that somebody is told what is waited for
 
 _ONE_ROW: dict[str, Any] = {"batch_size": 1, "batch_format": "pyarrow"}
 _TASK: dict[str, Any] = {"num_cpus": 1, "max_retries": RETRIES}
@@ -45,17 +47,18 @@ class RayExecutor:
         self._resources = resources
         self._last_words: Any = None
 
-    def on_gpus(self, work: Callable[..., str], *arguments: Any, console: Console) -> list[str]:
+    def on_gpus(self, work: Callable[..., str], *arguments: Any, console: Console, wait_seconds: float) -> list[Answer]:
         """See `Executor.on_gpus`. One node of each kind goes first: nodes that share its folder find its work."""
         console.print("asking the nodes with a GPU; engines that are to be built there take minutes", highlight=False)
         nodes = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU", 0) >= 1]
         kinds = {_gpu_kind(node): node for node in reversed(nodes)}
-        first = [node["NodeID"] for node in kinds.values()]
-        rest = [node["NodeID"] for node in nodes if node["NodeID"] not in first]
-        try:
-            return [answer for wave in (first, rest) for answer in ray.get(_on_nodes(wave, work, arguments))]
-        except RayError as error:
-            raise JobError(_cause(error)) from error
+        first = list(kinds.values())
+        rest = [node for node in nodes if node not in first]
+        return [
+            answer
+            for wave in (first, rest)
+            for answer in _answers([_Asked(node, work, arguments) for node in wave], console, wait_seconds)
+        ]
 
     def run(self, job: JobSpec, shards: Iterable[pa.Table], *, again: bool) -> Iterator[Receipt]:
         """See `Executor.run`."""
@@ -125,10 +128,48 @@ class RayExecutor:
         return max(1, here // actors)
 
 
-def _on_nodes(nodes: Iterable[str], work: Callable[..., str], arguments: tuple[Any, ...]) -> list[Any]:
-    task = ray.remote(num_gpus=1, num_cpus=0, max_retries=0)(work)
-    pinned = (NodeAffinitySchedulingStrategy(node, soft=False) for node in nodes)
-    return [task.options(scheduling_strategy=strategy).remote(*arguments, console=None) for strategy in pinned]
+class _Asked:
+    """A node that is asked, through an actor: one starts when it has its GPU, and unlike a task's that can be seen."""
+
+    def __init__(self, node: dict[str, Any], work: Callable[..., str], arguments: tuple[Any, ...]) -> None:
+        self.name: str = node["NodeManagerHostname"]
+        here = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        self._actor = ray.remote(num_gpus=1, num_cpus=0)(_OnGpu).options(scheduling_strategy=here).remote()
+        self.started = self._actor.__ray_ready__.remote()
+        self._answer = self._actor.call.remote(work, arguments)
+
+    def answer(self) -> Answer:
+        """When the work is done."""
+        try:
+            return Answer(self.name, ray.get(self._answer))
+        except RayError as error:
+            raise JobError(f"{self.name}: {_cause(error)}") from error
+
+
+class _OnGpu:
+    """Holds a GPU of a node."""
+
+    def call(self, work: Callable[..., str], arguments: tuple[Any, ...]) -> str:
+        return work(*arguments, console=None)
+
+
+def _answers(asked: list[_Asked], console: Console, wait_seconds: float) -> list[Answer]:
+    if waiting := _without_gpu(asked, min(SOON, wait_seconds)):
+        told = f"waiting for a GPU, which another job may hold: {', '.join(waiting)}"
+        console.print(told, highlight=False, soft_wrap=True)
+        if waiting := _without_gpu(asked, wait_seconds - SOON):
+            raise JobError(
+                f"no GPU came free within {wait_seconds:g} s on {', '.join(waiting)}; end what holds it, "
+                "or raise run.stall_timeout_seconds"
+            )
+    return [one.answer() for one in asked]
+
+
+def _without_gpu(asked: list[_Asked], seconds: float) -> list[str]:
+    """The names of nodes that got none within this time."""
+    names = {one.started: one.name for one in asked}
+    _, waiting = ray.wait(list(names), num_returns=len(names), timeout=max(0, seconds))
+    return [names[one] for one in waiting]
 
 
 def _gpu_kind(node: dict[str, Any]) -> str:

@@ -15,7 +15,8 @@ from support.pictures import picture
 from support.small_sam import small_sam
 
 from sam_batch.engine import export as exporting
-from sam_batch.engine.export import GRAPHS, export, graph_faults, read_graphs
+from sam_batch.engine.export import export, graph_faults
+from sam_batch.engine.graph_set import GRAPHS, read_graphs
 from sam_batch.errors import ConfigError, OutputError
 from sam_batch.model.checkpoints import load_sam
 
@@ -137,7 +138,8 @@ def described(value):
 
 
 def test_attention_is_an_operator_where_that_is_asked_for(exported):
-    wanted = {"Attention"} if exported.graphs.opset == 23 else {"Softmax"}
+    assert exported.graphs.attention == (exported.graphs.opset == 23)
+    wanted = {"Attention"} if exported.graphs.attention else {"Softmax"}
     assert exported.operators("encoder") & {"Attention", "Softmax"} == wanted
 
 
@@ -228,11 +230,13 @@ def test_a_full_disk_is_named_and_leaves_what_there_was(tmp_path):
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"encoder.onnx": b"old"}
 
 
-def test_a_new_set_replaces_the_files_of_the_old_one(tmp_path, monkeypatch):
+def test_a_new_set_replaces_the_files_of_the_old_one_and_of_an_export_that_was_killed(tmp_path, monkeypatch):
     monkeypatch.setattr(exporting, "_program", lambda sam, name, *_: name)
     monkeypatch.setattr(exporting, "_save", lambda name, path: path.write_bytes(b"new"))
     (tmp_path / "encoder.onnx.data").write_bytes(b"old")
     (tmp_path / "notes.txt").write_bytes(b"kept")
+    (tmp_path / ".export-killed").mkdir()
+    (tmp_path / ".export-killed/encoder.onnx").write_bytes(b"gigabytes")
     export(small_sam(), model="demo", checkpoint_sha256="", recipe="fp32", folder=tmp_path)
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"graphs.json", "notes.txt", *(f"{name}.onnx" for name in GRAPHS)}

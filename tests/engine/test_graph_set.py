@@ -22,6 +22,7 @@ def described(folder):
         recipe="fp16",
         checkpoint_sha256="ab",
         opset=20,
+        attention=False,
         image_side=256,
         mask_side=64,
         channels=128,

@@ -1,15 +1,24 @@
+import errno
+import io
 import json
 import shutil
+import time
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from filelock import FileLock
+from rich.console import Console
 from support import tensorrt_standin
 from support.tensorrt_engines import CHECKPOINT, PICTURE, QUIET, hold_small_sam, prepared, preprocess, settings
 from support.tensorrt_standin import KNOBS, CpuGpu
 
 from sam_batch.engine import tensorrt_prepare
-from sam_batch.engine.graph_set import GRAPHS
+from sam_batch.engine.graph_set import GRAPHS, read_graphs, write_manifest
+from sam_batch.engine.tensorrt_plans import PlanStore
 from sam_batch.engine.tensorrt_prepare import exported, profiles
 from sam_batch.errors import EngineError, PlanError
 
@@ -119,6 +128,30 @@ def test_verification_finds_weights_that_are_not_the_engines(engines, monkeypatc
         engines.require_verified()
 
 
+def test_photographs_without_masks_prove_nothing_and_others_are_asked_for(engines):
+    engines.build(QUIET)
+    verify(engines, thresh=1e6)
+    with pytest.raises(
+        PlanError, match=r"could not be judged: no mask passes .* 1 photographs.*engine\.verify\.images"
+    ):
+        engines.load()
+
+
+def test_too_little_memory_to_verify_says_what_to_do_and_frees_both_engines(engines, monkeypatch):
+    engines.build(QUIET)
+    weights, freed = [], []
+
+    def compare(engine, reference, *_):
+        weights.append(weakref.ref(reference._sam.image_encoder))
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(tensorrt_prepare, "compare", compare)
+    monkeypatch.setattr(tensorrt_prepare.TensorRTEngine, "close", lambda _: freed.append(weights[0]() is None))
+    with pytest.raises(EngineError, match=r"too little GPU memory to verify.*lower engine\.max_images"):
+        verify(engines)
+    assert freed == [True]
+
+
 @pytest.mark.parametrize(
     ("change", "difference"),
     [
@@ -167,28 +200,70 @@ class TestExported:
         """Exports are counted, and copied from one that was made before."""
         calls = []
 
-        def export(sam, *, folder, opset, **_):
+        def export(sam, *, folder, opset, attention, **_):
             calls.append(opset)
             made = tensorrt_prepare.graphs_folder(settings(exports("fp32")), CHECKPOINT, "fp32")
             shutil.copytree(made, folder, dirs_exist_ok=True)
-            return tensorrt_prepare.read_graphs(folder)
+            graphs = replace(read_graphs(folder), opset=opset, attention=attention)
+            write_manifest(graphs, folder)
+            return graphs
 
         hold_small_sam(monkeypatch)
         monkeypatch.setattr(tensorrt_prepare, "export", export)
         return calls
 
     def test_graphs_that_are_there_are_not_exported_again(self, tmp_path, exporting):
-        first = exported(settings(tmp_path), CHECKPOINT, "fp32")
-        assert exported(settings(tmp_path), CHECKPOINT, "fp32") == first
+        first = exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET)
+        assert exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET) == first
         assert exporting == [20]
 
     def test_damaged_graphs_another_opset_or_force_export_them_anew(self, tmp_path, exporting):
-        exported(settings(tmp_path), CHECKPOINT, "fp32")
+        exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET)
         folder = tensorrt_prepare.graphs_folder(settings(tmp_path), CHECKPOINT, "fp32")
         (folder / "score.onnx").write_bytes(b"")
         for keys in ({}, {"opset": 23}, {"anew": True}):
-            exported(settings(tmp_path), CHECKPOINT, "fp32", **keys)
+            exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET, **keys)
         assert exporting == [20, 20, 23, 20]
+
+    def test_graphs_with_and_without_the_attention_operator_are_told_apart(self, tmp_path, exporting):
+        operator = {"opset": 23, "attention": True}
+        for asked, has_it in ((operator, True), (operator, True), ({}, True), ({"opset": 23}, False), (operator, True)):
+            assert exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET, **asked).attention == has_it
+        assert exporting == [23, 23, 23]
+
+    @pytest.mark.parametrize("asked", [{}, {"opset": 23, "attention": True}])
+    def test_a_build_that_fails_names_the_attention_operator_where_there_is_one(self, tmp_path, exporting, host, asked):
+        exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET, **asked)
+        KNOBS.builds = False
+        with pytest.raises(EngineError) as failed:
+            prepared(host, tmp_path).build(QUIET)
+        assert ("no fused kernel for its Attention operator" in str(failed.value)) == bool(asked)
+
+    def test_a_folder_that_cannot_be_locked_is_named(self, tmp_path, exporting, monkeypatch):
+        def refuse(*_, **__):
+            raise OSError(errno.ENOLCK, "No locks available")
+
+        monkeypatch.setattr(FileLock, "acquire", refuse)
+        with pytest.raises(EngineError, match=f"{tmp_path}: cannot be locked: .*No locks available; set engine.folder"):
+            exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET)
+
+    @pytest.mark.parametrize("verb", ["export", "build"])
+    def test_whoever_comes_second_says_so_and_waits(self, tmp_path, exporting, host, verb):
+        console = Console(file=io.StringIO(), width=500)
+        work = {
+            "export": lambda: exported(settings(tmp_path), CHECKPOINT, "fp32", console),
+            "build": lambda: prepared(host, tmp_path).build(console),
+        }
+        with ThreadPoolExecutor(1) as pool:
+            with PlanStore(tmp_path).locked():
+                second = pool.submit(work[verb])
+                deadline = time.monotonic() + 60
+                while "waiting" not in console.file.getvalue() and time.monotonic() < deadline:
+                    time.sleep(0.01)
+                assert not exporting
+            second.result()
+        assert console.file.getvalue().strip() == f"another build is at work in {tmp_path}; waiting for its end"
+        assert exporting == [20]
 
 
 def test_profiles_are_tuned_for_full_batches(exports):

@@ -64,10 +64,8 @@ def test_a_shifted_score_changes_the_count(reference):
     assert compare(shifted, reference, [photograph()], middle).count_change > 0.02
 
 
-def test_masks_that_all_fail_the_threshold_prove_nothing(reference):
-    found = compare(reference, reference, [photograph()], 1e6)
-    assert found.masks == 0
-    assert "no mask passes generator.pred_iou_thresh" in found.faults(VerifyConfig())[0]
+def test_masks_that_all_fail_the_threshold_are_not_counted(reference):
+    assert compare(reference, reference, [photograph()], 1e6).masks == 0
 
 
 def test_what_is_kept_beside_a_plan_comes_back():

@@ -1,4 +1,7 @@
+import errno
 import io
+import platform
+import shutil
 import sys
 from contextlib import nullcontext
 from types import SimpleNamespace
@@ -12,9 +15,17 @@ from support.tensorrt_engines import CHECKPOINT
 from sam_batch.engine import factory
 from sam_batch.engine.choice import EngineChoice
 from sam_batch.engine.tensorrt_plans import Record
-from sam_batch.errors import ConfigError, InputError, JobError, PlanError
+from sam_batch.errors import (
+    ConfigError,
+    EngineError,
+    InputError,
+    JobError,
+    NotFoundError,
+    PermissionDeniedError,
+    PlanError,
+)
 from sam_batch.job import engines
-from sam_batch.job.executor import InlineExecutor
+from sam_batch.job.executor import Answer, InlineExecutor
 
 TORCH = EngineChoice("torch", "fp16", "cuda")
 
@@ -36,14 +47,15 @@ def console():
 
 
 class Answers:
-    """In the place of an executor: the answers of its nodes."""
+    """In the place of an executor: the answers of its nodes, gpu-0 and so on."""
 
     def __init__(self, *answers):
         self.answers, self.asked = list(answers), 0
 
-    def on_gpus(self, work, *arguments, console):
+    def on_gpus(self, work, *arguments, console, wait_seconds):
         self.asked += 1
-        return self.answers
+        assert wait_seconds == 7200  # run.stall_timeout_seconds
+        return [Answer(f"gpu-{number}", text) for number, text in enumerate(self.answers)]
 
 
 @pytest.fixture
@@ -63,11 +75,11 @@ class TestSettle:
     def test_auto_is_torch_where_one_node_is_not_and_says_why(self, config, console, built):
         choice = engines.settle(config(), CHECKPOINT, TORCH, Answers("", "not verified"), console)
         assert choice == TORCH
-        assert "engine: torch, since TensorRT cannot be used: not verified" in console.export_text()
+        assert "engine: torch, since TensorRT cannot be used: gpu-1: not verified" in console.export_text()
 
     def test_tensorrt_stops_where_one_node_is_not_ready(self, config, console):
         asked = config(kind="tensorrt")
-        with pytest.raises(PlanError, match="no plan"):
+        with pytest.raises(PlanError, match=r"^gpu-1: no plan$"):
             engines.settle(asked, CHECKPOINT, factory.resolve(asked.engine, False), Answers("", "no plan"), console)
 
     def test_tensorrt_stops_where_no_node_has_a_gpu(self, config, console):
@@ -104,6 +116,14 @@ class TestSettle:
         with pytest.raises(PlanError, match="no GPU here"):
             engines.settle(asked, CHECKPOINT, factory.resolve(asked.engine, False), InlineExecutor(), console)
 
+    def test_what_the_disk_refuses_is_a_reason_for_torch(self, config, console, built, monkeypatch):
+        def refuse(*_):
+            raise PermissionError(errno.EACCES, "Permission denied", "engines")
+
+        monkeypatch.setattr(engines, "prepare", refuse)
+        assert engines.settle(config(), CHECKPOINT, TORCH, InlineExecutor(), console) == TORCH
+        assert f"{platform.node()}: [Errno 13] Permission denied: 'engines'" in console.export_text()
+
 
 class TestPhotographs:
     def test_the_first_readable_ones_at_the_models_side(self, config, tmp_path):
@@ -112,6 +132,31 @@ class TestPhotographs:
         assert [one.shape for one in found] == [(96, 128, 3)] * 3
         assert len({one.tobytes() for one in found}) == 3
         assert found[0].dtype == np.uint8
+
+    @pytest.mark.parametrize("error", [NotFoundError, PermissionDeniedError])
+    def test_one_that_vanished_or_is_closed_to_us_is_passed_over(self, config, monkeypatch, error):
+        read = engines.read_uri
+
+        def refuse_the_first(uri, *arguments):
+            if uri.endswith("000.jpg"):
+                raise error(uri)
+            return read(uri, *arguments)
+
+        monkeypatch.setattr(engines, "read_uri", refuse_the_first)
+        assert len(engines.photographs(config(verify={"images": 9}), image_side=128)) == 3
+
+    def test_where_none_can_be_read_it_gives_up_after_some(self, config, monkeypatch):
+        tried = []
+
+        def refuse(uri, *_):
+            tried.append(uri)
+            raise PermissionDeniedError(uri)
+
+        monkeypatch.setattr(engines, "TRIED", 2)
+        monkeypatch.setattr(engines, "read_uri", refuse)
+        with pytest.raises(InputError, match="none of its first 2 images can be read"):
+            engines.photographs(config(), image_side=128)
+        assert len(tried) == 2
 
     def test_fewer_than_asked_for_are_enough_and_none_is_an_error(self, config, tmp_path):
         assert len(engines.photographs(config(verify={"images": 9}), image_side=128)) == 4
@@ -130,6 +175,37 @@ def test_an_input_without_photographs_shows_before_anything_is_built(config, con
     assert not (tmp_path / "engines").exists()
 
 
+class TestBuild:
+    """What is asked of engines that are imagined."""
+
+    @pytest.fixture
+    def imagined(self, monkeypatch):
+        """Builds nothing; `answers` is what `require_verified` returns or raises, one after the other."""
+        made = SimpleNamespace(answers=[], build=lambda console, anew: [])
+
+        def require_verified():
+            answer = made.answers.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        made.require_verified = require_verified
+        monkeypatch.setattr(engines, "prepare", lambda *_: made)
+        return made
+
+    def test_engines_that_are_ready_need_no_input(self, config, console, imagined, tmp_path):
+        shutil.rmtree(tmp_path / "photos")
+        imagined.answers = ["ready"]
+        assert engines.build(config(), CHECKPOINT, console) == "ready"
+        with pytest.raises(InputError):
+            engines.build(config(), CHECKPOINT, console, anew=True)
+
+    @pytest.mark.parametrize("fault", [PlanError("no plans"), ConfigError("no graphs"), EngineError("damaged graphs")])
+    def test_what_another_has_built_and_verified_meanwhile_is_taken(self, config, console, imagined, fault):
+        imagined.answers = [fault, "ready"]
+        assert engines.build(config(), CHECKPOINT, console) == "ready"
+
+
 class TestCluster:
     @pytest.fixture
     def nodes(self, monkeypatch):
@@ -146,7 +222,7 @@ class TestCluster:
 
     def test_a_node_that_is_not_ready_is_named_with_its_reason(self, config, nodes, console):
         nodes += ["", "out of memory"]
-        with pytest.raises(JobError, match="1 of 2 nodes cannot use TensorRT: out of memory"):
+        with pytest.raises(JobError, match="1 of 2 nodes cannot use TensorRT: gpu-1: out of memory"):
             engines.build_on_cluster(config(), CHECKPOINT, console)
 
     def test_no_gpu_at_all_is_a_mistake_of_the_configuration(self, config, nodes, console):

@@ -1,6 +1,8 @@
 """The job on a local Ray: the same files as in a plain loop, and an answer to workers that die."""
 
+import io
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -126,17 +128,45 @@ def with_gpu(monkeypatch):
     return ray
 
 
-def test_work_on_gpus_runs_once_on_each_node_that_has_one(with_gpu):
+@pytest.fixture
+def executor(with_gpu):
+    with cluster.connected() as resources:
+        from sam_batch.job.ray_executor import RayExecutor
+
+        yield RayExecutor(resources)
+
+
+def test_work_on_gpus_runs_once_on_each_node_that_has_one(with_gpu, executor):
     def place(greeting, console):
         assert console is None
         return f"{greeting} {with_gpu.get_runtime_context().get_node_id()} {len(with_gpu.get_gpu_ids())}"
 
-    with cluster.connected() as resources:
-        from sam_batch.job.ray_executor import RayExecutor
+    (node,) = with_gpu.nodes()
+    found = executor.on_gpus(place, "on", console=Console(quiet=True), wait_seconds=60)
+    assert found == [(node["NodeManagerHostname"], f"on {node['NodeID']} 1")]
 
-        (node,) = with_gpu.nodes()
-        found = RayExecutor(resources).on_gpus(place, "on", console=Console(quiet=True))
-        assert found == [f"on {node['NodeID']} 1"]
+
+def test_work_on_gpus_that_raises_names_the_node(executor):
+    def fail(console):
+        raise EngineError("it is broken")
+
+    with pytest.raises(JobError, match=f"^{platform.node()}: it is broken$"):
+        executor.on_gpus(fail, console=Console(quiet=True), wait_seconds=60)
+
+
+def test_a_gpu_that_another_job_holds_is_waited_for_and_not_for_ever(with_gpu, executor, monkeypatch):
+    from sam_batch.job import ray_executor
+
+    monkeypatch.setattr(ray_executor, "SOON", 0.1)
+    console = Console(file=io.StringIO(), width=500)
+    other = with_gpu.remote(num_gpus=1, num_cpus=0)(ray_executor._OnGpu).remote()
+    with_gpu.get(other.__ray_ready__.remote())
+    with pytest.raises(JobError, match=f"no GPU came free within 1 s on {platform.node()}; .*stall_timeout_seconds"):
+        executor.on_gpus(lambda console: "", console=console, wait_seconds=1)
+    assert f"waiting for a GPU, which another job may hold: {platform.node()}" in console.file.getvalue()
+    with_gpu.kill(other)
+    (answer,) = executor.on_gpus(lambda console: "it is ours", console=console, wait_seconds=60)
+    assert answer.text == "it is ours"
 
 
 def test_one_node_of_each_kind_of_gpu_goes_first(with_gpu, monkeypatch):
@@ -147,15 +177,19 @@ def test_one_node_of_each_kind_of_gpu_goes_first(with_gpu, monkeypatch):
     def node(name, alive=True, **resources):
         return {"NodeID": name, "Alive": alive, "Resources": resources}
 
+    def answers(asked, console, wait_seconds):
+        waves.append(sorted(asked))
+        return asked
+
     h100, a100 = {"GPU": 8.0, "accelerator_type:H100": 1.0}, {"GPU": 1.0, "accelerator_type:A100": 1.0}
     nodes = [node("a", **h100), node("b", CPU=4.0), node("c", **h100), node("d", **a100), node("e", False, **h100)]
     monkeypatch.setattr(with_gpu, "nodes", lambda: nodes)
-    monkeypatch.setattr(ray_executor, "_on_nodes", lambda names, work, arguments: waves.append(names) or names)
-    monkeypatch.setattr(with_gpu, "get", lambda names: names)
+    monkeypatch.setattr(ray_executor, "_Asked", lambda node, work, arguments: node["NodeID"])
+    monkeypatch.setattr(ray_executor, "_answers", answers)
     executor = ray_executor.RayExecutor(cluster.Resources(4, 9, 4, is_local=False))
-    answers = executor.on_gpus(str.upper, "on", console=Console(quiet=True))
-    assert [sorted(wave) for wave in waves] == [["a", "d"], ["c"]]
-    assert sorted(answers) == ["a", "c", "d"]
+    found = executor.on_gpus(str.upper, "on", console=Console(quiet=True), wait_seconds=60)
+    assert waves == [["a", "d"], ["c"]]
+    assert sorted(found) == ["a", "c", "d"]
 
 
 def test_a_worker_that_dies_answers_nothing_and_leaves_its_last_words(tmp_path):

@@ -35,7 +35,7 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> Exports:
         folder = tmp_path_factory.mktemp("engines")
         with pytest.MonkeyPatch.context() as patch:
             hold_small_sam(patch)
-            tensorrt_prepare.exported(settings(folder), CHECKPOINT, precision)
+            tensorrt_prepare.exported(settings(folder), CHECKPOINT, precision, QUIET)
         return folder
 
     return export
