@@ -82,7 +82,14 @@ def test_a_damaged_lease_holds_nothing(storage, content, monkeypatch):
 
 
 def test_a_holder_that_lives_mends_its_damaged_lease_and_keeps_it(storage, monkeypatch):
-    monkeypatch.setattr(lease, "RENEW_SECONDS", 1.0)
+    def until_renewed(seconds):
+        assert seconds > lease.RENEW_SECONDS
+        deadline = time.monotonic() + 10
+        while lease.read_holder(storage) is lease.UNREADABLE:
+            assert time.monotonic() < deadline
+
+    monkeypatch.setattr(lease, "RENEW_SECONDS", 0.1)
+    monkeypatch.setattr(time, "sleep", until_renewed)
     held = lease.acquire(storage)
     storage.write(layout.LEASE, b"{")
     with pytest.raises(LeaseError, match=f"in use by process {os.getpid()}"):
