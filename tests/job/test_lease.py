@@ -49,10 +49,11 @@ def test_another_machine_holds_as_long_as_it_renews(storage):
 
 
 def test_a_lease_that_somebody_else_took_over_is_noticed_and_left_alone(storage, monkeypatch):
-    monkeypatch.setattr(lease, "RENEW_SECONDS", 0.01)
+    monkeypatch.setattr(lease, "RENEW_SECONDS", 0.5)  # the first renewal comes after the other's
     held = lease.acquire(storage)
     storage.write(layout.LEASE, holder(token="other").to_bytes())
     held._thread.join(timeout=10)  # it ends when it notices
+    assert not held._thread.is_alive()
     with pytest.raises(LeaseError, match="taken this output over"):
         held.check()
     held.release()
