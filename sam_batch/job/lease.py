@@ -86,7 +86,7 @@ class Lease:
             self._storage.delete(layout.LEASE)
 
     def _renew(self) -> None:
-        while not self._released.wait(RENEW_SECONDS):
+        while not (self._lost.is_set() or self._released.wait(RENEW_SECONDS)):
             # A store that cannot be reached now is the workers' business; the next round tries again.
             with contextlib.suppress(StorageError):
                 self._renew_once()

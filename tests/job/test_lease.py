@@ -49,10 +49,11 @@ def test_another_machine_holds_as_long_as_it_renews(storage):
 
 
 def test_a_lease_that_somebody_else_took_over_is_noticed_and_left_alone(storage, monkeypatch):
-    monkeypatch.setattr(lease, "RENEW_SECONDS", 0.01)
+    monkeypatch.setattr(lease, "RENEW_SECONDS", 0.5)  # the first renewal comes after the other's
     held = lease.acquire(storage)
     storage.write(layout.LEASE, holder(token="other").to_bytes())
     held._thread.join(timeout=10)  # it ends when it notices
+    assert not held._thread.is_alive()
     with pytest.raises(LeaseError, match="taken this output over"):
         held.check()
     held.release()
@@ -82,7 +83,14 @@ def test_a_damaged_lease_holds_nothing(storage, content, monkeypatch):
 
 
 def test_a_holder_that_lives_mends_its_damaged_lease_and_keeps_it(storage, monkeypatch):
-    monkeypatch.setattr(lease, "RENEW_SECONDS", 1.0)
+    def until_renewed(seconds):
+        assert seconds > lease.RENEW_SECONDS
+        deadline = time.monotonic() + 10
+        while lease.read_holder(storage) is lease.UNREADABLE:
+            assert time.monotonic() < deadline
+
+    monkeypatch.setattr(lease, "RENEW_SECONDS", 0.1)
+    monkeypatch.setattr(time, "sleep", until_renewed)
     held = lease.acquire(storage)
     storage.write(layout.LEASE, b"{")
     with pytest.raises(LeaseError, match=f"in use by process {os.getpid()}"):
