@@ -5,7 +5,8 @@ instead, into the image's channels: q (W x) is (q W) x, and (a x) W is a (x W). 
 8 heads x 7 tokens = 56 columns take the place of 128. What is projected of the positions alone is a constant, kept. The
 first layer sees one image for all prompts: there the cells are projected, once (`project`).
 
-The weights are those of the modules given, shared with them, not copied.
+The weights are those of the modules given, shared with them, not copied. What is done to tokens alone is done in the
+weights' precision; only products with the image's cells are in the precision of the cells, which may be half.
 Subscripts: P prompts, T tokens, H heads, D channels of a head, C channels, N cells of the image.
 """
 
@@ -28,11 +29,6 @@ class Projections(NamedTuple):
 
     keys: Tensor
     values: Tensor
-
-
-def run(module: nn.Module, values: Tensor) -> Tensor:
-    """Call a linear layer or a norm on values of any precision, in the precision of its weights."""
-    return module(values.to(module.weight.dtype))  # type: ignore[arg-type]
 
 
 def product(left: Tensor, right: Tensor) -> Tensor:
@@ -97,24 +93,24 @@ class _CrossAttention(nn.Module):
 
     def _split(self, linear: nn.Linear, tokens_PTC: Tensor) -> Tensor:
         """Project tokens, to (P, H, T, D)."""
-        return torch.unflatten(run(linear, tokens_PTC), 2, (self.heads, -1)).transpose(1, 2)
+        return torch.unflatten(linear(tokens_PTC), 2, (self.heads, -1)).transpose(1, 2)
 
     def _encode(self, linear: nn.Linear, position_NC: Tensor) -> Tensor:
         """(H, D, N), what a projection without its bias makes of the positions."""
-        weight = self._weight(linear)
-        return torch.einsum("nc,hdc->hdn", position_NC, weight.to(position_NC.dtype)).to(weight.dtype)
+        return torch.einsum("nc,hdc->hdn", position_NC, self._weight(linear))
 
     def _logits(self, linear: nn.Linear, tokens_PHTD: Tensor, image_PNC: Tensor, position_HDN: Tensor) -> Tensor:
         """(P, H, T, N), projected tokens times the projection by `linear` of image and positions, scaled."""
         tokens_PHTD = tokens_PHTD * tokens_PHTD.shape[-1] ** -0.5
         wide = torch.einsum("phtd,hdc->phtc", tokens_PHTD, self._weight(linear)).flatten(1, 2)
-        logits = torch.unflatten(product(wide, image_PNC.mT), 1, tokens_PHTD.shape[1:3])
-        return logits.add_(torch.einsum("phtd,hdn->phtn", tokens_PHTD, position_HDN))
+        logits = torch.unflatten(product(wide.to(image_PNC.dtype), image_PNC.mT), 1, tokens_PHTD.shape[1:3])
+        return logits.add_(torch.einsum("phtd,hdn->phtn", tokens_PHTD.to(position_HDN.dtype), position_HDN))
 
     @staticmethod
     def _shared_logits(tokens_PHTD: Tensor, image_HDN: Tensor) -> Tensor:
         """(P, H, T, N), the same of one image projected before."""
-        return torch.einsum("phtd,hdn->phtn", tokens_PHTD * tokens_PHTD.shape[-1] ** -0.5, image_HDN)
+        tokens_PHTD = tokens_PHTD * tokens_PHTD.shape[-1] ** -0.5
+        return torch.einsum("phtd,hdn->phtn", tokens_PHTD.to(image_HDN.dtype), image_HDN)
 
 
 class Reading(_CrossAttention):
@@ -126,31 +122,32 @@ class Reading(_CrossAttention):
     Args:
         attention: segment-anything's.
         position_NC: The positional encoding of the cells, part of the keys.
+        low: The precision of the cells.
     """
 
     position: Tensor
 
-    def __init__(self, attention: Attention, position_NC: Tensor) -> None:
+    def __init__(self, attention: Attention, position_NC: Tensor, low: torch.dtype) -> None:
         super().__init__(attention)
-        self.register_buffer("position", self._encode(self.k_proj, position_NC), persistent=False)
+        self.register_buffer("position", self._encode(self.k_proj, position_NC).to(low), persistent=False)
 
     def project(self, image_NC: Tensor) -> Projections:
-        """Project an image that all prompts read."""
-        keys = torch.einsum("nc,hdc->hdn", image_NC, self._weight(self.k_proj))
-        values = torch.einsum("nc,hdc->hnd", image_NC, self._weight(self.v_proj))
-        return Projections(keys.add_(self.position), values.contiguous())
+        """Project an image that all prompts read, in the weights' precision, to that of cells."""
+        keys = torch.einsum("nc,hdc->hdn", image_NC, self._weight(self.k_proj)).add_(self.position)
+        values = torch.einsum("nc,hdc->hnd", image_NC, self._weight(self.v_proj)).contiguous()
+        return Projections(keys.to(self.position.dtype), values.to(self.position.dtype))
 
     def forward(self, tokens_PTC: Tensor, image_PNC: Tensor) -> Tensor:
         """(P, T, C), what each prompt's tokens find in its own image."""
         queries = self._split(self.q_proj, tokens_PTC)
         weights = self._logits(self.k_proj, queries, image_PNC, self.position).softmax(dim=-1)
         wide = torch.unflatten(product(weights.flatten(1, 2), image_PNC), 1, weights.shape[1:3])
-        return self._join(torch.einsum("phtc,hdc->phtd", wide, self._weight(self.v_proj)))
+        return self._join(torch.einsum("phtc,hdc->phtd", wide.to(queries.dtype), self._weight(self.v_proj)))
 
     def shared(self, tokens_PTC: Tensor, image: Projections) -> Tensor:
         """(P, T, C), what each prompt's tokens find in the one image."""
         weights = self._shared_logits(self._split(self.q_proj, tokens_PTC), image.keys).softmax(dim=-1)
-        return self._join(torch.einsum("phtn,hnd->phtd", weights, image.values))
+        return self._join(torch.einsum("phtn,hnd->phtd", weights, image.values).to(tokens_PTC.dtype))
 
     def _join(self, found_PHTD: Tensor) -> Tensor:
         return self.out_proj(found_PHTD.transpose(1, 2).flatten(2) + self.v_proj.bias)
@@ -164,18 +161,20 @@ class Writing(_CrossAttention):
     Args:
         attention: segment-anything's.
         position_NC: The positional encoding of the cells, part of the queries.
+        low: The precision of the cells.
     """
 
     position: Tensor
 
-    def __init__(self, attention: Attention, position_NC: Tensor) -> None:
+    def __init__(self, attention: Attention, position_NC: Tensor, low: torch.dtype) -> None:
         super().__init__(attention)
-        bias = self.q_proj.bias.unflatten(0, (self.heads, -1, 1))
-        self.register_buffer("position", self._encode(self.q_proj, position_NC) + bias, persistent=False)
+        position_HDN = self._encode(self.q_proj, position_NC) + self.q_proj.bias.unflatten(0, (self.heads, -1, 1))
+        self.register_buffer("position", position_HDN.to(low), persistent=False)
 
     def project(self, image_NC: Tensor) -> Tensor:
-        """Project an image that all prompts write to: its (H, D, N) queries."""
-        return torch.einsum("nc,hdc->hdn", image_NC, self._weight(self.q_proj)).add_(self.position)
+        """Project an image that all prompts write to, likewise: its (H, D, N) queries."""
+        queries = torch.einsum("nc,hdc->hdn", image_NC, self._weight(self.q_proj)).add_(self.position)
+        return queries.to(self.position.dtype)
 
     def forward(self, keys_PTC: Tensor, values_PTC: Tensor, image_PNC: Tensor) -> Tensor:
         """(P, N, C), what each prompt's own image finds in its tokens."""
@@ -189,5 +188,5 @@ class Writing(_CrossAttention):
     def _spread(self, logits_PHTN: Tensor, values_PTC: Tensor) -> Tensor:
         weight = self.out_proj.weight.unflatten(1, (self.heads, -1))  # (C, H, D)
         wide = torch.einsum("phtd,chd->phtc", self._split(self.v_proj, values_PTC), weight)
-        wide = wide + self.out_proj.bias / self.heads
+        wide = (wide + self.out_proj.bias / self.heads).to(logits_PHTN.dtype)
         return product(logits_PHTN.softmax(dim=2).flatten(1, 2).mT, wide.flatten(1, 2))

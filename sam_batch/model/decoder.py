@@ -5,8 +5,8 @@ weights the same numbers, equal in real arithmetic: what all prompts share once,
 where either will do (`model.attention`), and only what is asked for. `score` predicts each mask's IoU; `finish`
 up-scales chosen masks. Which ones is the caller's business.
 
-In half precision matrices are multiplied in half; residuals, norms and the IoU head are float32, as `model.precision`
-leaves them. Nothing is remembered between calls. Subscripts are those of `model.attention`.
+In half precision the image's cells are multiplied in half; tokens, residuals, norms and the IoU head are float32, as
+`model.precision` leaves them. Nothing is remembered between calls. Subscripts are those of `model.attention`.
 """
 
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from segment_anything.modeling import MaskDecoder, Sam
 from segment_anything.modeling.transformer import TwoWayAttentionBlock
 from torch import Tensor, nn
 
-from sam_batch.model.attention import Projections, Reading, Writing, run
+from sam_batch.model.attention import Projections, Reading, Writing
 from sam_batch.model.norms import Cells, add_and_norm
 from sam_batch.model.threads import at_once, on_each_core
 from sam_batch.model.upscaler import Upscaler
@@ -64,10 +64,11 @@ class Decoder(nn.Module):
         super().__init__()
         decoder: MaskDecoder = sam.mask_decoder
         transformer = decoder.transformer
+        self.low = decoder.output_upscaling[0].weight.dtype
         with torch.no_grad():
             position_NC = sam.prompt_encoder.get_dense_pe()[0].flatten(1).T
-            layers = [_Layer(block, position_NC) for block in transformer.layers]
-            self.read = Reading(transformer.final_attn_token_to_image, position_NC)
+            layers = [_Layer(block, position_NC, self.low) for block in transformer.layers]
+            self.read = Reading(transformer.final_attn_token_to_image, position_NC, self.low)
         self.first_layer, self.layers = layers[0], nn.ModuleList(layers)
         self.norm = transformer.norm_final_attn
         self.iou_token, self.mask_tokens = decoder.iou_token, decoder.mask_tokens
@@ -77,7 +78,7 @@ class Decoder(nn.Module):
         self.mask_size: tuple[int, int] = sam.prompt_encoder.mask_input_size
         self.device = position_NC.device.type
         self.upscaler = Upscaler(decoder, self.mask_size[0] // 4, self.mask_size[1] // 4, FINISH_CELLS[self.device])
-        fewest = 1 if self.read.position.dtype == torch.float32 else FEWEST_PROMPTS
+        fewest = 1 if self.low == torch.float32 else FEWEST_PROMPTS
         self.score_chunk = max(fewest, SCORE_CELLS[self.device] // len(position_NC))
         self.finish_chunk = max(1, FINISH_CELLS[self.device] // len(position_NC))
 
@@ -96,7 +97,7 @@ class Decoder(nn.Module):
         chunks = torch.split(torch.cat([own, sparse_PnC], dim=1), chunk)
         if dense is None:
             image = self._cells(embedding + self.no_mask.weight[:, :, None, None])
-            shared = self.first_layer.share(image.low[0])
+            shared = self.first_layer.share(image.exact[0])
             parts = on_each_core(lambda tokens: self._transform(tokens, image, shared, masks), chunks, self.device)
         else:
             pairs = list(zip(chunks, torch.split(embedding + dense, chunk), strict=True))
@@ -144,7 +145,7 @@ class Decoder(nn.Module):
     def _cells(self, images: Tensor) -> Cells:
         """Of (C, h, w) or (P, C, h, w), as rows (P, N, C)."""
         exact = images.flatten(2).mT.contiguous()
-        return Cells(exact, exact.to(self.read.position.dtype))
+        return Cells(exact, exact.to(self.low))
 
     def _transform(
         self, tokens_PTC: Tensor, cells: Cells, shared: _SharedImage | None, masks: slice
@@ -158,25 +159,25 @@ class Decoder(nn.Module):
         return self.norm(used + self.read(used + tokens, cells.low)), cells.low
 
     def _weights(self, scored: Scored, prompt_K: Tensor, mask_K: Tensor) -> Tensor:
-        """(K, D), what the hypernetwork of each chosen mask makes of its token."""
+        """(K, D), what the hypernetwork of each chosen mask makes of its token, in the precision of the cells."""
         order = mask_K.argsort(stable=True)
         rows, prompts, masks = torch.stack([order, prompt_K[order], mask_K[order]]).to(scored.tokens.device)
-        tokens_KC = scored.tokens[prompts, masks].to(self.read.position.dtype)
+        tokens_KC = scored.tokens[prompts, masks]
         networks = self.hypernetworks[scored.first : scored.first + scored.tokens.shape[1]]
         parts = torch.split(tokens_KC, torch.bincount(mask_K, minlength=len(networks)).tolist())
         weights_KD = tokens_KC.new_empty((len(order), self.upscaler.channels))
         weights_KD[rows] = torch.cat([network(part) for network, part in zip(networks, parts, strict=True)])
-        return weights_KD
+        return weights_KD.to(self.low)
 
 
 class _Layer(nn.Module):
     """segment-anything's `TwoWayAttentionBlock`."""
 
-    def __init__(self, block: TwoWayAttentionBlock, position_NC: Tensor) -> None:
+    def __init__(self, block: TwoWayAttentionBlock, position_NC: Tensor, low: torch.dtype) -> None:
         super().__init__()
         self.block = block
-        self.read = Reading(block.cross_attn_token_to_image, position_NC)
-        self.write = Writing(block.cross_attn_image_to_token, position_NC)
+        self.read = Reading(block.cross_attn_token_to_image, position_NC, low)
+        self.write = Writing(block.cross_attn_image_to_token, position_NC, low)
 
     def share(self, image_NC: Tensor) -> _SharedImage:
         return _SharedImage(self.read.project(image_NC), self.write.project(image_NC))
@@ -195,23 +196,22 @@ class _Layer(nn.Module):
         Returns:
             (P, T, C) queries and each prompt's cells.
         """
-        block, mlp = self.block, self.block.mlp
+        block = self.block
         queries = self._attend_to_themselves(queries_PTC, tokens_PTC)
         asking = queries + tokens_PTC
         found = self.read.shared(asking, shared.read) if shared else self.read(asking, cells.low)
         queries = block.norm2(queries + found)
-        queries = block.norm3(queries + mlp.lin2(mlp.act(run(mlp.lin1, queries))))
+        queries = block.norm3(queries + block.mlp(queries))
         asked = queries + tokens_PTC
         found = self.write.shared(asked, queries, shared.written) if shared else self.write(asked, queries, cells.low)
         return queries, add_and_norm(cells.exact, found, block.norm4)
 
     def _attend_to_themselves(self, queries: Tensor, tokens: Tensor) -> Tensor:
-        block, dtype = self.block, self.read.position.dtype
+        block = self.block
         if block.skip_first_layer_pe:
-            low = queries.to(dtype)
-            return run(block.norm1, block.self_attn(low, low, low))
-        both = (queries + tokens).to(dtype)
-        return block.norm1(queries + block.self_attn(both, both, queries.to(dtype)))
+            return block.norm1(block.self_attn(queries, queries, queries))
+        both = queries + tokens
+        return block.norm1(queries + block.self_attn(both, both, queries))
 
 
 def _stack(cells: list[Tensor]) -> Tensor:

@@ -1,8 +1,9 @@
 """Which of segment-anything's weights may be half precision without harm.
 
-Matrices (linear layers and convolutions) are stored in half precision and multiplied in it; `model.encoder` and
-`model.decoder` convert what they multiply. What carries the residual stream, norms, coordinates and scores stays
-float32: layer norms of real checkpoints overflow float16 (segment-anything issues 540 and 696), a pixel coordinate has
+Matrices (linear layers and convolutions) that meet the image's cells are stored in half precision and multiplied in it;
+`model.encoder` and `model.decoder` convert what they multiply. The decoder's few tokens cost little, and rounding them
+changes which masks survive. So they stay float32, as does what carries the residual stream, norms, coordinates and
+scores: layer norms of real checkpoints overflow float16 (segment-anything issues 540 and 696), a pixel coordinate has
 no exact float16, and predicted IoUs would collapse to a few hundred values, so that ties would decide which masks
 survive.
 """
@@ -22,14 +23,14 @@ def cpu_multiplies_bfloat16() -> bool:
 
 
 def lower(sam: Sam, dtype: torch.dtype) -> None:
-    """Store the matrices of the encoder and the decoder in `dtype`, in place; float32 changes nothing.
+    """Store the matrices of the encoder and of the decoder's up-scaling in `dtype`, in place; float32 changes nothing.
 
-    The prompt encoder and the IoU head keep float32. segment-anything's own modules cannot run afterwards.
+    All else keeps float32: the decoder multiplies cells with what it makes of tokens. segment-anything's own modules
+    cannot run afterwards.
     """
     if dtype == torch.float32:
         return
-    decoder = sam.mask_decoder
-    for part in (sam.image_encoder, decoder.transformer, decoder.output_upscaling, decoder.output_hypernetworks_mlps):
+    for part in (sam.image_encoder, sam.mask_decoder.output_upscaling):
         for module in part.modules():
             if isinstance(module, _MATRICES):
                 module.to(dtype)

@@ -45,13 +45,13 @@ def close(found, expected):
 @torch.inference_mode()
 def test_tokens_read_their_own_image(stock, position, tokens, count):
     image, asking = torch.randn(count, N, C, dtype=position.dtype), tokens[0, :count]
-    close(Reading(stock, position)(asking, image), stock(asking, image + position, image))
+    close(Reading(stock, position, position.dtype)(asking, image), stock(asking, image + position, image))
 
 
 @torch.inference_mode()
 def test_tokens_read_the_image_of_all(stock, position, tokens):
     image = torch.randn(N, C, dtype=position.dtype)
-    read = Reading(stock, position)
+    read = Reading(stock, position, position.dtype)
     expected = stock(tokens[0], (image + position).expand(P, -1, -1), image.expand(P, -1, -1))
     close(read.shared(tokens[0], read.project(image)), expected)
     close(read(tokens[0], image.expand(P, -1, -1)), expected)
@@ -61,13 +61,13 @@ def test_tokens_read_the_image_of_all(stock, position, tokens):
 @torch.inference_mode()
 def test_an_image_of_its_own_reads_the_tokens(stock, position, tokens, count):
     image, asked = torch.randn(count, N, C, dtype=position.dtype), tokens[:, :count]
-    close(Writing(stock, position)(*asked, image), stock(image + position, *asked))
+    close(Writing(stock, position, position.dtype)(*asked, image), stock(image + position, *asked))
 
 
 @torch.inference_mode()
 def test_the_image_of_all_reads_the_tokens(stock, position, tokens):
     image = torch.randn(N, C, dtype=position.dtype)
-    write = Writing(stock, position)
+    write = Writing(stock, position, position.dtype)
     expected = stock((image + position).expand(P, -1, -1), *tokens)
     close(write.shared(*tokens, write.project(image)), expected)
     close(write(*tokens, image.expand(P, -1, -1)), expected)
@@ -126,8 +126,8 @@ def test_both_can_be_exported_for_one_prompt_or_any_number(count, low):
     image = torch.randn(prompts, N, C, dtype=low)
     dynamic = {0: torch.export.Dim("prompts", min=2, max=64)} if count == "any" else None
     for module, inputs in (
-        (Reading(stock, position), (tokens[0], image)),
-        (Writing(stock, position), (*tokens, image)),
+        (Reading(stock, position, position.dtype), (tokens[0], image)),
+        (Writing(stock, position, position.dtype), (*tokens, image)),
     ):
         shapes = (dynamic,) * len(inputs) if dynamic else None
         program = torch.export.export(module, inputs, dynamic_shapes=shapes)

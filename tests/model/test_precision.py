@@ -17,12 +17,14 @@ def test_float32_changes_nothing():
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_matrices_are_half_and_all_else_stays(dtype):
+def test_matrices_of_cells_are_half_and_all_else_stays(dtype):
     sam = small_sam()
     lower(sam, dtype)
     block = sam.image_encoder.blocks[0]
-    assert dtypes(block.attn.qkv) == dtypes(block.mlp) == dtypes(sam.mask_decoder.output_hypernetworks_mlps) == {dtype}
-    for kept in (block.norm1, sam.image_encoder.neck[1], sam.prompt_encoder, sam.mask_decoder.iou_prediction_head):
+    decoder = sam.mask_decoder
+    assert dtypes(block.attn.qkv) == dtypes(block.mlp) == dtypes(decoder.output_upscaling[0]) == {dtype}
+    tokens = decoder.transformer, decoder.output_hypernetworks_mlps, decoder.iou_prediction_head
+    for kept in (block.norm1, sam.image_encoder.neck[1], sam.prompt_encoder, *tokens):
         assert dtypes(kept) == {torch.float32}
     assert sam.image_encoder.pos_embed.dtype == block.attn.rel_pos_h.dtype == torch.float32
 
