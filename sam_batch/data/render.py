@@ -153,6 +153,15 @@ def tar_bytes(members: Iterable[tuple[str, bytes]]) -> bytes:
     return packed.getvalue()
 
 
+def tar_members(packed: bytes) -> Iterator[tuple[str, bytes]]:
+    """What `tar_bytes` packed, in order."""
+    with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
+        for member in tar:
+            content = tar.extractfile(member)
+            if content is not None:  # a folder, which we do not pack
+                yield member.name, content.read()
+
+
 def _labels(annotations: Iterable[Annotation], height: int, width: int) -> NDArray[np.int32]:
     """Give every pixel `mask_id` + 1 of the mask on top of it, or 0."""
     # Column-major like the masks that COCO's run lengths decode to.

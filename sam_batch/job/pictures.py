@@ -22,6 +22,7 @@ def write_pictures(
     job: JobSpec,
     storage: Storage,
     threads: int = IO_THREADS,
+    again: bool = False,
 ) -> list[ImageResult]:
     """Draw and write every image's pictures.
 
@@ -31,6 +32,7 @@ def write_pictures(
         job: The job.
         storage: The output.
         threads: Images that are drawn at once, each with its pixels in memory.
+        again: A shard's tar keeps what it holds of other images.
 
     Returns:
         The results in the same order, `failed` where a picture could not be drawn.
@@ -54,8 +56,17 @@ def write_pictures(
         written = list(pool.map(one_image, segmented))
     packed = [(_inside_tar(key), picture) for _, pictures in written for key, picture in pictures]
     if packed:
-        storage.write(f"{layout.SEGMENTS}/shard-{shard:05d}.tar", render.tar_bytes(packed))
+        tar = f"{layout.SEGMENTS}/shard-{shard:05d}.tar"
+        kept = _of_other_images(storage, tar, [result for result, _ in written]) if again else []
+        storage.write(tar, render.tar_bytes([*kept, *packed]))
     return [result for result, _ in written]
+
+
+def _of_other_images(storage: Storage, tar: str, results: Sequence[ImageResult]) -> list[Picture]:
+    """What a tar holds, if it is there, but for the pictures of these images."""
+    folders = {render.output_name(result.ref.key, "") for result in results}
+    members = render.tar_members(storage.read(tar)) if storage.exists(tar) else []
+    return [(name, picture) for name, picture in members if name.rpartition("/")[0] not in folders]
 
 
 def draw(result: ImageResult, data: bytes, job: JobSpec) -> Iterator[Picture]:

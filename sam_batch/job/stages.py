@@ -192,7 +192,7 @@ def write(table: pa.Table, job: JobSpec, again: bool = False, threads: int = IO_
     storage = open_storage(job.config.output.uri, job.config.storage)
     notes = list(ticket.notes)
     with noted(notes):
-        results = write_pictures(schema.table_to_segmented(table), ticket.shard, job, storage, threads)
+        results = write_pictures(schema.table_to_segmented(table), ticket.shard, job, storage, threads, again)
     rows = merge_into_part(storage, ticket.shard, results) if again else results
     storage.flush()  # the pictures are on the disk before the part that names them
     seconds = (ticket.load_seconds, ticket.segment_seconds, time.perf_counter() - started)

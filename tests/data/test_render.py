@@ -137,6 +137,11 @@ def test_an_encoder_that_fails_is_an_error(monkeypatch):
         render.color_mask(None, [], HEIGHT, WIDTH)
 
 
+def test_what_is_packed_can_be_unpacked():
+    members = [("b/1.png", b"one"), ("a/ä.png", b""), (f"{'long/' * 60}0.png", b"two")]
+    assert list(render.tar_members(render.tar_bytes(members))) == members
+
+
 def test_a_tar_holds_its_members_in_order_without_times_and_owners():
     members = [("b/ü.jpg/0.png", b"one"), ("a" * 300, b""), ("c", b"three")]
     with tarfile.open(fileobj=io.BytesIO(render.tar_bytes(members))) as tar:

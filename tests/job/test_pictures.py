@@ -35,10 +35,10 @@ def two_images():
     return [(result_of("b/a.png", random_masks(6, 8, 2)), photograph()), (failed("c.png", 1), b"")]
 
 
-def written(output, segmented=None, **settings):
+def written(output, segmented=None, again=False, **settings):
     config = job_config("photos", output.root, output={"uri": output.root, **settings})
     job = JobSpec(config, FAKE, EngineChoice("fake", "fp32", "cpu"))
-    results = write_pictures(segmented or two_images(), 3, job, output)
+    results = write_pictures(segmented or two_images(), 3, job, output, again=again)
     return results, sorted(entry.key for entry in output.list())
 
 
@@ -65,6 +65,20 @@ def test_packed_cutouts_lie_in_one_tar_a_shard(output):
     assert names == ["color_masks/b/a.png.png", "segments/shard-00003.tar"]
     with tarfile.open(fileobj=io.BytesIO(output.read("segments/shard-00003.tar"))) as tar:
         assert tar.getnames() == ["b/a.png/0.png", "b/a.png/1.png"]
+
+
+def test_images_that_are_done_again_leave_the_others_in_the_tar(output):
+    packed = {"segments": {"pack": "tar"}}
+    later = (result_of("c.png", random_masks(6, 8, 1), 7), photograph())
+    written(output, **packed)
+    written(output, [later], again=True, **packed)
+    written(output, [(result_of("b/a.png", random_masks(6, 8, 1), 0), photograph())], again=True, **packed)
+    with tarfile.open(fileobj=io.BytesIO(output.read("segments/shard-00003.tar"))) as tar:
+        assert tar.getnames() == ["c.png/0.png", "b/a.png/0.png"]
+
+
+def test_a_shard_without_a_tar_gets_one_when_its_images_are_done_again(output):
+    assert "segments/shard-00003.tar" in written(output, again=True, segments={"pack": "tar"})[1]
 
 
 def test_masks_lie_on_the_image_or_on_black(output):
