@@ -224,7 +224,7 @@ class OutputConfig(Section):
 
 
 class RunConfig(Section):
-    """How the work is spread; nothing here changes a result but shard_size, which is fixed by the first run."""
+    """How the work is spread; nothing here changes a result; shard_size counts for new shards alone."""
 
     executor: Literal["ray", "inline"] = Field("ray", description="inline is a plain loop in this process.")
     shard_size: StrictInt = Field(

@@ -26,7 +26,7 @@ class Measured:
     """What one system did.
 
     Attributes:
-        images_per_second: From file to run lengths, one image after the other.
+        images_per_second: From file to run lengths, one image after the other; of a job from views on, all at once.
         milliseconds: By stage, of one image.
         peak_bytes: With the weights.
         rles: Masks, image by image.

@@ -12,16 +12,18 @@ import os
 # how many heaps there may be. Heaps of threads end at 64 MB, whatever the other two say.
 M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_ARENA_MAX = -3, -1, -8
 OPTIONS = {M_MMAP_THRESHOLD: 32 << 20, M_TRIM_THRESHOLD: 1 << 30, M_ARENA_MAX: 1}
-IN_ENVIRONMENT = ("GLIBC_TUNABLES", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_ARENA_MAX")
+IN_ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_ARENA_MAX"}
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep up to 1 GiB of freed memory for this process, in one heap, unless its environment says otherwise.
+    """Let glibc keep up to 1 GiB of freed memory for this process, unless its environment says otherwise.
 
-    Threads that have a heap already keep it. Other C libraries take no notice.
+    It is in one heap if threads have none yet: those that exist are kept, and given to new threads. Other C libraries
+    take no notice.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is None or any(name in os.environ for name in IN_ENVIRONMENT):
+    said = IN_ENVIRONMENT & os.environ.keys() or "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", "")
+    if mallopt is None or said:
         return
     for option, value in OPTIONS.items():
         mallopt(option, value)

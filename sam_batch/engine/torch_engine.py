@@ -5,6 +5,8 @@ callers do. It reaches the modules through `model.encoder`, `model.prompts` and 
 can take their place; only masks of an earlier round go straight to `sam.prompt_encoder`.
 """
 
+import warnings
+
 import torch
 from segment_anything.modeling import Sam
 from torch import Tensor
@@ -34,7 +36,7 @@ class TorchEngine:
         if torch.device(device).type == "cpu":
             keep_freed_memory()
         else:
-            _take_no_shortcuts()
+            take_no_shortcuts()
         self._dtype = DTYPES[precision]
         lower(sam, self._dtype)
         self._sam = sam.to(device)
@@ -60,7 +62,7 @@ class TorchEngine:
 
     @torch.inference_mode()
     def score(self, embedding: Tensor, prompts: Prompts) -> ScoredPrompts:
-        """Run the decoder's transformer and, in float32, its IoU head."""
+        """Run the decoder's transformer and its IoU head."""
         sparse, dense = self._encode(prompts)
         scored = self._decoder.score(embedding.to(self._device), sparse, dense, multimask=prompts.multimask)
         require_finite(scored.iou, "a predicted IoU")
@@ -89,13 +91,15 @@ class TorchEngine:
         return sparse, None if masks is None else encoder.mask_downscaling(masks.to(self._device))
 
 
-def _take_no_shortcuts() -> None:
+def take_no_shortcuts() -> None:
     """Let CUDA compute in the precision that was asked for.
 
     By default torch convolves float32 in TF32, which has the digits of float16, and lets sums of half precision be
-    half: `fp32` would promise more than it is, and be a poor measure for TensorRT engines.
+    half; an environment may have it multiply in TF32 too. `fp32` would promise more than it is, and be a poor measure
+    for TensorRT engines.
     """
-    # Not `allow_tf32`, of which some releases of torch warn; they have no types for its successor.
-    torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
+    with warnings.catch_warnings(action="ignore"):  # of a successor, which makes this flag unreadable for others
+        torch.backends.cudnn.allow_tf32 = False
+    torch.set_float32_matmul_precision("highest")
     torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
     torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False

@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,12 +34,11 @@ class Resources:
 
 
 @contextlib.contextmanager
-def connected(verbose: bool = False, warn: Callable[[str], None] = _log.warning) -> Iterator[Resources]:
+def connected(verbose: bool = False) -> Iterator[Resources]:
     """Start Ray on this machine, or join the cluster that RAY_ADDRESS names; leave it at the end.
 
     Args:
         verbose: Show Ray's own log.
-        warn: Is told what makes Ray slow here.
     """
     _set_environment(verbose)
     import ray
@@ -53,7 +52,7 @@ def connected(verbose: bool = False, warn: Callable[[str], None] = _log.warning)
             address="local",
             num_cpus=cpus,
             include_dashboard=False,
-            object_store_memory=_object_store_bytes(warn),
+            object_store_memory=_object_store_bytes(),
             **quiet,
         )
     else:
@@ -89,15 +88,17 @@ def usable_cpus() -> int:
     return max(1, cpus)
 
 
-def _object_store_bytes(warn: Callable[[str], None]) -> int:
+def _object_store_bytes() -> int:
     """What Ray's object store may take; it lies in the shared memory, or in files where that is too small."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     wanted = max(100 << 20, min(OBJECT_STORE_BYTES, memory // 5))
     shared = _shared_bytes()
     if shared < min(wanted, LEAST_SHARED_BYTES):
-        warn(
-            f"{_SHARED_MEMORY} has room for {shared >> 20} MiB only; shards travel through files in /tmp, which is "
-            "slower: start the container with --shm-size=3g (Kubernetes: mount an emptyDir of medium Memory there)"
+        _log.warning(
+            "%s has room for %d MiB only; shards travel through files in /tmp, which is slower: "
+            "start the container with --shm-size=3g (Kubernetes: mount an emptyDir of medium Memory there)",
+            _SHARED_MEMORY,
+            shared >> 20,
         )
         return wanted
     return min(wanted, shared)

@@ -11,7 +11,6 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -98,20 +97,6 @@ class Lease:
             return
         renewed = Holder(**{**asdict(self._holder), "renewed": time.time()})
         self._storage.replace(layout.LEASE, renewed.to_bytes())
-
-
-@contextlib.contextmanager
-def held(storage: Storage) -> Iterator[Lease]:
-    """Hold the output for the length of a `with` block.
-
-    Raises:
-        LeaseError: Another driver that still lives holds it.
-    """
-    lease = acquire(storage)
-    try:
-        yield lease
-    finally:
-        lease.release()
 
 
 def acquire(storage: Storage) -> Lease:

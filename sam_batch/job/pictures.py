@@ -1,11 +1,13 @@
 """The pictures of a shard: drawn from its rows and the encoded bytes, written under names that depend on keys alone."""
 
+import tarfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from sam_batch.config import OutputConfig
 from sam_batch.data import pixels, render
 from sam_batch.data.storage import Storage
+from sam_batch.errors import StorageError
 from sam_batch.job import layout
 from sam_batch.job.boundary import attempt_on
 from sam_batch.job.spec import JobSpec
@@ -58,14 +60,20 @@ def write_pictures(
     if packed:
         tar = f"{layout.SEGMENTS}/shard-{shard:05d}.tar"
         kept = _of_other_images(storage, tar, [result for result, _ in written]) if again else []
-        storage.write(tar, render.tar_bytes([*kept, *packed]))
+        put = storage.replace if again else storage.write  # what is kept, nothing else would make again
+        put(tar, render.tar_bytes([*kept, *packed]))
     return [result for result, _ in written]
 
 
 def _of_other_images(storage: Storage, tar: str, results: Sequence[ImageResult]) -> list[Picture]:
     """What a tar holds, if it is there, but for the pictures of these images."""
     folders = {render.output_name(result.ref.key, "") for result in results}
-    members = render.tar_members(storage.read(tar)) if storage.exists(tar) else []
+    try:
+        members = list(render.tar_members(storage.read(tar))) if storage.exists(tar) else []
+    except tarfile.TarError as error:
+        raise StorageError(
+            f"{tar}: is damaged ({error}); delete it, and what it held of other images is lost"
+        ) from error
     return [(name, picture) for name, picture in members if name.rpartition("/")[0] not in folders]
 
 

@@ -14,7 +14,6 @@ import logging
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from types import FrameType
 from typing import NoReturn
 
@@ -82,7 +81,7 @@ def run_job(config: Config, console: Console, overwrite: str | None = None) -> R
         checkpoint = resolve_checkpoint(config.model, config.engine.kind)
         report = Report(storage.root, config.run.max_failure_rate, notes=notes)
         # The signal's handler comes second: Ray sets one of its own.
-        with _executor(config, console) as (executor, has_gpus), _sigterm_as_interrupt():
+        with _executor(config) as (executor, has_gpus), _sigterm_as_interrupt():
             choice = engines.settle(config, checkpoint, factory.resolve(config.engine, has_gpus), executor, console)
             job = JobSpec(config, checkpoint, choice)
             with _held(storage) as held:
@@ -91,11 +90,11 @@ def run_job(config: Config, console: Console, overwrite: str | None = None) -> R
 
 
 @contextlib.contextmanager
-def _executor(config: Config, console: Console) -> Iterator[tuple[Executor, bool]]:
+def _executor(config: Config) -> Iterator[tuple[Executor, bool]]:
     if config.run.executor == "inline":
         yield InlineExecutor(), torch.cuda.is_available()
         return
-    with connected(config.run.verbose, partial(console.print, highlight=False)) as resources:
+    with connected(config.run.verbose) as resources:
         from sam_batch.job.ray_executor import RayExecutor
 
         yield RayExecutor(resources), resources.gpus > 0

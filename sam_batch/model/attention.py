@@ -48,7 +48,7 @@ def _is_for_matrices(left: Tensor, right: Tensor) -> bool:
     """A batch of one; or large ones in half precision, since torch copies transposed operands of a batch."""
     if len(left) == 1:
         return True
-    if left.dtype == torch.float32 or left.device.type != "cpu" or torch.is_grad_enabled():
+    if left.dtype.itemsize != 2 or left.device.type != "cpu" or torch.is_grad_enabled():
         return False
     return max(*left.shape[1:], right.shape[2]) >= LARGE
 

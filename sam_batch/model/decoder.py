@@ -5,7 +5,7 @@ weights the same numbers, equal in real arithmetic: what all prompts share once,
 where either will do (`model.attention`), and only what is asked for. `score` predicts each mask's IoU; `finish`
 up-scales chosen masks. Which ones is the caller's business.
 
-In half precision the image's cells are multiplied in half; tokens, residuals, norms and the IoU head are float32, as
+In half precision each prompt's cells are multiplied in half; tokens, residuals, norms and the IoU head are float32, as
 `model.precision` leaves them. Nothing is remembered between calls. Subscripts are those of `model.attention`.
 """
 
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from sam_batch.model.attention import Projections, Reading, Writing
 from sam_batch.model.norms import Cells, add_and_norm
-from sam_batch.model.threads import at_once, on_each_core
+from sam_batch.model.threads import on_each_core
 from sam_batch.model.upscaler import Upscaler
 
 # Cells that go through the transformer at once, over all prompts of a chunk. On a CPU the 4 MB of one prompt of SAM's
@@ -78,7 +78,7 @@ class Decoder(nn.Module):
         self.mask_size: tuple[int, int] = sam.prompt_encoder.mask_input_size
         self.device = position_NC.device.type
         self.upscaler = Upscaler(decoder, self.mask_size[0] // 4, self.mask_size[1] // 4, FINISH_CELLS[self.device])
-        fewest = 1 if self.low == torch.float32 else FEWEST_PROMPTS
+        fewest = FEWEST_PROMPTS if self.low.itemsize == 2 else 1
         self.score_chunk = max(fewest, SCORE_CELLS[self.device] // len(position_NC))
         self.finish_chunk = max(1, FINISH_CELLS[self.device] // len(position_NC))
 
@@ -93,14 +93,13 @@ class Decoder(nn.Module):
         """
         masks = slice(1, len(self.hypernetworks)) if multimask else slice(0, 1)
         own = torch.cat([self.iou_token.weight, self.mask_tokens.weight]).expand(len(sparse_PnC), -1, -1)
-        chunk = at_once(len(own), self.score_chunk, self.device)
-        chunks = torch.split(torch.cat([own, sparse_PnC], dim=1), chunk)
+        chunks = torch.split(torch.cat([own, sparse_PnC], dim=1), self.score_chunk)
         if dense is None:
             image = self._cells(embedding + self.no_mask.weight[:, :, None, None])
             shared = self.first_layer.share(image.exact[0])
             parts = on_each_core(lambda tokens: self._transform(tokens, image, shared, masks), chunks, self.device)
         else:
-            pairs = list(zip(chunks, torch.split(embedding + dense, chunk), strict=True))
+            pairs = list(zip(chunks, torch.split(embedding + dense, self.score_chunk), strict=True))
             parts = on_each_core(
                 lambda pair: self._transform(pair[0], self._cells(pair[1]), None, masks), pairs, self.device
             )

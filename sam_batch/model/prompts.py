@@ -29,8 +29,10 @@ def prompt_tokens(
         (P, T, C): the points, with a padding point where there is no box, then two corners of the box.
 
     Raises:
-        ValueError: There are neither points with labels nor boxes.
+        ValueError: There are neither points nor boxes, or points without labels.
     """
+    if (points_Pn2 is None) != (labels_Pn is None):
+        raise ValueError("points and labels come together")
     device = encoder.not_a_point_embed.weight.device
     hurried = device.type != "cpu"  # towards the CPU a copy must be waited for
     tokens = []

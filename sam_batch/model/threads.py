@@ -14,11 +14,6 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def at_once(count: int, most: int, device: str) -> int:
-    """How many of `count` items a piece of work should take: no more than `most`, but such that each core has one."""
-    return most if device != "cpu" else max(1, min(most, -(-count // torch.get_num_threads())))
-
-
 def on_each_core(work: Callable[[T], R], items: Sequence[T], device: str) -> list[R]:
     """Do the work of each item, on a CPU in as many threads as torch has, each without help from the others.
 

@@ -13,8 +13,9 @@ from sam_batch.errors import EngineError
 
 R = TypeVar("R")
 
-# torch's allocator raises OutOfMemoryError; CUDA itself, its libraries and Triton have only words for it.
-SHORTAGE = ("out of memory", "ALLOC_FAILED")
+# torch's allocator raises OutOfMemoryError; CUDA itself, its libraries and Triton have only words for it, and of a
+# convolution for which there is no room torch says that it finds no engine.
+SHORTAGE = ("out of memory", "ALLOC_FAILED", "ALLOCATION_FAILED", "unable to find an engine")
 
 _log = logging.getLogger(__name__)
 

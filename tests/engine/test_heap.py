@@ -35,33 +35,60 @@ del taken
 print(megabytes() - before[1])
 """
 
+IN_A_THREAD = """
+import re, threading, torch
+from pathlib import Path
+from sam_batch.engine.heap import keep_freed_memory
+
+def megabytes():
+    place = re.search(r"^(.+)-(.+) .... .*\\[heap\\]$", Path("/proc/self/maps").read_text(), re.M)
+    return int(place[2], 16) - int(place[1], 16) >> 20
+
+kept = []
+keep_freed_memory()
+before = megabytes()
+thread = threading.Thread(target=lambda: kept.append(torch.empty(24 << 20, dtype=torch.uint8)))
+thread.start()
+thread.join()
+print(megabytes() - before)
+"""
+
 NAME, VERSION = platform.libc_ver()
 ASKABLE = NAME == "glibc" and tuple(map(int, VERSION.split("."))) >= (2, 33)
 
 pytestmark = pytest.mark.skipif(not ASKABLE, reason="the limits are glibc's, which tells of them since 2.33")
 
 
-def of_64_blocks(monkeypatch, **limits: str) -> tuple[int, int]:
-    """How many blocks of 2 MB come from the system, and how many MB the heap keeps when they are freed."""
-    for limit in ("LD_PRELOAD", "MALLOC_TOP_PAD_", *IN_ENVIRONMENT):
+@pytest.fixture(autouse=True)
+def _no_limits(monkeypatch):
+    for limit in ("LD_PRELOAD", "MALLOC_TOP_PAD_", "GLIBC_TUNABLES", *IN_ENVIRONMENT):
         monkeypatch.delenv(limit, raising=False)
-    for limit, value in limits.items():
-        monkeypatch.setenv(limit, value)
-    done = subprocess.run([sys.executable, "-c", BLOCKS], check=True, capture_output=True, text=True)
-    from_system, kept = map(int, done.stdout.split())
-    return from_system, kept
 
 
-def test_large_blocks_come_from_the_heap_and_stay_there(monkeypatch):
-    from_system, kept = of_64_blocks(monkeypatch)
+def printed(program: str) -> list[int]:
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    return [int(number) for number in done.stdout.split()]
+
+
+def test_large_blocks_come_from_the_heap_and_stay_there():
+    from_system, kept_megabytes = printed(BLOCKS)
     assert from_system == 0
-    assert kept >= 120
+    assert kept_megabytes >= 120
 
 
-def test_limits_in_the_environment_go_before(monkeypatch):
-    from_system, kept = of_64_blocks(monkeypatch, MALLOC_MMAP_THRESHOLD_="131072")
+@pytest.mark.parametrize(
+    ("name", "value"), [("MALLOC_MMAP_THRESHOLD_", "131072"), ("GLIBC_TUNABLES", "glibc.malloc.mmap_threshold=131072")]
+)
+def test_limits_in_the_environment_go_before(name, value, monkeypatch):
+    monkeypatch.setenv(name, value)
+    from_system, kept_megabytes = printed(BLOCKS)
     assert from_system == 64
-    assert kept < 8
+    assert kept_megabytes < 8
+
+
+def test_threads_share_the_heap():
+    (megabytes,) = printed(IN_A_THREAD)
+    assert megabytes >= 24
 
 
 def test_other_c_libraries_take_no_notice(monkeypatch):

@@ -258,18 +258,21 @@ def test_every_tensor_stays_on_the_engines_device(precision, prompts, monkeypatc
 
 @pytest.fixture
 def shortcuts():
-    """What torch may do on CUDA to be fast: all of it, as it comes; put back in the end."""
-    conv, matmul = torch.backends.cudnn.conv, torch.backends.cuda.matmul
+    """What torch may do on CUDA to be fast: all of it, as some environments have it; put back in the end."""
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
     names = "allow_fp16_reduced_precision_reduction", "allow_bf16_reduced_precision_reduction"
-    before = conv.fp32_precision, *(getattr(matmul, name) for name in names)
 
-    def put(precision, *sums):
-        conv.fp32_precision = precision
-        for name, value in zip(names, sums, strict=True):
-            setattr(matmul, name, value)
+    def state():
+        return torch.get_float32_matmul_precision(), cudnn.allow_tf32, *(getattr(matmul, name) for name in names)
 
-    put("tf32", True, True)
-    yield lambda: (conv.fp32_precision, *(getattr(matmul, name) for name in names))
+    def put(products, *allowed):
+        torch.set_float32_matmul_precision(products)
+        for owner, name, value in zip((cudnn, matmul, matmul), ("allow_tf32", *names), allowed, strict=True):
+            setattr(owner, name, value)
+
+    before = state()
+    put("high", True, True, True)
+    yield state
     put(*before)
 
 
@@ -278,7 +281,7 @@ def test_cuda_computes_in_the_precision_that_was_asked_for(shortcuts, monkeypatc
     monkeypatch.setattr(FakeTensor, "tolist", lambda mean: [0.0] * len(mean))
     with ImaginedCuda():
         engine_of(device="cuda:0")
-    assert shortcuts() == ("ieee", False, False)
+    assert shortcuts() == ("highest", False, False, False)
 
 
 def test_a_closed_engine_holds_no_weights():

@@ -34,17 +34,15 @@ def shared_memory(monkeypatch, size):
     monkeypatch.setattr(os, "sysconf", lambda name: {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": (20 << 30) // 4096}[name])
 
 
-def test_objects_fit_into_the_shared_memory(monkeypatch):
-    warnings = []
+def test_objects_fit_into_the_shared_memory(monkeypatch, caplog):
     shared_memory(monkeypatch, 1 << 30)
-    assert cluster._object_store_bytes(warnings.append) == (1 << 30) * 8 // 10
+    assert cluster._object_store_bytes() == (1 << 30) * 8 // 10
     shared_memory(monkeypatch, 10 << 30)
-    assert cluster._object_store_bytes(warnings.append) == 2 << 30
-    assert not warnings
+    assert cluster._object_store_bytes() == 2 << 30
+    assert not caplog.messages
 
 
-def test_a_container_without_shared_memory_is_told_how_to_get_some(monkeypatch):
-    warnings = []
+def test_a_container_without_shared_memory_is_told_how_to_get_some(monkeypatch, caplog):
     shared_memory(monkeypatch, 64 << 20)
-    assert cluster._object_store_bytes(warnings.append) > 1 << 30
-    assert "--shm-size" in warnings[0]
+    assert cluster._object_store_bytes() > 1 << 30
+    assert "--shm-size" in caplog.messages[0]

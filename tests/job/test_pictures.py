@@ -12,6 +12,7 @@ from support.results import failed, random_masks, result_of
 from sam_batch.config import StorageConfig
 from sam_batch.data.storage import Storage
 from sam_batch.engine.choice import EngineChoice
+from sam_batch.errors import StorageError
 from sam_batch.job.pictures import write_pictures
 from sam_batch.job.spec import JobSpec
 from sam_batch.model.names import FAKE
@@ -75,6 +76,12 @@ def test_images_that_are_done_again_leave_the_others_in_the_tar(output):
     written(output, [(result_of("b/a.png", random_masks(6, 8, 1), 0), photograph())], again=True, **packed)
     with tarfile.open(fileobj=io.BytesIO(output.read("segments/shard-00003.tar"))) as tar:
         assert tar.getnames() == ["c.png/0.png", "b/a.png/0.png"]
+
+
+def test_a_damaged_tar_is_named(output):
+    output.write("segments/shard-00003.tar", b"")
+    with pytest.raises(StorageError, match=r"segments/shard-00003.tar: is damaged"):
+        written(output, again=True, segments={"pack": "tar"})
 
 
 def test_a_shard_without_a_tar_gets_one_when_its_images_are_done_again(output):

@@ -64,8 +64,10 @@ def test_status_counts_what_is_done_and_why_images_failed(config, tmp_path):
 
 def test_status_names_who_works_on_it(config, tmp_path):
     run(config)
-    with lease.held(Storage(str(tmp_path / "out"), StorageConfig())):
-        assert "running: process" in status(config).to_text()
+    holding = lease.acquire(Storage(str(tmp_path / "out"), StorageConfig()))
+    assert "running: process" in status(config).to_text()
+    holding.release()
+    assert status(config).to_text().endswith("not running")
 
 
 def test_metrics_are_no_result_and_may_be_missing(config, tmp_path):

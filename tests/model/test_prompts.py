@@ -33,6 +33,12 @@ def test_tokens_are_those_of_the_prompt_encoder_to_the_bit(given):
     assert torch.equal(tokens, expected)
 
 
+@pytest.mark.parametrize(("points", "labels"), [(torch.zeros(1, 1, 2), None), (None, torch.ones(1, 1))])
+def test_points_need_labels_also_beside_a_box(points, labels):
+    with pytest.raises(ValueError, match="points and labels come together"):
+        prompt_tokens(ENCODER, points, labels, torch.zeros(1, 4))
+
+
 def test_nothing_is_no_prompt():
     with pytest.raises(ValueError, match="needs points with labels, or a box"):
         prompt_tokens(ENCODER, None, None, None)

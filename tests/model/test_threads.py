@@ -4,7 +4,7 @@ import pytest
 import torch
 from support.threads import threads_of_torch
 
-from sam_batch.model.threads import at_once, on_each_core
+from sam_batch.model.threads import on_each_core
 
 
 def test_items_are_worked_on_side_by_side_each_on_one_thread():
@@ -47,12 +47,3 @@ def test_an_error_reaches_the_caller_who_keeps_his_threads():
         newcomer.start()
         newcomer.join()
         assert seen == [2]
-
-
-@pytest.mark.parametrize(
-    ("count", "device", "expected"),
-    [(64, "cpu", 4), (8, "cpu", 3), (7, "cpu", 3), (2, "cpu", 1), (0, "cpu", 1), (2, "cuda", 4)],
-)
-def test_pieces_are_small_enough_for_every_core_to_have_one(count, device, expected):
-    with threads_of_torch(3):
-        assert at_once(count, 4, device) == expected

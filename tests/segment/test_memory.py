@@ -79,6 +79,8 @@ def test_a_remainder_that_does_not_fit_is_halved_alone():
 
 @pytest.mark.parametrize("error", [
     RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
+    RuntimeError("GET was unable to find an engine to execute this computation"),
     RuntimeError("Triton Error [CUDA]: out of memory"),
     torch.AcceleratorError("CUDA error: out of memory"),
 ])  # fmt: skip
