@@ -166,8 +166,8 @@ class PlanStore:
         _require_unaltered(path, digest, record)
         return record
 
-    def read(self, key: PlanKey) -> bytes:
-        """The plan for this key.
+    def read(self, key: PlanKey) -> tuple[Record, bytes]:
+        """The plan for this key, after the sidecar that it was compared with.
 
         Raises:
             PlanError: As `find`.
@@ -176,7 +176,7 @@ class PlanStore:
         with _reading(path):
             data = path.read_bytes()
         _require_unaltered(path, hashlib.sha256(data).hexdigest(), record)
-        return data
+        return record, data
 
     def store(self, key: PlanKey, plan: bytes, seconds: float) -> Record:
         """Put a freshly built plan into the folder: whole, or not at all.
@@ -190,23 +190,31 @@ class PlanStore:
         self._write_record(record)  # last: without its sidecar a plan does not exist
         return record
 
-    def set_verified(self, keys: Sequence[PlanKey], found: Mapping[str, Any]) -> None:
-        """Note in each sidecar what the verification of these plans, run together, has found."""
-        records = [self._record(key) for key in keys]
-        plans = sorted(record.sha256 for record in records)
-        for record in records:
-            self._write_record(replace(record, verified={**found, "plans": plans}))
-
-    def verified(self, keys: Sequence[PlanKey]) -> dict[str, Any]:
-        """What verification found for exactly these plans together, by their sidecars alone.
+    def set_verified(self, records: Sequence[Record], found: Mapping[str, Any]) -> None:
+        """Note in each sidecar what the verification of these plans, run together, has found.
 
         Raises:
-            PlanError: There are none, others may write to them, or they were never verified.
+            PlanError: One is not there any more, or another in its place.
+            EngineError: A sidecar cannot be written.
         """
-        records = [self._record(key) for key in keys]
-        plans = sorted(record.sha256 for record in records)
         for record in records:
-            if record.verified is None or record.verified.get("plans") != plans:
+            there = _parse(self._path(record.name, "json"))
+            if there is None or there.sha256 != record.sha256:
+                raise PlanError(
+                    f"{self.folder}: {record.name} was changed while it was verified; "
+                    "run sam-batch engine verify CONFIG again"
+                )
+        for record in records:
+            self._write_record(replace(record, verified={**found, "plans": _hashes(records)}))
+
+    def verified(self, records: Sequence[Record]) -> dict[str, Any]:
+        """What verification found for exactly these plans together.
+
+        Raises:
+            PlanError: They were never verified.
+        """
+        for record in records:
+            if record.verified is None or record.verified.get("plans") != _hashes(records):
                 raise PlanError(
                     f"{self.folder}: {record.name} was built but not verified; run sam-batch engine verify CONFIG"
                 )
@@ -333,6 +341,10 @@ def _reading(path: Path) -> Iterator[None]:
 def _require_unaltered(path: Path, digest: str, record: Record) -> None:
     if digest != record.sha256:
         raise PlanError(f"{path}: was altered since it was built (its sha256 is another); {_mend()}")
+
+
+def _hashes(records: Sequence[Record]) -> list[str]:
+    return sorted(record.sha256 for record in records)
 
 
 def _as_json(key: PlanKey) -> dict[str, Any]:

@@ -7,14 +7,13 @@ settings, and were verified together within the limits of the configuration.
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from segment_anything.modeling import Sam
 from torch import Tensor
 
 from sam_batch.config import EngineConfig
@@ -85,13 +84,13 @@ class Prepared:
             pred_iou_thresh: Masks above it are compared.
 
         Raises:
-            PlanError: Plans are missing or altered.
+            PlanError: Plans are missing, altered, or built anew meanwhile.
             EngineError: The engine fails, or the GPU's memory is too little for it and torch side by side.
         """
         graphs = self._graphs()
-        keys = self.keys(graphs)
+        records, plans = self._read(graphs)
         try:
-            with self._both(graphs, keys) as (engine, reference):
+            with self._both(graphs, plans) as (engine, reference):
                 photographs = [Photograph(preprocess(one, engine.spec)[0], *one.shape[:2]) for one in pictures]
                 found = compare(engine, reference, photographs, pred_iou_thresh)
         except torch.OutOfMemoryError as error:
@@ -99,15 +98,15 @@ class Prepared:
                 "too little GPU memory to verify: the engine and torch in float32 must fit side by side; end what else "
                 "uses the GPU, or lower engine.max_images or engine.max_prompts and build anew"
             ) from error
-        self.store.set_verified(list(keys.values()), found.to_json())
+        self.store.set_verified(records, found.to_json())
         return found
 
     @contextlib.contextmanager
-    def _both(self, graphs: GraphSet, keys: Mapping[str, PlanKey]) -> Iterator[tuple[TensorRTEngine, TorchEngine]]:
+    def _both(self, graphs: GraphSet, plans: dict[str, bytes]) -> Iterator[tuple[TensorRTEngine, TorchEngine]]:
         """The engine, and torch in float32 with the same weights."""
         sam, device = load_resolved(self._checkpoint), str(self._host.gpu.device)
         with (
-            contextlib.closing(self._engine(graphs, keys, sam)) as engine,
+            contextlib.closing(TensorRTEngine(self._host, graphs, plans.pop, sam)) as engine,
             contextlib.closing(TorchEngine(sam, model=graphs.model, precision="fp32", device=device)) as reference,
         ):
             del sam  # else closing them would not free it
@@ -120,12 +119,10 @@ class Prepared:
             PlanError: They may not; says why, and which command mends it.
         """
         keys = self.keys(self._graphs())
-        for key in keys.values():
-            self.store.find(key)  # what was altered shows before a job starts
-        return self._require_verified(keys)
+        return self._require_verified([self.store.find(key) for key in keys.values()])
 
-    def _require_verified(self, keys: Mapping[str, PlanKey]) -> Comparison:
-        stored = self.store.verified(list(keys.values()))
+    def _require_verified(self, records: Sequence[Record]) -> Comparison:
+        stored = self.store.verified(records)
         try:
             found = Comparison.of(stored)
         except KeyError:
@@ -154,13 +151,14 @@ class Prepared:
             EngineError: TensorRT refuses a plan.
         """
         graphs = self._graphs()  # reads all of their gigabytes, so once
-        keys = self.keys(graphs)
-        self._require_verified(keys)
-        return self._engine(graphs, keys, load_resolved(self._checkpoint))
+        records, plans = self._read(graphs)
+        self._require_verified(records)
+        return TensorRTEngine(self._host, graphs, plans.pop, load_resolved(self._checkpoint))
 
-    def _engine(self, graphs: GraphSet, keys: Mapping[str, PlanKey], sam: Sam) -> TensorRTEngine:
-        plans = {name: self.store.read(key) for name, key in keys.items()}  # none is loaded if one was altered
-        return TensorRTEngine(self._host, graphs, plans.pop, sam)
+    def _read(self, graphs: GraphSet) -> tuple[list[Record], dict[str, bytes]]:
+        """All plans, by their graphs, and the sidecars they were compared with: others may build anew meanwhile."""
+        found = {name: self.store.read(key) for name, key in self.keys(graphs).items()}
+        return [record for record, _ in found.values()], {name: plan for name, (_, plan) in found.items()}
 
     def inspect(self) -> Iterator[Inspection]:
         """What TensorRT made of each graph.
@@ -170,7 +168,8 @@ class Prepared:
             EngineError: TensorRT refuses one.
         """
         for name, key in self.keys(self._graphs()).items():
-            yield inspect(self._host, self.store.read(key), name)
+            _, plan = self.store.read(key)
+            yield inspect(self._host, plan, name)
 
     def keys(self, graphs: GraphSet) -> dict[str, PlanKey]:
         """The key of each graph's plan, on this machine and with these settings."""

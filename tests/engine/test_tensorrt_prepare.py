@@ -40,6 +40,12 @@ def verify(engines, thresh=0.0):
     return engines.verify([PICTURE], preprocess, thresh)
 
 
+def store_another(engines):
+    """As who builds anew: another plan of the encoder comes into the place of the one that is there."""
+    key = engines.keys(engines._graphs())["encoder"]
+    engines.store.store(key, b"another", 1.0)
+
+
 def test_engines_are_built_verified_and_loaded(engines):
     assert [record.key["graph"] for record in engines.build(QUIET)] == list(GRAPHS)
     verify(engines)
@@ -110,11 +116,44 @@ def test_engines_that_are_too_far_from_torch_are_not_used(engines, host, folder)
     engines.load()
 
 
+def test_plans_built_anew_while_others_are_verified_are_not_marked(engines, monkeypatch):
+    engines.build(QUIET)
+    compare = tensorrt_prepare.compare
+
+    def build_anew_and_compare(*arguments):
+        store_another(engines)
+        return compare(*arguments)
+
+    monkeypatch.setattr(tensorrt_prepare, "compare", build_anew_and_compare)
+    with pytest.raises(PlanError, match="changed while it was verified; run sam-batch engine verify CONFIG again"):
+        verify(engines)
+    with pytest.raises(PlanError, match="not verified"):
+        engines.require_verified()
+
+
+def test_what_is_loaded_is_what_was_verified_though_others_build_meanwhile(engines, monkeypatch):
+    engines.build(QUIET)
+    verify(engines)
+    load, loaded, real = tensorrt_prepare.load_resolved, [], tensorrt_prepare.TensorRTEngine
+    wanted = [engines.store.read(key)[1] for key in engines.keys(engines._graphs()).values()]
+
+    def build_anew_and_load(checkpoint):
+        store_another(engines)
+        return load(checkpoint)
+
+    def keep(host, graphs, read_plan, sam):
+        return real(host, graphs, lambda name: loaded.append(read_plan(name)) or loaded[-1], sam)
+
+    monkeypatch.setattr(tensorrt_prepare, "load_resolved", build_anew_and_load)
+    monkeypatch.setattr(tensorrt_prepare, "TensorRTEngine", keep)
+    engines.load()
+    assert loaded == wanted
+
+
 def test_what_another_version_has_verified_is_to_be_verified_again(engines, host, folder):
     engines.build(QUIET)
     verify(engines)
-    keys = list(engines.keys(engines._graphs()).values())
-    engines.store.set_verified(keys, {"an older figure": 1.0})
+    engines.store.set_verified(list(engines.store.records()), {"an older figure": 1.0})
     with pytest.raises(PlanError, match="verified by another version; run sam-batch engine verify"):
         engines.load()
 
