@@ -64,6 +64,13 @@ def test_export_hands_on_what_is_asked_for_and_says_what_is_there(job, call, mon
     assert text.endswith(": demo in fp16, opset 23, with the Attention operator\n")
 
 
+def test_export_into_a_folder_that_cannot_be_made_ends_in_2_and_names_it(job, call):
+    (job.parent / "engines").write_text("")
+    code, _, told = call("engine", "export", job)
+    assert code == 2
+    assert f"{job.parent}/engines/plans: cannot be made" in told
+
+
 def test_an_interrupted_build_says_so_and_ends_in_130(job, call, monkeypatch):
     from sam_batch.job import engines
 

@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 
 from sam_batch.configfile import flatten
-from sam_batch.errors import EngineError, PlanError
+from sam_batch.errors import EngineError, OutputError, PlanError
 
 Shape = tuple[int, ...]
 Profile = tuple[Shape, Shape, Shape]  # smallest, most usual, largest
@@ -127,7 +127,7 @@ class PlanStore:
             waiting: Called before a wait.
 
         Raises:
-            EngineError: The folder cannot be made or locked.
+            OutputError: The folder cannot be made or locked.
         """
         self._make(self._plans)
         with self._acquire(waiting):
@@ -143,7 +143,7 @@ class PlanStore:
                 waiting()
                 return lock.acquire()
         except (OSError, NotImplementedError) as error:  # no right to it, or a file system without locks
-            raise EngineError(f"{self.folder}: cannot be locked: {error}; set engine.folder to another") from error
+            raise OutputError(f"{self.folder}: cannot be locked: {error}; set engine.folder to another") from error
 
     def records(self) -> Iterator[Record]:
         """All sidecars that can be read, by name."""
@@ -182,6 +182,7 @@ class PlanStore:
         """Put a freshly built plan into the folder: whole, or not at all.
 
         Raises:
+            OutputError: The folder cannot be made.
             EngineError: It cannot be written; nothing is left behind.
         """
         record = Record(key.name, _as_json(key), hashlib.sha256(plan).hexdigest(), len(plan), seconds)
@@ -230,6 +231,7 @@ class PlanStore:
         """Keep the measurements of a build.
 
         Raises:
+            OutputError: The folder cannot be made.
             EngineError: They cannot be written.
         """
         self._make(self._timing_path(machine).parent)
@@ -248,7 +250,7 @@ class PlanStore:
             folder.mkdir(parents=True, exist_ok=True)
             folder.chmod(0o700)
         except OSError as error:
-            raise EngineError(f"{folder}: cannot be made: {error.strerror}; set engine.folder to another") from error
+            raise OutputError(f"{folder}: cannot be made: {error.strerror}; set engine.folder to another") from error
 
     def _sweep(self) -> None:
         """Remove what killed builders have left half written; only who holds the lock writes such files."""

@@ -64,6 +64,7 @@ class Prepared:
 
         Raises:
             ConfigError: A package that exports is missing.
+            OutputError: The folder cannot be written.
             EngineError: A graph cannot be built or stored. What was finished stays.
         """
         with _alone(self.store, console):
@@ -238,7 +239,7 @@ def exported(
     attention: bool = False,
     anew: bool = False,
 ) -> GraphSet:
-    """A model's ONNX graphs: those that are there, else exported now.
+    """A model's ONNX graphs: those that are there, which need no folder that can be written, else exported now.
 
     Args:
         settings: Names the folder.
@@ -250,9 +251,12 @@ def exported(
         anew: Export them in any case.
 
     Raises:
-        ConfigError: A package that exports is missing, or the folder cannot be written.
+        ConfigError: A package that exports is missing.
+        OutputError: The folder cannot be written.
         EngineError: They cannot be exported.
     """
+    if not anew and (graphs := _there(graphs_folder(settings, checkpoint, precision), opset, attention)):
+        return graphs
     with _alone(PlanStore(Path(settings.folder)), console):  # a build reads the graphs
         return _exported(settings, checkpoint, precision, opset, attention, anew)
 
@@ -267,11 +271,8 @@ def _exported(
 ) -> GraphSet:
     """As `exported`, for who holds the folder."""
     folder = graphs_folder(settings, checkpoint, precision)
-    if not anew:
-        with contextlib.suppress(ConfigError, EngineError):  # none, or what is there is damaged
-            graphs = read_graphs(folder)
-            if (opset, attention) in ((None, False), (graphs.opset, graphs.attention)):
-                return graphs
+    if not anew and (graphs := _there(folder, opset, attention)):
+        return graphs
     return export(
         load_resolved(checkpoint),
         model=checkpoint.name,
@@ -281,6 +282,15 @@ def _exported(
         opset=opset or DEFAULT_OPSET,
         attention=attention,
     )
+
+
+def _there(folder: Path, opset: int | None, attention: bool) -> GraphSet | None:
+    """The graphs of a folder, if they are whole and what is asked for."""
+    with contextlib.suppress(ConfigError, EngineError):  # none, or what is there is damaged
+        graphs = read_graphs(folder)
+        if (opset, attention) in ((None, False), (graphs.opset, graphs.attention)):
+            return graphs
+    return None
 
 
 def _alone(store: PlanStore, console: Console) -> AbstractContextManager[None]:

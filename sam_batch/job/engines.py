@@ -64,7 +64,7 @@ def build(config: Config, checkpoint: ResolvedCheckpoint, console: Console, *, a
         anew: Build everything again.
 
     Raises:
-        ConfigError: Something that building needs is missing.
+        ConfigError: Something that building needs is missing, or the folder cannot be written.
         EngineError: It cannot be built.
         PlanError: It was built, but is too far from torch to be used.
     """

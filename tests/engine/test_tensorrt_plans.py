@@ -8,7 +8,7 @@ from filelock import FileLock, Timeout
 
 from sam_batch.engine import tensorrt_plans
 from sam_batch.engine.tensorrt_plans import Machine, PlanKey, PlanStore
-from sam_batch.errors import EngineError, PlanError
+from sam_batch.errors import EngineError, OutputError, PlanError
 
 MACHINE = Machine("11.4.0", "13", "linux-x86_64", "Stand-in", "9.0")
 KEY = PlanKey(
@@ -188,9 +188,9 @@ def test_a_full_disk_leaves_nothing_behind(store, monkeypatch):
     assert files(store) == []
 
 
-def test_a_file_in_the_folders_place_is_an_engine_error(tmp_path):
+def test_a_file_in_the_folders_place_is_a_mistake_of_the_configuration(tmp_path):
     (tmp_path / "engines").write_text("")
-    with pytest.raises(EngineError, match="cannot be made"), PlanStore(tmp_path / "engines").locked():
+    with pytest.raises(OutputError, match="cannot be made"), PlanStore(tmp_path / "engines").locked():
         pass
 
 

@@ -20,7 +20,7 @@ from sam_batch.engine import tensorrt_prepare
 from sam_batch.engine.graph_set import GRAPHS, read_graphs, write_manifest
 from sam_batch.engine.tensorrt_plans import PlanStore
 from sam_batch.engine.tensorrt_prepare import exported, profiles
-from sam_batch.errors import EngineError, PlanError
+from sam_batch.errors import EngineError, OutputError, PlanError
 
 
 @pytest.fixture
@@ -233,6 +233,10 @@ def test_every_graph_can_be_looked_into(engines):
     assert [one.graph for one in engines.inspect()] == list(GRAPHS)
 
 
+def refuse(*_, **__):
+    raise OSError(errno.ENOLCK, "No locks available")
+
+
 class TestExported:
     @pytest.fixture
     def exporting(self, monkeypatch, exports):
@@ -279,12 +283,17 @@ class TestExported:
         assert ("no fused kernel for its Attention operator" in str(failed.value)) == bool(asked)
 
     def test_a_folder_that_cannot_be_locked_is_named(self, tmp_path, exporting, monkeypatch):
-        def refuse(*_, **__):
-            raise OSError(errno.ENOLCK, "No locks available")
-
         monkeypatch.setattr(FileLock, "acquire", refuse)
-        with pytest.raises(EngineError, match=f"{tmp_path}: cannot be locked: .*No locks available; set engine.folder"):
+        with pytest.raises(OutputError, match=f"{tmp_path}: cannot be locked: .*No locks available; set engine.folder"):
             exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET)
+
+    def test_graphs_that_are_there_need_no_folder_that_can_be_written(self, tmp_path, exporting, monkeypatch):
+        first = exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET)
+        monkeypatch.setattr(FileLock, "acquire", refuse)
+        monkeypatch.setattr(Path, "chmod", refuse)
+        assert exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET) == first
+        with pytest.raises(OutputError):
+            exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET, anew=True)
 
     @pytest.mark.parametrize("verb", ["export", "build"])
     def test_whoever_comes_second_says_so_and_waits(self, tmp_path, exporting, host, verb):
