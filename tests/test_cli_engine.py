@@ -71,6 +71,18 @@ def test_export_into_a_folder_that_cannot_be_made_ends_in_2_and_names_it(job, ca
     assert f"{job.parent}/engines/plans: cannot be made" in told
 
 
+@pytest.mark.parametrize(("where", "verb"), [([], "build"), (["--cluster"], "build_on_cluster")])
+def test_each_force_is_a_rebuild_of_its_own(job, call, monkeypatch, where, verb):
+    from sam_batch.job import engines
+
+    told = []
+    monkeypatch.setattr(engines, verb, lambda *_, rebuild: told.append(rebuild))
+    for force in ([], ["--force"], ["--force"]):
+        assert call("engine", "build", job, *where, *force)[0] == 0
+    assert told[0] is None
+    assert len(set(told)) == 3
+
+
 def test_an_interrupted_build_says_so_and_ends_in_130(job, call, monkeypatch):
     from sam_batch.job import engines
 

@@ -92,6 +92,7 @@ class Record:
         size: In bytes.
         seconds: That its build took.
         verified: What `engine.verify` found, with `plans`, the hashes of those it ran with; None before.
+        rebuild: Name of the rebuild it was made in, if one was asked for.
     """
 
     name: str
@@ -100,6 +101,7 @@ class Record:
     size: int
     seconds: float
     verified: dict[str, Any] | None = None
+    rebuild: str | None = None
 
     def to_text(self) -> str:
         """For a person."""
@@ -178,14 +180,15 @@ class PlanStore:
         _require_unaltered(path, hashlib.sha256(data).hexdigest(), record)
         return record, data
 
-    def store(self, key: PlanKey, plan: bytes, seconds: float) -> Record:
+    def store(self, key: PlanKey, plan: bytes, seconds: float, rebuild: str | None = None) -> Record:
         """Put a freshly built plan into the folder: whole, or not at all.
 
         Raises:
             OutputError: The folder cannot be made.
             EngineError: It cannot be written; nothing is left behind.
         """
-        record = Record(key.name, _as_json(key), hashlib.sha256(plan).hexdigest(), len(plan), seconds)
+        digest = hashlib.sha256(plan).hexdigest()
+        record = Record(key.name, _as_json(key), digest, len(plan), seconds, rebuild=rebuild)
         self._make(self._plans)
         self._write(self._path(key.name, "plan"), plan)
         self._write_record(record)  # last: without its sidecar a plan does not exist

@@ -52,12 +52,13 @@ class Prepared:
         self._checkpoint, self._precision = checkpoint, precision
         self.store = PlanStore(Path(settings.folder))
 
-    def build(self, console: Console, *, anew: bool = False) -> list[Record]:
+    def build(self, console: Console, *, rebuild: str | None = None) -> list[Record]:
         """Build the plans that are missing, with a bar for each.
 
         Args:
             console: For the bars, and to say that another builds here and is waited for.
-            anew: Build those that are there as well.
+            rebuild: Build those that are there as well, but for what was built in the rebuild of this name: machines
+                that share the folder build once.
 
         Returns:
             What was built; empty if all were there.
@@ -71,10 +72,10 @@ class Prepared:
             graphs = _exported(
                 self._settings, self._checkpoint, self._precision, opset=None, attention=False, anew=False
             )
-            missing = {name: key for name, key in self.keys(graphs).items() if anew or not self._is_whole(key)}
+            missing = {name: key for name, key in self.keys(graphs).items() if not self._is_there(key, rebuild)}
             bars = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
             with Progress(*bars, console=console, disable=not console.is_terminal) as progress:
-                return [self._build(name, key, graphs, progress) for name, key in missing.items()]
+                return [self._build(name, key, graphs, rebuild, progress) for name, key in missing.items()]
 
     def verify(self, pictures: Sequence[UInt8Array], preprocess: Preprocess, pred_iou_thresh: float) -> Comparison:
         """Compare the engine with torch in float32 and keep what comes out beside the plans.
@@ -198,14 +199,14 @@ class Prepared:
             )
         return read_graphs(folder)
 
-    def _is_whole(self, key: PlanKey) -> bool:
+    def _is_there(self, key: PlanKey, rebuild: str | None) -> bool:
         try:
-            self.store.find(key)
+            record = self.store.find(key)
         except PlanError:
             return False
-        return True
+        return rebuild in (None, record.rebuild)
 
-    def _build(self, name: str, key: PlanKey, graphs: GraphSet, progress: Progress) -> Record:
+    def _build(self, name: str, key: PlanKey, graphs: GraphSet, rebuild: str | None, progress: Progress) -> Record:
         onnx = graphs_folder(self._settings, self._checkpoint, self._precision) / f"{name}.onnx"
         started = time.monotonic()
         cache = self.store.timing_cache(self._host.machine)
@@ -218,7 +219,7 @@ class Prepared:
                 f"{error}; if there is no fused kernel for its Attention operator, "
                 "export it without: sam-batch engine export CONFIG --opset 20"
             ) from error
-        record = self.store.store(key, built.plan, time.monotonic() - started)
+        record = self.store.store(key, built.plan, time.monotonic() - started, rebuild)
         if built.timing_cache:
             self.store.store_timing_cache(self._host.machine, built.timing_cache)
         return record

@@ -56,7 +56,15 @@ def test_engines_are_built_verified_and_loaded(engines):
 def test_what_is_there_is_not_built_again_unless_asked_for(engines):
     engines.build(QUIET)
     assert engines.build(QUIET) == []
-    assert len(engines.build(QUIET, anew=True)) == len(GRAPHS)
+    assert len(engines.build(QUIET, rebuild="first")) == len(GRAPHS)
+
+
+def test_machines_that_share_the_folder_rebuild_once(engines, host, folder):
+    engines.build(QUIET)
+    assert len(engines.build(QUIET, rebuild="first")) == len(GRAPHS)
+    verify(engines)
+    assert prepared(host, folder).build(QUIET, rebuild="first") == []
+    assert len(engines.build(QUIET, rebuild="second")) == len(GRAPHS)
 
 
 def test_a_build_that_failed_goes_on_where_it_stopped(engines):
