@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Annotated
+from uuid import uuid4
 
 import typer
 from rich.console import Console
@@ -53,11 +54,11 @@ def build(
     from sam_batch.job import engines
     from sam_batch.model.checkpoints import resolve_checkpoint
 
-    checkpoint = resolve_checkpoint(config.model)
+    checkpoint, rebuild = resolve_checkpoint(config.model), uuid4().hex if force else None
     if cluster:
-        engines.build_on_cluster(config, checkpoint, Console(stderr=True), anew=force)
+        engines.build_on_cluster(config, checkpoint, Console(stderr=True), rebuild=rebuild)
     else:
-        engines.build(config, checkpoint, Console(stderr=True), anew=force)
+        engines.build(config, checkpoint, Console(stderr=True), rebuild=rebuild)
     typer.echo("ready: engine.kind auto and tensorrt use these engines")
 
 

@@ -64,6 +64,25 @@ def test_export_hands_on_what_is_asked_for_and_says_what_is_there(job, call, mon
     assert text.endswith(": demo in fp16, opset 23, with the Attention operator\n")
 
 
+def test_export_into_a_folder_that_cannot_be_made_ends_in_2_and_names_it(job, call):
+    (job.parent / "engines").write_text("")
+    code, _, told = call("engine", "export", job)
+    assert code == 2
+    assert f"{job.parent}/engines/plans: cannot be made" in told
+
+
+@pytest.mark.parametrize(("where", "verb"), [([], "build"), (["--cluster"], "build_on_cluster")])
+def test_each_force_is_a_rebuild_of_its_own(job, call, monkeypatch, where, verb):
+    from sam_batch.job import engines
+
+    told = []
+    monkeypatch.setattr(engines, verb, lambda *_, rebuild: told.append(rebuild))
+    for force in ([], ["--force"], ["--force"]):
+        assert call("engine", "build", job, *where, *force)[0] == 0
+    assert told[0] is None
+    assert len(set(told)) == 3
+
+
 def test_an_interrupted_build_says_so_and_ends_in_130(job, call, monkeypatch):
     from sam_batch.job import engines
 

@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 
 from sam_batch.configfile import flatten
-from sam_batch.errors import EngineError, PlanError
+from sam_batch.errors import EngineError, OutputError, PlanError
 
 Shape = tuple[int, ...]
 Profile = tuple[Shape, Shape, Shape]  # smallest, most usual, largest
@@ -92,6 +92,7 @@ class Record:
         size: In bytes.
         seconds: That its build took.
         verified: What `engine.verify` found, with `plans`, the hashes of those it ran with; None before.
+        rebuild: Name of the rebuild it was made in, if one was asked for.
     """
 
     name: str
@@ -100,6 +101,7 @@ class Record:
     size: int
     seconds: float
     verified: dict[str, Any] | None = None
+    rebuild: str | None = None
 
     def to_text(self) -> str:
         """For a person."""
@@ -127,7 +129,7 @@ class PlanStore:
             waiting: Called before a wait.
 
         Raises:
-            EngineError: The folder cannot be made or locked.
+            OutputError: The folder cannot be made or locked.
         """
         self._make(self._plans)
         with self._acquire(waiting):
@@ -143,7 +145,7 @@ class PlanStore:
                 waiting()
                 return lock.acquire()
         except (OSError, NotImplementedError) as error:  # no right to it, or a file system without locks
-            raise EngineError(f"{self.folder}: cannot be locked: {error}; set engine.folder to another") from error
+            raise OutputError(f"{self.folder}: cannot be locked: {error}; set engine.folder to another") from error
 
     def records(self) -> Iterator[Record]:
         """All sidecars that can be read, by name."""
@@ -166,8 +168,8 @@ class PlanStore:
         _require_unaltered(path, digest, record)
         return record
 
-    def read(self, key: PlanKey) -> bytes:
-        """The plan for this key.
+    def read(self, key: PlanKey) -> tuple[Record, bytes]:
+        """The plan for this key, after the sidecar that it was compared with.
 
         Raises:
             PlanError: As `find`.
@@ -176,37 +178,47 @@ class PlanStore:
         with _reading(path):
             data = path.read_bytes()
         _require_unaltered(path, hashlib.sha256(data).hexdigest(), record)
-        return data
+        return record, data
 
-    def store(self, key: PlanKey, plan: bytes, seconds: float) -> Record:
+    def store(self, key: PlanKey, plan: bytes, seconds: float, rebuild: str | None = None) -> Record:
         """Put a freshly built plan into the folder: whole, or not at all.
 
         Raises:
+            OutputError: The folder cannot be made.
             EngineError: It cannot be written; nothing is left behind.
         """
-        record = Record(key.name, _as_json(key), hashlib.sha256(plan).hexdigest(), len(plan), seconds)
+        digest = hashlib.sha256(plan).hexdigest()
+        record = Record(key.name, _as_json(key), digest, len(plan), seconds, rebuild=rebuild)
         self._make(self._plans)
         self._write(self._path(key.name, "plan"), plan)
         self._write_record(record)  # last: without its sidecar a plan does not exist
         return record
 
-    def set_verified(self, keys: Sequence[PlanKey], found: Mapping[str, Any]) -> None:
-        """Note in each sidecar what the verification of these plans, run together, has found."""
-        records = [self._record(key) for key in keys]
-        plans = sorted(record.sha256 for record in records)
-        for record in records:
-            self._write_record(replace(record, verified={**found, "plans": plans}))
-
-    def verified(self, keys: Sequence[PlanKey]) -> dict[str, Any]:
-        """What verification found for exactly these plans together, by their sidecars alone.
+    def set_verified(self, records: Sequence[Record], found: Mapping[str, Any]) -> None:
+        """Note in each sidecar what the verification of these plans, run together, has found.
 
         Raises:
-            PlanError: There are none, others may write to them, or they were never verified.
+            PlanError: One is not there any more, or another in its place.
+            EngineError: A sidecar cannot be written.
         """
-        records = [self._record(key) for key in keys]
-        plans = sorted(record.sha256 for record in records)
         for record in records:
-            if record.verified is None or record.verified.get("plans") != plans:
+            there = _parse(self._path(record.name, "json"))
+            if there is None or there.sha256 != record.sha256:
+                raise PlanError(
+                    f"{self.folder}: {record.name} was changed while it was verified; "
+                    "run sam-batch engine verify CONFIG again"
+                )
+        for record in records:
+            self._write_record(replace(record, verified={**found, "plans": _hashes(records)}))
+
+    def verified(self, records: Sequence[Record]) -> dict[str, Any]:
+        """What verification found for exactly these plans together.
+
+        Raises:
+            PlanError: They were never verified.
+        """
+        for record in records:
+            if record.verified is None or record.verified.get("plans") != _hashes(records):
                 raise PlanError(
                     f"{self.folder}: {record.name} was built but not verified; run sam-batch engine verify CONFIG"
                 )
@@ -222,6 +234,7 @@ class PlanStore:
         """Keep the measurements of a build.
 
         Raises:
+            OutputError: The folder cannot be made.
             EngineError: They cannot be written.
         """
         self._make(self._timing_path(machine).parent)
@@ -240,7 +253,7 @@ class PlanStore:
             folder.mkdir(parents=True, exist_ok=True)
             folder.chmod(0o700)
         except OSError as error:
-            raise EngineError(f"{folder}: cannot be made: {error.strerror}; set engine.folder to another") from error
+            raise OutputError(f"{folder}: cannot be made: {error.strerror}; set engine.folder to another") from error
 
     def _sweep(self) -> None:
         """Remove what killed builders have left half written; only who holds the lock writes such files."""
@@ -333,6 +346,10 @@ def _reading(path: Path) -> Iterator[None]:
 def _require_unaltered(path: Path, digest: str, record: Record) -> None:
     if digest != record.sha256:
         raise PlanError(f"{path}: was altered since it was built (its sha256 is another); {_mend()}")
+
+
+def _hashes(records: Sequence[Record]) -> list[str]:
+    return sorted(record.sha256 for record in records)
 
 
 def _as_json(key: PlanKey) -> dict[str, Any]:

@@ -7,14 +7,13 @@ settings, and were verified together within the limits of the configuration.
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from segment_anything.modeling import Sam
 from torch import Tensor
 
 from sam_batch.config import EngineConfig
@@ -53,28 +52,30 @@ class Prepared:
         self._checkpoint, self._precision = checkpoint, precision
         self.store = PlanStore(Path(settings.folder))
 
-    def build(self, console: Console, *, anew: bool = False) -> list[Record]:
+    def build(self, console: Console, *, rebuild: str | None = None) -> list[Record]:
         """Build the plans that are missing, with a bar for each.
 
         Args:
             console: For the bars, and to say that another builds here and is waited for.
-            anew: Build those that are there as well.
+            rebuild: Build those that are there as well, but for what was built in the rebuild of this name: machines
+                that share the folder build once.
 
         Returns:
             What was built; empty if all were there.
 
         Raises:
             ConfigError: A package that exports is missing.
+            OutputError: The folder cannot be written.
             EngineError: A graph cannot be built or stored. What was finished stays.
         """
         with _alone(self.store, console):
             graphs = _exported(
                 self._settings, self._checkpoint, self._precision, opset=None, attention=False, anew=False
             )
-            missing = {name: key for name, key in self.keys(graphs).items() if anew or not self._is_whole(key)}
+            missing = {name: key for name, key in self.keys(graphs).items() if not self._is_there(key, rebuild)}
             bars = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
             with Progress(*bars, console=console, disable=not console.is_terminal) as progress:
-                return [self._build(name, key, graphs, progress) for name, key in missing.items()]
+                return [self._build(name, key, graphs, rebuild, progress) for name, key in missing.items()]
 
     def verify(self, pictures: Sequence[UInt8Array], preprocess: Preprocess, pred_iou_thresh: float) -> Comparison:
         """Compare the engine with torch in float32 and keep what comes out beside the plans.
@@ -85,13 +86,13 @@ class Prepared:
             pred_iou_thresh: Masks above it are compared.
 
         Raises:
-            PlanError: Plans are missing or altered.
+            PlanError: Plans are missing, altered, or built anew meanwhile.
             EngineError: The engine fails, or the GPU's memory is too little for it and torch side by side.
         """
         graphs = self._graphs()
-        keys = self.keys(graphs)
+        records, plans = self._read(graphs)
         try:
-            with self._both(graphs, keys) as (engine, reference):
+            with self._both(graphs, plans) as (engine, reference):
                 photographs = [Photograph(preprocess(one, engine.spec)[0], *one.shape[:2]) for one in pictures]
                 found = compare(engine, reference, photographs, pred_iou_thresh)
         except torch.OutOfMemoryError as error:
@@ -99,15 +100,15 @@ class Prepared:
                 "too little GPU memory to verify: the engine and torch in float32 must fit side by side; end what else "
                 "uses the GPU, or lower engine.max_images or engine.max_prompts and build anew"
             ) from error
-        self.store.set_verified(list(keys.values()), found.to_json())
+        self.store.set_verified(records, found.to_json())
         return found
 
     @contextlib.contextmanager
-    def _both(self, graphs: GraphSet, keys: Mapping[str, PlanKey]) -> Iterator[tuple[TensorRTEngine, TorchEngine]]:
+    def _both(self, graphs: GraphSet, plans: dict[str, bytes]) -> Iterator[tuple[TensorRTEngine, TorchEngine]]:
         """The engine, and torch in float32 with the same weights."""
         sam, device = load_resolved(self._checkpoint), str(self._host.gpu.device)
         with (
-            contextlib.closing(self._engine(graphs, keys, sam)) as engine,
+            contextlib.closing(TensorRTEngine(self._host, graphs, plans.pop, sam)) as engine,
             contextlib.closing(TorchEngine(sam, model=graphs.model, precision="fp32", device=device)) as reference,
         ):
             del sam  # else closing them would not free it
@@ -120,12 +121,10 @@ class Prepared:
             PlanError: They may not; says why, and which command mends it.
         """
         keys = self.keys(self._graphs())
-        for key in keys.values():
-            self.store.find(key)  # what was altered shows before a job starts
-        return self._require_verified(keys)
+        return self._require_verified([self.store.find(key) for key in keys.values()])
 
-    def _require_verified(self, keys: Mapping[str, PlanKey]) -> Comparison:
-        stored = self.store.verified(list(keys.values()))
+    def _require_verified(self, records: Sequence[Record]) -> Comparison:
+        stored = self.store.verified(records)
         try:
             found = Comparison.of(stored)
         except KeyError:
@@ -154,13 +153,14 @@ class Prepared:
             EngineError: TensorRT refuses a plan.
         """
         graphs = self._graphs()  # reads all of their gigabytes, so once
-        keys = self.keys(graphs)
-        self._require_verified(keys)
-        return self._engine(graphs, keys, load_resolved(self._checkpoint))
+        records, plans = self._read(graphs)
+        self._require_verified(records)
+        return TensorRTEngine(self._host, graphs, plans.pop, load_resolved(self._checkpoint))
 
-    def _engine(self, graphs: GraphSet, keys: Mapping[str, PlanKey], sam: Sam) -> TensorRTEngine:
-        plans = {name: self.store.read(key) for name, key in keys.items()}  # none is loaded if one was altered
-        return TensorRTEngine(self._host, graphs, plans.pop, sam)
+    def _read(self, graphs: GraphSet) -> tuple[list[Record], dict[str, bytes]]:
+        """All plans, by their graphs, and the sidecars they were compared with: others may build anew meanwhile."""
+        found = {name: self.store.read(key) for name, key in self.keys(graphs).items()}
+        return [record for record, _ in found.values()], {name: plan for name, (_, plan) in found.items()}
 
     def inspect(self) -> Iterator[Inspection]:
         """What TensorRT made of each graph.
@@ -170,7 +170,8 @@ class Prepared:
             EngineError: TensorRT refuses one.
         """
         for name, key in self.keys(self._graphs()).items():
-            yield inspect(self._host, self.store.read(key), name)
+            _, plan = self.store.read(key)
+            yield inspect(self._host, plan, name)
 
     def keys(self, graphs: GraphSet) -> dict[str, PlanKey]:
         """The key of each graph's plan, on this machine and with these settings."""
@@ -198,14 +199,14 @@ class Prepared:
             )
         return read_graphs(folder)
 
-    def _is_whole(self, key: PlanKey) -> bool:
+    def _is_there(self, key: PlanKey, rebuild: str | None) -> bool:
         try:
-            self.store.find(key)
+            record = self.store.find(key)
         except PlanError:
             return False
-        return True
+        return rebuild in (None, record.rebuild)
 
-    def _build(self, name: str, key: PlanKey, graphs: GraphSet, progress: Progress) -> Record:
+    def _build(self, name: str, key: PlanKey, graphs: GraphSet, rebuild: str | None, progress: Progress) -> Record:
         onnx = graphs_folder(self._settings, self._checkpoint, self._precision) / f"{name}.onnx"
         started = time.monotonic()
         cache = self.store.timing_cache(self._host.machine)
@@ -218,7 +219,7 @@ class Prepared:
                 f"{error}; if there is no fused kernel for its Attention operator, "
                 "export it without: sam-batch engine export CONFIG --opset 20"
             ) from error
-        record = self.store.store(key, built.plan, time.monotonic() - started)
+        record = self.store.store(key, built.plan, time.monotonic() - started, rebuild)
         if built.timing_cache:
             self.store.store_timing_cache(self._host.machine, built.timing_cache)
         return record
@@ -239,7 +240,7 @@ def exported(
     attention: bool = False,
     anew: bool = False,
 ) -> GraphSet:
-    """A model's ONNX graphs: those that are there, else exported now.
+    """A model's ONNX graphs: those that are there, which need no folder that can be written, else exported now.
 
     Args:
         settings: Names the folder.
@@ -251,9 +252,12 @@ def exported(
         anew: Export them in any case.
 
     Raises:
-        ConfigError: A package that exports is missing, or the folder cannot be written.
+        ConfigError: A package that exports is missing.
+        OutputError: The folder cannot be written.
         EngineError: They cannot be exported.
     """
+    if not anew and (graphs := _there(graphs_folder(settings, checkpoint, precision), opset, attention)):
+        return graphs
     with _alone(PlanStore(Path(settings.folder)), console):  # a build reads the graphs
         return _exported(settings, checkpoint, precision, opset, attention, anew)
 
@@ -268,11 +272,8 @@ def _exported(
 ) -> GraphSet:
     """As `exported`, for who holds the folder."""
     folder = graphs_folder(settings, checkpoint, precision)
-    if not anew:
-        with contextlib.suppress(ConfigError, EngineError):  # none, or what is there is damaged
-            graphs = read_graphs(folder)
-            if (opset, attention) in ((None, False), (graphs.opset, graphs.attention)):
-                return graphs
+    if not anew and (graphs := _there(folder, opset, attention)):
+        return graphs
     return export(
         load_resolved(checkpoint),
         model=checkpoint.name,
@@ -282,6 +283,15 @@ def _exported(
         opset=opset or DEFAULT_OPSET,
         attention=attention,
     )
+
+
+def _there(folder: Path, opset: int | None, attention: bool) -> GraphSet | None:
+    """The graphs of a folder, if they are whole and what is asked for."""
+    with contextlib.suppress(ConfigError, EngineError):  # none, or what is there is damaged
+        graphs = read_graphs(folder)
+        if (opset, attention) in ((None, False), (graphs.opset, graphs.attention)):
+            return graphs
+    return None
 
 
 def _alone(store: PlanStore, console: Console) -> AbstractContextManager[None]:

@@ -52,7 +52,9 @@ def prepare(config: Config, checkpoint: ResolvedCheckpoint) -> Prepared:
     return Prepared(tensorrt_host.find_host(), config.engine, checkpoint, choice.precision)
 
 
-def build(config: Config, checkpoint: ResolvedCheckpoint, console: Console, *, anew: bool = False) -> Comparison:
+def build(
+    config: Config, checkpoint: ResolvedCheckpoint, console: Console, *, rebuild: str | None = None
+) -> Comparison:
     """Build what is missing on this machine and verify the engine; where all is ready, nothing is done.
 
     Engines that are ready need no input, and no folder that can be written.
@@ -61,19 +63,19 @@ def build(config: Config, checkpoint: ResolvedCheckpoint, console: Console, *, a
         config: The job; its first photographs serve for verification.
         checkpoint: The weights.
         console: For progress.
-        anew: Build everything again.
+        rebuild: Build again what is there; see `Prepared.build`.
 
     Raises:
-        ConfigError: Something that building needs is missing.
+        ConfigError: Something that building needs is missing, or the folder cannot be written.
         EngineError: It cannot be built.
         PlanError: It was built, but is too far from torch to be used.
     """
     engines = prepare(config, checkpoint)
-    if not anew:
+    if rebuild is None:
         with contextlib.suppress(ConfigError, EngineError):  # what is missing or damaged is mended below
             return engines.require_verified()
     pictures = photographs(config, checkpoint.image_side)  # what the input lacks shows before minutes of building
-    for record in engines.build(console, anew=anew):
+    for record in engines.build(console, rebuild=rebuild):
         console.print(f"built {record.name}, {record.size / 1e6:.1f} MB in {record.seconds:.0f} s", highlight=False)
     with contextlib.suppress(PlanError):  # another may have built and verified them meanwhile
         return engines.require_verified()
@@ -152,7 +154,9 @@ def settle(
     return choice
 
 
-def build_on_cluster(config: Config, checkpoint: ResolvedCheckpoint, console: Console, *, anew: bool = False) -> None:
+def build_on_cluster(
+    config: Config, checkpoint: ResolvedCheckpoint, console: Console, *, rebuild: str | None = None
+) -> None:
     """Build and verify on every node with a GPU of the Ray that RAY_ADDRESS names, else of this machine.
 
     Raises:
@@ -164,7 +168,7 @@ def build_on_cluster(config: Config, checkpoint: ResolvedCheckpoint, console: Co
 
         wait = config.run.stall_timeout_seconds
         executor = RayExecutor(resources)
-        answers = executor.on_gpus(_build_here, config, checkpoint, anew, console=console, wait_seconds=wait)
+        answers = executor.on_gpus(_build_here, config, checkpoint, rebuild, console=console, wait_seconds=wait)
     if not answers:
         raise ConfigError("engine.kind: tensorrt needs a GPU, and no node of the cluster has one")
     faults = _faults(answers)
@@ -188,12 +192,12 @@ def _may_be_tensorrt(config: Config, choice: EngineChoice) -> bool:
 def _ready_here(config: Config, checkpoint: ResolvedCheckpoint, console: Console | None) -> str:
     """On a node: why its engines cannot be used, or nothing; builds them first where that is wanted."""
     if config.engine.build == "on_start":
-        return _build_here(config, checkpoint, anew=False, console=console)
+        return _build_here(config, checkpoint, rebuild=None, console=console)
     return _fault(lambda: prepare(config, checkpoint).require_verified())
 
 
-def _build_here(config: Config, checkpoint: ResolvedCheckpoint, anew: bool, console: Console | None) -> str:
-    return _fault(lambda: build(config, checkpoint, console or Console(quiet=True), anew=anew))
+def _build_here(config: Config, checkpoint: ResolvedCheckpoint, rebuild: str | None, console: Console | None) -> str:
+    return _fault(lambda: build(config, checkpoint, console or Console(quiet=True), rebuild=rebuild))
 
 
 def _fault(work: Callable[[], object]) -> str:

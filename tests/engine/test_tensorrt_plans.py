@@ -8,7 +8,7 @@ from filelock import FileLock, Timeout
 
 from sam_batch.engine import tensorrt_plans
 from sam_batch.engine.tensorrt_plans import Machine, PlanKey, PlanStore
-from sam_batch.errors import EngineError, PlanError
+from sam_batch.errors import EngineError, OutputError, PlanError
 
 MACHINE = Machine("11.4.0", "13", "linux-x86_64", "Stand-in", "9.0")
 KEY = PlanKey(
@@ -54,7 +54,7 @@ def path_of(store, extension):
 
 def test_a_stored_plan_is_found_and_read(store):
     record = store.store(KEY, b"plan", 1.5)
-    assert (store.find(KEY), store.read(KEY)) == (record, b"plan")
+    assert (store.find(KEY), store.read(KEY)) == (record, (record, b"plan"))
     assert list(store.records()) == [record]
     assert files(store) == [f"{KEY.name}.json", f"{KEY.name}.plan"]
 
@@ -169,7 +169,7 @@ def test_a_folder_that_cannot_be_entered_is_an_error_that_names_it(tmp_path):
 def test_a_folder_that_others_may_write_to_is_refused(store):
     store.store(KEY, b"plan", 1.5)
     (store.folder / "plans").chmod(0o777)
-    for look in (store.find, store.read, lambda key: store.verified([key])):
+    for look in (store.find, store.read):
         with pytest.raises(PlanError, match="others may write here"):
             look(KEY)
 
@@ -188,33 +188,34 @@ def test_a_full_disk_leaves_nothing_behind(store, monkeypatch):
     assert files(store) == []
 
 
-def test_a_file_in_the_folders_place_is_an_engine_error(tmp_path):
+def test_a_file_in_the_folders_place_is_a_mistake_of_the_configuration(tmp_path):
     (tmp_path / "engines").write_text("")
-    with pytest.raises(EngineError, match="cannot be made"), PlanStore(tmp_path / "engines").locked():
+    with pytest.raises(OutputError, match="cannot be made"), PlanStore(tmp_path / "engines").locked():
         pass
 
 
 def test_plans_count_as_verified_only_together(store):
     decoder = replace(KEY, graph="score")
-    store.store(KEY, b"plan", 1.5)
-    store.store(decoder, b"other", 1.5)
+    built = [store.store(KEY, b"plan", 1.5), store.store(decoder, b"other", 1.5)]
     with pytest.raises(PlanError, match="not verified; run sam-batch engine verify"):
-        store.verified([KEY, decoder])
-    store.set_verified([KEY, decoder], {"cosine": 0.9999})
-    assert store.verified([KEY, decoder])["cosine"] == 0.9999
+        store.verified(built)
+    store.set_verified(built, {"cosine": 0.9999})
+    assert store.verified([store.find(KEY), store.find(decoder)])["cosine"] == 0.9999
     store.store(decoder, b"built anew", 1.5)
     with pytest.raises(PlanError, match="not verified"):
-        store.verified([KEY, decoder])
+        store.verified([store.find(KEY), store.find(decoder)])
 
 
-def test_verification_is_looked_up_without_reading_the_plans(store):
-    store.store(KEY, b"plan", 1.5)
-    store.set_verified([KEY], {"cosine": 0.9999})
-    path_of(store, "plan").write_bytes(b"plaN")
-    assert store.verified([KEY])["cosine"] == 0.9999
-    path_of(store, "plan").unlink()
-    with pytest.raises(PlanError, match="missing or truncated"):
-        store.verified([KEY])
+@pytest.mark.parametrize(
+    "change", [lambda store: store.store(KEY, b"plaN", 1.5), lambda store: path_of(store, "json").unlink()]
+)
+def test_what_changed_while_it_was_verified_is_not_marked(store, change):
+    decoder = replace(KEY, graph="score")
+    built = [store.store(decoder, b"other", 1.5), store.store(KEY, b"plan", 1.5)]
+    change(store)
+    with pytest.raises(PlanError, match=f"{KEY.name} was changed while it was verified; run sam-batch engine verify"):
+        store.set_verified(built, {"cosine": 0.9999})
+    assert not any(record.verified for record in store.records())
 
 
 def test_timing_caches_are_kept_for_each_machine(store):

@@ -20,7 +20,7 @@ from sam_batch.engine import tensorrt_prepare
 from sam_batch.engine.graph_set import GRAPHS, read_graphs, write_manifest
 from sam_batch.engine.tensorrt_plans import PlanStore
 from sam_batch.engine.tensorrt_prepare import exported, profiles
-from sam_batch.errors import EngineError, PlanError
+from sam_batch.errors import EngineError, OutputError, PlanError
 
 
 @pytest.fixture
@@ -40,6 +40,12 @@ def verify(engines, thresh=0.0):
     return engines.verify([PICTURE], preprocess, thresh)
 
 
+def store_another(engines):
+    """As who builds anew: another plan of the encoder comes into the place of the one that is there."""
+    key = engines.keys(engines._graphs())["encoder"]
+    engines.store.store(key, b"another", 1.0)
+
+
 def test_engines_are_built_verified_and_loaded(engines):
     assert [record.key["graph"] for record in engines.build(QUIET)] == list(GRAPHS)
     verify(engines)
@@ -50,7 +56,15 @@ def test_engines_are_built_verified_and_loaded(engines):
 def test_what_is_there_is_not_built_again_unless_asked_for(engines):
     engines.build(QUIET)
     assert engines.build(QUIET) == []
-    assert len(engines.build(QUIET, anew=True)) == len(GRAPHS)
+    assert len(engines.build(QUIET, rebuild="first")) == len(GRAPHS)
+
+
+def test_machines_that_share_the_folder_rebuild_once(engines, host, folder):
+    engines.build(QUIET)
+    assert len(engines.build(QUIET, rebuild="first")) == len(GRAPHS)
+    verify(engines)
+    assert prepared(host, folder).build(QUIET, rebuild="first") == []
+    assert len(engines.build(QUIET, rebuild="second")) == len(GRAPHS)
 
 
 def test_a_build_that_failed_goes_on_where_it_stopped(engines):
@@ -110,11 +124,44 @@ def test_engines_that_are_too_far_from_torch_are_not_used(engines, host, folder)
     engines.load()
 
 
+def test_plans_built_anew_while_others_are_verified_are_not_marked(engines, monkeypatch):
+    engines.build(QUIET)
+    compare = tensorrt_prepare.compare
+
+    def build_anew_and_compare(*arguments):
+        store_another(engines)
+        return compare(*arguments)
+
+    monkeypatch.setattr(tensorrt_prepare, "compare", build_anew_and_compare)
+    with pytest.raises(PlanError, match="changed while it was verified; run sam-batch engine verify CONFIG again"):
+        verify(engines)
+    with pytest.raises(PlanError, match="not verified"):
+        engines.require_verified()
+
+
+def test_what_is_loaded_is_what_was_verified_though_others_build_meanwhile(engines, monkeypatch):
+    engines.build(QUIET)
+    verify(engines)
+    load, loaded, real = tensorrt_prepare.load_resolved, [], tensorrt_prepare.TensorRTEngine
+    wanted = [engines.store.read(key)[1] for key in engines.keys(engines._graphs()).values()]
+
+    def build_anew_and_load(checkpoint):
+        store_another(engines)
+        return load(checkpoint)
+
+    def keep(host, graphs, read_plan, sam):
+        return real(host, graphs, lambda name: loaded.append(read_plan(name)) or loaded[-1], sam)
+
+    monkeypatch.setattr(tensorrt_prepare, "load_resolved", build_anew_and_load)
+    monkeypatch.setattr(tensorrt_prepare, "TensorRTEngine", keep)
+    engines.load()
+    assert loaded == wanted
+
+
 def test_what_another_version_has_verified_is_to_be_verified_again(engines, host, folder):
     engines.build(QUIET)
     verify(engines)
-    keys = list(engines.keys(engines._graphs()).values())
-    engines.store.set_verified(keys, {"an older figure": 1.0})
+    engines.store.set_verified(list(engines.store.records()), {"an older figure": 1.0})
     with pytest.raises(PlanError, match="verified by another version; run sam-batch engine verify"):
         engines.load()
 
@@ -194,6 +241,10 @@ def test_every_graph_can_be_looked_into(engines):
     assert [one.graph for one in engines.inspect()] == list(GRAPHS)
 
 
+def refuse(*_, **__):
+    raise OSError(errno.ENOLCK, "No locks available")
+
+
 class TestExported:
     @pytest.fixture
     def exporting(self, monkeypatch, exports):
@@ -240,12 +291,17 @@ class TestExported:
         assert ("no fused kernel for its Attention operator" in str(failed.value)) == bool(asked)
 
     def test_a_folder_that_cannot_be_locked_is_named(self, tmp_path, exporting, monkeypatch):
-        def refuse(*_, **__):
-            raise OSError(errno.ENOLCK, "No locks available")
-
         monkeypatch.setattr(FileLock, "acquire", refuse)
-        with pytest.raises(EngineError, match=f"{tmp_path}: cannot be locked: .*No locks available; set engine.folder"):
+        with pytest.raises(OutputError, match=f"{tmp_path}: cannot be locked: .*No locks available; set engine.folder"):
             exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET)
+
+    def test_graphs_that_are_there_need_no_folder_that_can_be_written(self, tmp_path, exporting, monkeypatch):
+        first = exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET)
+        monkeypatch.setattr(FileLock, "acquire", refuse)
+        monkeypatch.setattr(Path, "chmod", refuse)
+        assert exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET) == first
+        with pytest.raises(OutputError):
+            exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET, anew=True)
 
     @pytest.mark.parametrize("verb", ["export", "build"])
     def test_whoever_comes_second_says_so_and_waits(self, tmp_path, exporting, host, verb):

@@ -181,7 +181,7 @@ class TestBuild:
     @pytest.fixture
     def imagined(self, monkeypatch):
         """Builds nothing; `answers` is what `require_verified` returns or raises, one after the other."""
-        made = SimpleNamespace(answers=[], build=lambda console, anew: [])
+        made = SimpleNamespace(answers=[], build=lambda console, rebuild: [])
 
         def require_verified():
             answer = made.answers.pop(0)
@@ -198,7 +198,7 @@ class TestBuild:
         imagined.answers = ["ready"]
         assert engines.build(config(), CHECKPOINT, console) == "ready"
         with pytest.raises(InputError):
-            engines.build(config(), CHECKPOINT, console, anew=True)
+            engines.build(config(), CHECKPOINT, console, rebuild="again")
 
     @pytest.mark.parametrize("fault", [PlanError("no plans"), ConfigError("no graphs"), EngineError("damaged graphs")])
     def test_what_another_has_built_and_verified_meanwhile_is_taken(self, config, console, imagined, fault):
@@ -224,6 +224,16 @@ class TestCluster:
         nodes += ["", "out of memory"]
         with pytest.raises(JobError, match="1 of 2 nodes cannot use TensorRT: gpu-1: out of memory"):
             engines.build_on_cluster(config(), CHECKPOINT, console)
+
+    def test_all_nodes_take_part_in_one_rebuild(self, config, nodes, console, monkeypatch):
+        def call_twice(executor, work, *arguments, **_):
+            return [Answer(node, work(*arguments, console=None)) for node in ("gpu-0", "gpu-1")]
+
+        told = []
+        monkeypatch.setattr(Answers, "on_gpus", call_twice)
+        monkeypatch.setattr(engines, "build", lambda *_, rebuild: told.append(rebuild))
+        engines.build_on_cluster(config(), CHECKPOINT, console, rebuild="again")
+        assert told == ["again"] * 2
 
     def test_no_gpu_at_all_is_a_mistake_of_the_configuration(self, config, nodes, console):
         with pytest.raises(ConfigError, match="no node of the cluster has one"):
