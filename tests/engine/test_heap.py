@@ -41,7 +41,7 @@ from pathlib import Path
 from sam_batch.engine.heap import keep_freed_memory
 
 def megabytes():
-    place = re.search(r"^(.+)-(.+) .... .*\\[heap\\]$", Path("/proc/self/maps").read_text(), re.M)
+    place = re.search(r"^(\\w+)-(\\w+) .*\\[heap\\]$", Path("/proc/self/maps").read_text(), re.M)
     return int(place[2], 16) - int(place[1], 16) >> 20
 
 kept = []
