@@ -133,7 +133,7 @@ class GeneratorConfig(Section):
         description="Points along one side of the grid; null exactly when point_grids is given.",
     )
     points_per_batch: StrictInt = Field(
-        64, ge=1, description="Prompts decoded at once; changes memory, not masks (on a GPU but for rounding)."
+        64, ge=1, description="Prompts decoded at once; changes memory and speed, not masks but for rounding."
     )
     pred_iou_thresh: UnitInterval = Field(0.88, description="Masks with a lower predicted IoU are dropped.")
     stability_score_thresh: UnitInterval = Field(0.95, description="Masks with a lower stability are dropped.")
