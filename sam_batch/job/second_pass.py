@@ -6,6 +6,7 @@ if workers live otherwise: an image that went well before has to go well once mo
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -127,7 +128,10 @@ def _image_id(table: pa.Table) -> int:
 
 
 def _crashed(image: pa.Table, stage: Stage, words: str = "") -> pa.Table:
-    (row,) = image.select(["image_id", "key", "uri"]).to_pylist()
+    """The `failed` row of a planned or segmented image, with what the table knows of it."""
+    (ref,) = image.select(["image_id", "key", "uri"]).to_pylist()
+    known = {"height", "width", "sha256"}.intersection(image.column_names)
+    about: dict[str, Any] = {name: image[name][0].as_py() for name in known}
     message = ": ".join(filter(None, ["its worker died each time it was tried", words]))
-    result = ImageResult.failed(ImageRef(**row), Failure(stage, FailureKind.WORKER_CRASH, message))
+    result = ImageResult.failed(ImageRef(**ref), Failure(stage, FailureKind.WORKER_CRASH, message), **about)
     return schema.segmented_to_table([(result, b"")])

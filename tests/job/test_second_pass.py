@@ -133,7 +133,9 @@ def test_a_device_that_dies_amidst_the_second_pass_fails_the_job_and_no_image(jo
 def test_an_image_that_kills_its_writer_is_a_failed_row_among_its_neighbours(job, tmp_path):
     list(second_pass(Workers(draw_killers="b"), job, [shard(0, "a", "b", "c")], again=False))
     assert ended(tmp_path / "out") == [("a", "empty", None), ("b", "failed", "worker_crash"), ("c", "empty", None)]
-    assert rows(tmp_path / "out")[1]["error"]["stage"] == "write"
+    row = rows(tmp_path / "out")[1]
+    assert row["error"]["stage"] == "write"
+    assert (row["height"], row["width"], row["sha256"]) == (4, 4, "0" * 64)
 
 
 def test_if_no_image_can_be_drawn_the_job_fails_unless_a_good_one_can(job, committed, tmp_path):
