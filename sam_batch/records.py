@@ -145,9 +145,9 @@ class ImageResult:
     Attributes:
         ref: What it is.
         status: ok, empty or failed.
-        height: Pixels, 0 where the image could not be loaded or its worker died.
+        height: Pixels, 0 where the image could not be loaded or its worker died before it was segmented.
         width: Likewise.
-        sha256: Of the bytes, or an empty string where they could not be read or the worker died.
+        sha256: Of the bytes, or an empty string where they could not be read or its worker died as early.
         annotations: In the order the reference returns them.
         failure: Present exactly when the status is failed.
     """

@@ -215,6 +215,10 @@ def test_plan_and_status_do_not_import_torch(tmp_path: Path) -> None:
     assert "torch" not in loaded_after(command("status", *job))
 
 
+def test_rays_loaders_and_writers_do_not_import_torch() -> None:
+    assert "torch" not in loaded_after("import sam_batch.job.ray_executor")
+
+
 def test_the_data_folder_imports_neither_torch_nor_a_compiler() -> None:
     names = [f"sam_batch.data.{Path(name).stem}" for name in modules() if part(name) == "data"]
     names += [f"sam_batch.masks.{name}" for name in ("geometry", "grids", "rle")]

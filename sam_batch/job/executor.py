@@ -6,7 +6,6 @@ from contextlib import closing
 from typing import Any, NamedTuple, Protocol
 
 import pyarrow as pa
-import torch
 from rich.console import Console
 
 from sam_batch.job.cluster import usable_cpus
@@ -118,4 +117,6 @@ class InlineExecutor:
 
 def _segmenter(job: JobSpec) -> Segmenter:
     """With torch's own number of threads, but no more than a container's quota pays for."""
+    import torch  # here, where an engine is needed: Ray's loaders and writers import this module, and do without
+
     return Segmenter(job, min(torch.get_num_threads(), usable_cpus()))

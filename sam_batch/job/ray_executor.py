@@ -33,7 +33,7 @@ from sam_batch.job.stages import Segmenter, Ticket, draw_in_vain, load, write
 from sam_batch.records import Stage
 
 RETRIES = 2  # of a shard whose worker died
-WORKER_RESTARTS = 100  # of one actor in one stream: a worker that cannot live must not be revived for ever
+WORKER_RESTARTS = 100  # of one actor in one stream, or as many as its shards can cause: not for ever
 SOON = 30  # seconds in which a free GPU is ours; after that somebody is told what is waited for
 
 _ONE_ROW: dict[str, Any] = {"batch_size": 1, "batch_format": "pyarrow"}
@@ -99,10 +99,9 @@ class RayExecutor:
     def _segmented(self, job: JobSpec, shards: Iterable[pa.Table], in_flight: int | None) -> Any:
         _set_context(job)
         actors = self._actor_count(job)
+        packed = [_pack(shard) for shard in shards]
         pool = ray.data.ActorPoolStrategy(size=actors, max_tasks_in_flight_per_actor=in_flight)
-        loaded = _map(
-            ray.data.from_arrow([_pack(shard) for shard in shards]), _load_row, fn_kwargs={"job": job}, **_TASK
-        )
+        loaded = _map(ray.data.from_arrow(packed), _load_row, fn_kwargs={"job": job}, **_TASK)
         return _map(
             loaded,
             _SegmentActor,
@@ -111,7 +110,8 @@ class RayExecutor:
             # On one machine an engine takes no slot, or a machine with few cores would have none left to load.
             num_cpus=0 if self._resources.is_local else 1,
             num_gpus=1 if _on_gpu(job) else None,
-            max_restarts=WORKER_RESTARTS,
+            # Ray Data never replaces an actor that has used them up.
+            max_restarts=max(WORKER_RESTARTS, (RETRIES + 1) * len(packed)),
             max_task_retries=RETRIES,
         )
 

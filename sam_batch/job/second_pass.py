@@ -1,11 +1,13 @@
 """The second pass: shards that never came back go through image by image, so that one killer image costs one row.
 
 Workers do all that may kill: this process only puts rows together. That a worker died is held against its image only
-if workers live otherwise: an image that went well before has to go well once more.
+if workers live otherwise: an image that went well before has to go well once more. Then what was lost is tried again,
+since a shortage may have passed, and only what is lost again is `failed`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain
+from itertools import chain, islice
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,6 +24,8 @@ from sam_batch.job.stages import Ticket
 from sam_batch.records import Failure, FailureKind, ImageRef, ImageResult, Stage, Status
 
 SHARDS_AT_ONCE = 8  # their encoded bytes and masks are on the driver while they are put together
+ATTEMPTS = 2  # of an image, before its workers' deaths are held against it
+CONTROLS = 5  # images that went well before, tried until one can still be loaded
 
 
 def second_pass(executor: Executor, job: JobSpec, shards: Sequence[pa.Table], *, again: bool) -> Iterator[Receipt]:
@@ -46,13 +50,18 @@ def second_pass(executor: Executor, job: JobSpec, shards: Sequence[pa.Table], *,
 
 def _segmented(executor: Executor, job: JobSpec, images: Sequence[pa.Table]) -> Mapping[int, pa.Table]:
     """Each image's row by its id: `failed` if workers die of it."""
-    done = {_image_id(table): table for table in executor.segment_one_by_one(job, images)}
-    lost = {_image_id(image): image for image in images if _image_id(image) not in done}
-    if lost:
-        words = executor.last_words()
+    done: dict[int, pa.Table] = {}
+    words: dict[int, str] = {}
+    lost = images
+    for _ in range(ATTEMPTS):
+        done |= {_image_id(table): table for table in executor.segment_one_by_one(job, lost)}
+        lost = [image for image in lost if _image_id(image) not in done]
+        if not lost:
+            return done
+        words |= executor.last_words()
         _check_workers(executor, job, Stage.SEGMENT, done.values(), next(iter(words.values()), ""))
-        done |= {number: _crashed(image, Stage.SEGMENT, words.get(number, "")) for number, image in lost.items()}
-    return done
+    crashed = [_crashed(image, Stage.SEGMENT, words.get(_image_id(image), "")) for image in lost]
+    return done | {_image_id(row): row for row in crashed}
 
 
 def _written(executor: Executor, job: JobSpec, shard: pa.Table, again: bool) -> Receipt:
@@ -74,6 +83,7 @@ def _without_killers(executor: Executor, job: JobSpec, shard: pa.Table) -> pa.Ta
     if not all(lives):
         drawn = (row for row, live in zip(rows, lives, strict=True) if live)
         _check_workers(executor, job, Stage.WRITE, drawn)
+        lives = [live or executor.can_draw(job, row) for row, live in zip(rows, lives, strict=True)]
     left = [row if live else _crashed(row, Stage.WRITE) for row, live in zip(rows, lives, strict=True)]
     return Ticket.of(shard).attach(pa.concat_tables([row.replace_schema_metadata(None) for row in left]))
 
@@ -82,11 +92,16 @@ def _check_workers(
     executor: Executor, job: JobSpec, stage: Stage, survivors: Iterable[pa.Table], cause: str = ""
 ) -> None:
     """Raise JobError unless an image that went well before goes well in this stage once more."""
-    known_good = next(filter(None, map(_good_image, chain(survivors, _parts(job)))), None)
-    passed = list(executor.segment_one_by_one(job, [known_good])) if known_good else []
-    if not any(_good_image(table) and (stage is Stage.SEGMENT or executor.can_draw(job, table)) for table in passed):
-        reason = cause or "see the workers' logs (run.verbose=true)"
-        raise JobError(f"every worker died in stage {stage}, whatever image it was given: {reason}")
+    known_good = chain.from_iterable(map(_good_images, chain(survivors, _parts(job))))
+    for image in islice(known_good, CONTROLS):
+        passed = list(executor.segment_one_by_one(job, [image]))
+        if passed and not _good_images(passed[0]):
+            continue  # its file may be gone: that shows nothing about workers
+        if passed and (stage is Stage.SEGMENT or executor.can_draw(job, passed[0])):
+            return
+        break
+    reason = cause or "see the workers' logs (run.verbose=true)"
+    raise JobError(f"every worker died in stage {stage}, whatever image it was given: {reason}")
 
 
 def _parts(job: JobSpec) -> Iterator[pa.Table]:
@@ -95,13 +110,11 @@ def _parts(job: JobSpec) -> Iterator[pa.Table]:
         yield schema.read_part(storage.read(layout.part_key(layout.ANNOTATIONS, shard)))
 
 
-def _good_image(results: pa.Table) -> pa.Table | None:
-    """The first image that did not fail, as a row of a plan."""
-    good = results.filter(pc.not_equal(results["status"], Status.FAILED.value)).slice(0, 1)
-    if not good.num_rows:
-        return None
+def _good_images(results: pa.Table) -> list[pa.Table]:
+    """The images that did not fail, each as a row of a plan."""
+    good = results.filter(pc.not_equal(results["status"], Status.FAILED.value))
     rows = good.select(["image_id", "key", "uri"]).to_pylist()
-    return pa.Table.from_pylist([{**row, "shard": 0} for row in rows], schema=schema.PLAN_SCHEMA)
+    return [pa.Table.from_pylist([{**row, "shard": 0}], schema=schema.PLAN_SCHEMA) for row in rows]
 
 
 def _whole_shard(shard: pa.Table, done: Mapping[int, pa.Table]) -> pa.Table:
@@ -127,7 +140,10 @@ def _image_id(table: pa.Table) -> int:
 
 
 def _crashed(image: pa.Table, stage: Stage, words: str = "") -> pa.Table:
-    (row,) = image.select(["image_id", "key", "uri"]).to_pylist()
+    """The `failed` row of a planned or segmented image, with what the table knows of it."""
+    (ref,) = image.select(["image_id", "key", "uri"]).to_pylist()
+    known = {"height", "width", "sha256"}.intersection(image.column_names)
+    about: dict[str, Any] = {name: image[name][0].as_py() for name in known}
     message = ": ".join(filter(None, ["its worker died each time it was tried", words]))
-    result = ImageResult.failed(ImageRef(**row), Failure(stage, FailureKind.WORKER_CRASH, message))
+    result = ImageResult.failed(ImageRef(**ref), Failure(stage, FailureKind.WORKER_CRASH, message), **about)
     return schema.segmented_to_table([(result, b"")])

@@ -222,6 +222,26 @@ def test_a_worker_that_dies_answers_nothing_and_leaves_its_last_words(tmp_path):
             executor.write(job, segmented, again=True)
 
 
+@pytest.mark.slow
+def test_an_actor_outlives_every_death_its_images_can_cause(tmp_path, monkeypatch):
+    draw_photographs(tmp_path / "photos", 3, first=1)
+    draw_killer(tmp_path / "photos/000.jpg")
+    alone = {"actors": 1, "stall_timeout_seconds": 90}
+    config = job_config(tmp_path / "photos", tmp_path / "out", run=alone)
+    job = JobSpec(config, FAKE, EngineChoice("fake", "fp32", "cpu"))
+    images = [
+        {"shard": 0, "image_id": number, "key": f"{number}", "uri": str(tmp_path / f"photos/{number:03}.jpg")}
+        for number in range(4)
+    ]
+    with cluster.connected() as resources:
+        from sam_batch.job import ray_executor
+
+        monkeypatch.setattr(ray_executor, "WORKER_RESTARTS", 0)
+        tables = [pa.Table.from_pylist([image], schema=schema.PLAN_SCHEMA) for image in images]
+        segmented = ray_executor.RayExecutor(resources).segment_one_by_one(job, tables)
+        assert sorted(table["image_id"][0].as_py() for table in segmented) == [1, 2, 3]
+
+
 @pytest.fixture
 def ended_by(monkeypatch):
     """The answer of a task that ends with an error of Ray's, without a Ray."""

@@ -1,6 +1,7 @@
 """A killer image costs one row; if workers die whatever they are given, it is not the images."""
 
 import json
+from collections import Counter
 
 import pyarrow as pa
 import pytest
@@ -13,7 +14,7 @@ from sam_batch.engine.choice import EngineChoice
 from sam_batch.errors import JobError
 from sam_batch.job import commit
 from sam_batch.job.executor import InlineExecutor
-from sam_batch.job.second_pass import second_pass
+from sam_batch.job.second_pass import CONTROLS, second_pass
 from sam_batch.job.spec import JobSpec
 from sam_batch.job.stages import Ticket
 from sam_batch.model.names import FAKE
@@ -21,11 +22,17 @@ from sam_batch.records import Failure, FailureKind, ImageRef, ImageResult, Stage
 
 
 class Workers(InlineExecutor):
-    """An executor whose workers die of images by name, and all of them once a number of images was segmented."""
+    """An executor whose workers die of images by name, and all of them once a number of images was segmented.
 
-    def __init__(self, killers="", draw_killers="", unreadable="", lifetime=100, words=None, writes=100):
+    `short` and `draw_short` say how often they die of an image that then goes well.
+    """
+
+    def __init__(
+        self, killers="", draw_killers="", unreadable="", lifetime=100, words=None, writes=100, short=(), draw_short=()
+    ):
         self.killers, self.draw_killers, self.unreadable = killers, draw_killers, unreadable
         self.lifetime, self.words, self.writes = lifetime, words or {}, writes
+        self.short, self.draw_short = Counter(short), Counter(draw_short)
 
     def segment_one_by_one(self, job, images):
         for image in images:
@@ -33,7 +40,7 @@ class Workers(InlineExecutor):
             if row["key"] in self.unreadable:
                 failure = Failure(Stage.LOAD, FailureKind.NOT_AN_IMAGE, "no picture")
                 result = ImageResult.failed(ImageRef(row["image_id"], row["key"], row["uri"]), failure)
-            elif row["key"] in self.killers or self.lifetime == 0:
+            elif row["key"] in self.killers or self.lifetime == 0 or is_left(self.short, row["key"]):
                 continue
             else:
                 self.lifetime -= 1
@@ -52,7 +59,13 @@ class Workers(InlineExecutor):
 
     def can_draw(self, job, table):
         (row,) = table.select(["key", "status"]).to_pylist()
-        return row["status"] == "failed" or row["key"] not in self.draw_killers
+        dies = row["key"] in self.draw_killers or is_left(self.draw_short, row["key"])
+        return row["status"] == "failed" or not dies
+
+
+def is_left(deaths, key):
+    deaths[key] -= 1
+    return deaths[key] >= 0
 
 
 @pytest.fixture
@@ -77,8 +90,12 @@ def ended(folder):
 @pytest.fixture
 def committed(job):
     """An earlier shard with an image that went well."""
+    commit_good(job, "good")
+
+
+def commit_good(job, *keys):
     storage = open_storage(job.config.output.uri, job.config.storage)
-    results = [result_of("good", [], 90, (4, 4))]
+    results = [result_of(key, [], 90 + place, (4, 4)) for place, key in enumerate(keys)]
     commit.commit(storage, commit.Receipt.of(9, results, (0, 0, 0)), results, {}, replace=False)
 
 
@@ -117,6 +134,34 @@ def test_a_shard_of_killers_alone_is_believed_where_a_good_image_goes_well_again
     assert json.loads((tmp_path / "out/metrics/part-00001.json").read_text())["failures"] == {"worker_crash": 2}
 
 
+def test_a_good_image_whose_file_is_gone_shows_nothing_about_workers(job, tmp_path):
+    commit_good(job, "gone", "lost", "good")
+    (receipt,) = second_pass(Workers(killers="a", unreadable=["gone", "lost"]), job, [shard(1, "a")], again=False)
+    assert receipt.failed == 1
+    with pytest.raises(JobError, match="every worker died"):
+        list(second_pass(Workers(killers=["b", "lost"], unreadable=["gone"]), job, [shard(2, "b")], again=False))
+
+
+def test_not_every_good_image_is_tried(job):
+    gone = [str(number) for number in range(CONTROLS)]
+    commit_good(job, *gone, "good")
+    with pytest.raises(JobError, match="every worker died"):
+        list(second_pass(Workers(killers="a", unreadable=gone), job, [shard(1, "a")], again=False))
+
+
+def test_a_shortage_that_passed_is_held_against_no_image(job, tmp_path):
+    (receipt,) = second_pass(Workers(short="bc"), job, [shard(0, "a", "b", "c")], again=False)
+    assert (receipt.empty, receipt.failed) == (3, 0)
+    (receipt,) = second_pass(Workers(draw_short="ee"), job, [shard(1, "d", "e")], again=False)
+    assert (receipt.empty, receipt.failed) == (2, 0)
+
+
+def test_what_is_lost_again_is_blamed_only_if_workers_live_still(job, tmp_path):
+    with pytest.raises(JobError, match="every worker died"):
+        list(second_pass(Workers(killers="b", lifetime=2), job, [shard(0, "a", "b")], again=False))
+    assert ended(tmp_path / "out") == []
+
+
 def test_a_device_that_died_after_some_shards_fails_the_job_and_no_image(job, committed, tmp_path):
     dead = Workers(lifetime=0, words={10: "cuda failed: unspecified launch failure"})
     with pytest.raises(JobError, match=r"every worker died.*unspecified launch failure"):
@@ -133,7 +178,9 @@ def test_a_device_that_dies_amidst_the_second_pass_fails_the_job_and_no_image(jo
 def test_an_image_that_kills_its_writer_is_a_failed_row_among_its_neighbours(job, tmp_path):
     list(second_pass(Workers(draw_killers="b"), job, [shard(0, "a", "b", "c")], again=False))
     assert ended(tmp_path / "out") == [("a", "empty", None), ("b", "failed", "worker_crash"), ("c", "empty", None)]
-    assert rows(tmp_path / "out")[1]["error"]["stage"] == "write"
+    row = rows(tmp_path / "out")[1]
+    assert row["error"]["stage"] == "write"
+    assert (row["height"], row["width"], row["sha256"]) == (4, 4, "0" * 64)
 
 
 def test_if_no_image_can_be_drawn_the_job_fails_unless_a_good_one_can(job, committed, tmp_path):
