@@ -5,8 +5,8 @@ share the first layer's projections of the image; later, tokens are projected in
 every cell. All of SAM's masks are scored and finished; which ones are wanted is the caller's business. The modules
 are not meant to be fast in eager torch.
 
-In half precision matrices and attention are half; the residual stream, norms, the masks that come as prompts and the
-IoU head are float32, by casts in the modules.
+In half precision the image's cells are multiplied in half; tokens, residuals, norms, the masks that come as prompts and
+the IoU head are float32, by casts in the modules. `model.precision` says why.
 
 Subscripts are those of `engine.graph_parts`.
 """
@@ -28,7 +28,7 @@ class ScoreGraph(nn.Module):
 
     Args:
         sam: float32, on the CPU, in eval mode.
-        dtype: Of matrices and of what `finish` is given.
+        dtype: Of cells where they are multiplied, and as `finish` is given them.
         tokens: Prompt tokens of each prompt.
         masked: The third input is the masks of an earlier round. Without it, prompts share the first layer.
     """
@@ -42,7 +42,7 @@ class ScoreGraph(nn.Module):
         decoder, prompts = sam.mask_decoder, sam.prompt_encoder
         transformer = decoder.transformer
         own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight]).detach()
-        self.predicted, self.tokens = len(own), len(own) + tokens
+        self.predicted, self.tokens, self.dtype = len(own), len(own) + tokens, dtype
         self.register_buffer("own", F.pad(own, (0, 0, 0, tokens)))
         self.register_buffer("no_mask", prompts.no_mask_embed.weight.detach()[:, :, None, None].clone())
         with torch.no_grad():
@@ -51,7 +51,7 @@ class ScoreGraph(nn.Module):
         shared = [not masked, *(len(transformer.layers) - 1) * [False]]
         layers = zip(transformer.layers, shared, strict=True)
         self.layers = nn.ModuleList(_DecoderLayer(block, self.tokens, dtype, first) for block, first in layers)
-        self.read = Reading(transformer.final_attn_token_to_image, self.predicted, dtype)
+        self.read = Reading(transformer.final_attn_token_to_image, self.predicted)
         self.norm, self.iou_head = transformer.norm_final_attn, decoder.iou_prediction_head
 
     def forward(
@@ -65,11 +65,10 @@ class ScoreGraph(nn.Module):
         for layer in self.layers:
             queries, cells = layer(queries, tokens, cells, self.position)
         asking = (queries + tokens)[:, : self.predicted]
-        dtype = self.read.dtype
-        found = self.read(asking, cells.to(dtype), (cells + self.position).to(dtype))
-        answers = self.norm(queries[:, : self.predicted] + found)
+        image, placed = cells.to(self.dtype), (cells + self.position).to(self.dtype)
+        answers = self.norm(queries[:, : self.predicted] + self.read(asking, image, placed))
         iou_token, mask_tokens = answers[:, 0], answers[:, 1:]
-        return self.iou_head(iou_token), mask_tokens, cells.to(dtype)
+        return self.iou_head(iou_token), mask_tokens, image
 
     def _downscale(self, masks_P1hw: Tensor) -> Tensor:
         """(P, C, s, s) float32, as the prompt encoder does."""
@@ -84,13 +83,12 @@ class _DecoderLayer(nn.Module):
 
     def __init__(self, block: TwoWayAttentionBlock, tokens: int, dtype: torch.dtype, shared: bool) -> None:
         super().__init__()
-        mlp = block.mlp
         self.dtype, self.is_first = dtype, block.skip_first_layer_pe
-        self.attention = TokenAttention(block.self_attn, tokens, dtype)
+        self.attention = TokenAttention(block.self_attn, tokens)
         reading = block.cross_attn_token_to_image
-        self.read = SharedReading(reading, tokens, dtype) if shared else Reading(reading, tokens, dtype)
-        self.write = Writing(block.cross_attn_image_to_token, tokens, dtype)
-        self.first, self.act, self.second = lowered(mlp.lin1, dtype), mlp.act, lowered(mlp.lin2, dtype)
+        self.read = SharedReading(reading, tokens, dtype) if shared else Reading(reading, tokens)
+        self.write = Writing(block.cross_attn_image_to_token, tokens)
+        self.mlp = block.mlp
         self.norm1, self.norm2, self.norm3, self.norm4 = block.norm1, block.norm2, block.norm3, block.norm4
 
     def forward(self, queries: Tensor, tokens: Tensor, cells: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
@@ -101,8 +99,7 @@ class _DecoderLayer(nn.Module):
         else:
             queries = self.norm1(queries + self.attention(queries + tokens, queries))
         queries = self.norm2(queries + self.read(queries + tokens, image, placed))
-        hidden = self.act(self.first(queries.to(self.dtype)))
-        queries = self.norm3(queries + self.second(hidden).float())
+        queries = self.norm3(queries + self.mlp(queries))
         return queries, self.norm4(cells + self.write(queries + tokens, queries, placed))
 
 
@@ -111,7 +108,7 @@ class FinishGraph(nn.Module):
 
     Args:
         sam: float32, on the CPU, in eval mode.
-        dtype: Of matrices and of the cells.
+        dtype: Of the cells and of what they are multiplied with.
     """
 
     def __init__(self, sam: Sam, dtype: torch.dtype) -> None:
@@ -123,7 +120,7 @@ class FinishGraph(nn.Module):
         self.first, self.second = lowered(upscaler.first, dtype), lowered(upscaler.second, dtype)
         self.norm, self.first_act, self.second_act = upscaler.norm, upscaler.first_act, upscaler.second_act
         self.channels = upscaler.channels
-        self.hypernetworks = _Hypernetworks(list(decoder.output_hypernetworks_mlps), dtype)
+        self.hypernetworks = _Hypernetworks(list(decoder.output_hypernetworks_mlps))
 
     def forward(self, mask_tokens_P4C: Tensor, cells_PNC: Tensor) -> Tensor:
         """(P, 4, h, w) float32 logits."""
@@ -133,7 +130,7 @@ class FinishGraph(nn.Module):
         halves = F.layer_norm(halves.float(), norm.weight.shape, norm.weight, norm.bias, norm.eps)
         pixels = self.second_act(self.second(self.first_act(halves.to(cells_PNC.dtype))))
         pixels = pixels.reshape(-1, 16 * length, self.channels)
-        masks = self.hypernetworks(mask_tokens_P4C.to(cells_PNC.dtype)) @ pixels.mT
+        masks = self.hypernetworks(mask_tokens_P4C).to(pixels.dtype) @ pixels.mT
         # Rows and columns of cells, the lower and the right half of a cell, and of that half.
         split = masks.reshape(-1, self.cells, self.cells, 2, 2, 2, 2).permute(0, 1, 3, 5, 2, 4, 6)
         return split.reshape(-1, self.masks, 4 * self.cells, 4 * self.cells).float()
@@ -142,14 +139,14 @@ class FinishGraph(nn.Module):
 class _Hypernetworks(nn.Module):
     """The networks of all mask tokens at once: weights (4, in, out), biases (4, 1, out)."""
 
-    def __init__(self, networks: list[MLP], dtype: torch.dtype) -> None:
+    def __init__(self, networks: list[MLP]) -> None:
         super().__init__()
         self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
         for layers in zip(*(network.layers for network in networks), strict=True):
             weight = torch.stack([layer.weight.detach().T for layer in layers])
             bias = torch.stack([layer.bias.detach()[None] for layer in layers])
-            self.weights.append(nn.Parameter(weight.to(dtype), requires_grad=False))
-            self.biases.append(nn.Parameter(bias.to(dtype), requires_grad=False))
+            self.weights.append(nn.Parameter(weight, requires_grad=False))
+            self.biases.append(nn.Parameter(bias, requires_grad=False))
 
     def forward(self, tokens_P4C: Tensor) -> Tensor:
         """(P, 4, D)."""

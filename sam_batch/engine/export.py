@@ -219,6 +219,7 @@ def _describe(
     red, green, blue = sam.pixel_mean.flatten().tolist()
     red_std, green_std, blue_std = sam.pixel_std.flatten().tolist()
     return GraphSet(
+        version=1,
         model=model,
         recipe=recipe,
         checkpoint_sha256=checkpoint_sha256,

@@ -1,7 +1,8 @@
 """What the exported graphs are made of: attention between tokens and an image, norms, and precisions.
 
 The four kinds of attention are those of `model.attention`, written for compilers of graphs instead of CPUs: sizes are
-constants but for the first, no einsum, no indexing, products around a softmax with the scale on one side alone.
+constants but for the first, no einsum, no indexing, products around a softmax with the scale on one side alone. What is
+made of tokens alone is float32 and cast where it meets cells, to their type, which is that of the whole attention.
 Weights that keep their type are shared with segment-anything's modules, others copied.
 
 Subscripts: P prompts, T tokens, H heads, D channels of a head, C channels, N cells of the image.
@@ -56,16 +57,15 @@ def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None
 class _Heads(nn.Module):
     """The projections of segment-anything's `Attention` between tokens and something."""
 
-    def __init__(self, attention: Attention, tokens: int, dtype: torch.dtype) -> None:
+    def __init__(self, attention: Attention, tokens: int) -> None:
         super().__init__()
         self.heads: int = attention.num_heads
-        self.tokens, self.dtype = tokens, dtype
+        self.tokens = tokens
         self.depth: int = attention.internal_dim // attention.num_heads
 
     def _split(self, linear: nn.Linear, tokens_PTC: Tensor) -> Tensor:
         """Project tokens, to (P, H, T, D)."""
-        projected = linear(tokens_PTC.to(self.dtype))
-        return projected.reshape(-1, self.tokens, self.heads, self.depth).transpose(1, 2)
+        return linear(tokens_PTC).reshape(-1, self.tokens, self.heads, self.depth).transpose(1, 2)
 
     def _merge(self, found_PHTD: Tensor) -> Tensor:
         return found_PHTD.transpose(1, 2).reshape(-1, self.tokens, self.heads * self.depth)
@@ -78,16 +78,16 @@ class _Heads(nn.Module):
 class TokenAttention(_Heads):
     """Tokens attend to each other: `self_attn`."""
 
-    def __init__(self, attention: Attention, tokens: int, dtype: torch.dtype) -> None:
-        super().__init__(attention, tokens, dtype)
-        self.q_proj, self.k_proj = lowered(attention.q_proj, dtype), lowered(attention.k_proj, dtype)
-        self.v_proj, self.out_proj = lowered(attention.v_proj, dtype), lowered(attention.out_proj, dtype)
+    def __init__(self, attention: Attention, tokens: int) -> None:
+        super().__init__(attention, tokens)
+        self.q_proj, self.k_proj = attention.q_proj, attention.k_proj
+        self.v_proj, self.out_proj = attention.v_proj, attention.out_proj
 
     def forward(self, placed_PTC: Tensor, values_PTC: Tensor) -> Tensor:
         """(P, T, C) float32."""
         query, key = self._split(self.q_proj, placed_PTC), self._split(self.k_proj, placed_PTC)
         found = attend(query, key, self._split(self.v_proj, values_PTC))
-        return self.out_proj(self._merge(found)).float()
+        return self.out_proj(self._merge(found))
 
 
 class Reading(_Heads):
@@ -101,37 +101,37 @@ class Reading(_Heads):
     key_weight: Tensor
     value_weight: Tensor
 
-    def __init__(self, attention: Attention, tokens: int, dtype: torch.dtype) -> None:
-        super().__init__(attention, tokens, dtype)
-        self.q_proj = lowered(attention.q_proj, dtype)
-        self.out_proj = lowered(with_bias_before(attention.out_proj, attention.v_proj.bias), dtype)
-        self.register_buffer("key_weight", self._by_head(attention.k_proj).contiguous().to(dtype))
-        self.register_buffer("value_weight", self._by_head(attention.v_proj).mT.contiguous().to(dtype))
+    def __init__(self, attention: Attention, tokens: int) -> None:
+        super().__init__(attention, tokens)
+        self.q_proj = attention.q_proj
+        self.out_proj = with_bias_before(attention.out_proj, attention.v_proj.bias)
+        self.register_buffer("key_weight", self._by_head(attention.k_proj))
+        self.register_buffer("value_weight", self._by_head(attention.v_proj).mT.contiguous())
 
     def forward(self, asking_PTC: Tensor, image_PNC: Tensor, placed_PNC: Tensor) -> Tensor:
         """(P, T, C) float32."""
         columns, channels = self.heads * self.tokens, image_PNC.shape[2]
         query = self._split(self.q_proj, asking_PTC) * self.depth**-0.5
-        wide = (query @ self.key_weight).reshape(-1, columns, channels)
+        wide = (query @ self.key_weight).reshape(-1, columns, channels).to(image_PNC.dtype)
         weights = (wide @ placed_PNC.mT).softmax(dim=-1)
-        found = (weights @ image_PNC).reshape(-1, self.heads, self.tokens, channels)
-        return self.out_proj(self._merge(found @ self.value_weight)).float()
+        found = (weights @ image_PNC).float().reshape(-1, self.heads, self.tokens, channels)
+        return self.out_proj(self._merge(found @ self.value_weight))
 
 
 class SharedReading(_Heads):
     """The same of one image that all prompts read: it is projected, once, and the prompts' tokens stand in one row."""
 
     def __init__(self, attention: Attention, tokens: int, dtype: torch.dtype) -> None:
-        super().__init__(attention, tokens, dtype)
-        self.q_proj, self.k_proj = lowered(attention.q_proj, dtype), lowered(attention.k_proj, dtype)
-        self.v_proj, self.out_proj = lowered(attention.v_proj, dtype), lowered(attention.out_proj, dtype)
+        super().__init__(attention, tokens)
+        self.q_proj, self.out_proj = attention.q_proj, attention.out_proj
+        self.k_proj, self.v_proj = lowered(attention.k_proj, dtype), lowered(attention.v_proj, dtype)
 
     def forward(self, asking_PTC: Tensor, image_1NC: Tensor, placed_1NC: Tensor) -> Tensor:
         """(P, T, C) float32."""
-        query = self._row(self.q_proj(asking_PTC.to(self.dtype)))
+        query = self._row(self.q_proj(asking_PTC).to(image_1NC.dtype))
         found = attend(query, self._row(self.k_proj(placed_1NC)), self._row(self.v_proj(image_1NC)))
         merged = found.transpose(1, 2).reshape(-1, self.tokens, self.heads * self.depth)
-        return self.out_proj(merged).float()
+        return self.out_proj(merged.float())
 
     def _row(self, projected: Tensor) -> Tensor:
         """(1, H, all rows, D)."""
@@ -150,23 +150,24 @@ class Writing(_Heads):
     out_weight: Tensor
     out_bias: Tensor
 
-    def __init__(self, attention: Attention, tokens: int, dtype: torch.dtype) -> None:
-        super().__init__(attention, tokens, dtype)
-        self.k_proj, self.v_proj = lowered(attention.k_proj, dtype), lowered(attention.v_proj, dtype)
+    def __init__(self, attention: Attention, tokens: int) -> None:
+        super().__init__(attention, tokens)
+        self.k_proj, self.v_proj = attention.k_proj, attention.v_proj
         bias = attention.q_proj.bias.detach().reshape(self.heads, self.depth, 1)
         out = attention.out_proj.weight.detach().T.reshape(self.heads, self.depth, -1)
-        self.register_buffer("query_weight", self._by_head(attention.q_proj).contiguous().to(dtype))
-        self.register_buffer("query_bias", bias.to(dtype))
-        self.register_buffer("out_weight", out.contiguous().to(dtype))
-        self.register_buffer("out_bias", (attention.out_proj.bias.detach() / self.heads).to(dtype))
+        self.register_buffer("query_weight", self._by_head(attention.q_proj))
+        self.register_buffer("query_bias", bias)
+        self.register_buffer("out_weight", out.contiguous())
+        self.register_buffer("out_bias", attention.out_proj.bias.detach() / self.heads)
 
     def forward(self, asked_PTC: Tensor, values_PTC: Tensor, placed_PNC: Tensor) -> Tensor:
         """(P, N, C) float32; of an image (1, N, C) too."""
         columns, cells, channels = self.heads * self.tokens, placed_PNC.shape[1], placed_PNC.shape[2]
+        dtype = placed_PNC.dtype
         key = self._split(self.k_proj, asked_PTC) * self.depth**-0.5
-        wide = (key @ self.query_weight).reshape(-1, columns, channels)
-        offset = (key @ self.query_bias).reshape(-1, 1, columns)
+        wide = (key @ self.query_weight).reshape(-1, columns, channels).to(dtype)
+        offset = (key @ self.query_bias).reshape(-1, 1, columns).to(dtype)
         logits = (placed_PNC @ wide.mT + offset).reshape(-1, cells, self.heads, self.tokens)
         weights = logits.softmax(dim=-1).reshape(-1, cells, columns)
         values = self._split(self.v_proj, values_PTC) @ self.out_weight + self.out_bias
-        return (weights @ values.reshape(-1, columns, channels)).float()
+        return (weights @ values.reshape(-1, columns, channels).to(dtype)).float()

@@ -6,6 +6,7 @@
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -30,8 +31,10 @@ class GraphSet:
     N and P are free. All of SAM's four masks are there; the first is the single one.
 
     Attributes:
+        version: Of the graphs' arithmetic and of this file; another is refused, and exported anew by a build. A change
+            to what the same weights and recipe export to raises it.
         model: demo, vit_b, vit_l or vit_h.
-        recipe: fp32 or fp16; `engine.encoder_graph` says what stays float32.
+        recipe: fp32 or fp16; `engine.encoder_graph` and `engine.decoder_graphs` say what stays float32.
         checkpoint_sha256: Of the file of weights.
         opset: ONNX's version of operators.
         attention: Whether the encoder has the Attention operator.
@@ -46,6 +49,7 @@ class GraphSet:
         sha256: Of each graph, over its .onnx file and its external data.
     """
 
+    version: Literal[1]
     model: str
     recipe: str
     checkpoint_sha256: str

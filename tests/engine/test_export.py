@@ -150,6 +150,25 @@ def test_half_precision_normalises_in_float32(exported):
     assert {types[name] for name in normed} == {TensorProto.FLOAT}
 
 
+@pytest.mark.parametrize("name", GRAPHS[1:])
+def test_half_precision_multiplies_cells_alone(exported, name):
+    low = TensorProto.FLOAT16 if exported.recipe == "fp16" else TensorProto.FLOAT
+    cells = {exported.graphs.cells**2, 16 * exported.graphs.cells**2}  # and pixels of theirs
+    found = {(bool(cells & sizes), kind) for kind, sizes in products(exported.load(name))}
+    assert found == {(True, low), (False, TensorProto.FLOAT)}
+
+
+def products(model):
+    """Of each matrix product its type and all sizes of its operands and its result."""
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    values = {one.name: described(one) for one in (*graph.value_info, *tensors(graph))}
+    values |= {one.name: (one.data_type, one.dims) for one in graph.initializer}
+    for node in graph.node:
+        if node.op_type in {"MatMul", "Gemm"}:
+            operands = [values[name] for name in (*node.input, *node.output)]
+            yield operands[0][0], {size for _, sizes in operands for size in sizes}
+
+
 def test_the_manifest_describes_the_model(exported):
     graphs, sam = exported.graphs, exported.sam
     assert read_graphs(exported.folder) == graphs

@@ -27,8 +27,8 @@ def repeatable():
         yield
 
 
-def attention():
-    module = Attention(CHANNELS, num_heads=4, downsample_rate=2)
+def attention(heads=4):
+    module = Attention(CHANNELS, num_heads=heads, downsample_rate=2)
     for linear in (module.q_proj, module.k_proj, module.v_proj, module.out_proj):
         nn.init.normal_(linear.bias)
     return module
@@ -73,14 +73,14 @@ def test_tokens_attend_to_each_other():
         torch.randn(PROMPTS, TOKENS, CHANNELS),
         torch.randn(PROMPTS, TOKENS, CHANNELS),
     )
-    found = TokenAttention(reference, TOKENS, torch.float32)(placed, values)
+    found = TokenAttention(reference, TOKENS)(placed, values)
     torch.testing.assert_close(found, reference(placed, placed, values))
 
 
 def test_tokens_read_the_image_of_their_prompt():
     reference, asking = attention(), torch.randn(PROMPTS, TOKENS, CHANNELS)
     image, placed = torch.randn(2, PROMPTS, CELLS, CHANNELS)
-    found = Reading(reference, TOKENS, torch.float32)(asking, image, placed)
+    found = Reading(reference, TOKENS)(asking, image, placed)
     torch.testing.assert_close(found, reference(asking, placed, image))
 
 
@@ -95,13 +95,39 @@ def test_tokens_read_the_image_that_all_prompts_share():
 def test_images_are_written_to_by_tokens(images):
     reference, placed = attention(), torch.randn(images, CELLS, CHANNELS)
     asked, values = torch.randn(2, PROMPTS, TOKENS, CHANNELS)
-    found = Writing(reference, TOKENS, torch.float32)(asked, values, placed)
+    found = Writing(reference, TOKENS)(asked, values, placed)
     torch.testing.assert_close(found, reference(placed.expand(PROMPTS, -1, -1), asked, values))
 
 
-@pytest.mark.parametrize("kind", [Reading, SharedReading])
+def own_reading(reference):
+    return Reading(reference, TOKENS)
+
+
+def shared_reading(reference):
+    return SharedReading(reference, TOKENS, torch.float16)
+
+
+@pytest.mark.parametrize("kind", [own_reading, shared_reading])
 def test_half_precision_leaves_float32_behind(kind):
-    found = kind(attention(), TOKENS, torch.float16)(
-        torch.randn(PROMPTS, TOKENS, CHANNELS), *torch.randn(2, 1, CELLS, CHANNELS).half()
-    )
+    reference, asking = attention(), torch.randn(PROMPTS, TOKENS, CHANNELS)
+    image, placed = torch.randn(2, 1, CELLS, CHANNELS).half()
+    found = kind(reference)(asking, image, placed)
     assert found.dtype == torch.float32
+    wanted = reference(asking, *(cells.float().expand(PROMPTS, -1, -1) for cells in (placed, image)))
+    torch.testing.assert_close(found, wanted, atol=2e-3, rtol=0)
+
+
+def test_what_a_token_reads_of_a_half_precision_cell_is_not_rounded():
+    reference, asking = attention(), torch.randn(PROMPTS, TOKENS, CHANNELS)
+    image = torch.randn(PROMPTS, 1, CHANNELS).half()  # all attention goes to a single cell
+    found = Reading(reference, TOKENS)(asking, image, image)
+    torch.testing.assert_close(found, reference(asking, image.float(), image.float()))
+
+
+def test_what_a_token_writes_to_half_precision_cells_is_rounded_once():
+    reference, image = attention(heads=1), torch.randn(PROMPTS, CELLS, CHANNELS).half()
+    asked, values = torch.randn(2, PROMPTS, 1, CHANNELS)  # all attention goes to a single token
+    found = Writing(reference, 1)(asked, values, image)
+    wanted = reference(image.float(), asked, values)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, wanted, rtol=2**-11, atol=1e-6)

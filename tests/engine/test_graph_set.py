@@ -18,6 +18,7 @@ def folder(tmp_path):
 
 def described(folder):
     return GraphSet(
+        version=1,
         model="demo",
         recipe="fp16",
         checkpoint_sha256="ab",
@@ -66,12 +67,18 @@ def test_no_folder_is_no_export(tmp_path):
         read_graphs(tmp_path / "nowhere")
 
 
-def without_opset(text):
-    return json.dumps({key: value for key, value in json.loads(text).items() if key != "opset"})
+def without(name):
+    return lambda text: json.dumps({key: value for key, value in json.loads(text).items() if key != name})
 
 
-@pytest.mark.parametrize("damage", [lambda text: text[:40], lambda text: "[]", without_opset])
-def test_a_damaged_manifest_is_refused(folder, damage):
+def of_another_version(text):
+    return json.dumps({**json.loads(text), "version": 2})
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda text: text[:40], lambda text: "[]", without("opset"), without("version"), of_another_version]
+)
+def test_a_damaged_manifest_or_one_of_another_version_is_refused(folder, damage):
     path = folder / MANIFEST
     path.write_text(damage(path.read_text()))
     with pytest.raises(EngineError, match=r"graphs\.json: is damaged or of another version"):

@@ -276,6 +276,13 @@ class TestExported:
             exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET, **keys)
         assert exporting == [20, 20, 23, 20]
 
+    def test_graphs_of_another_version_are_exported_anew(self, tmp_path, exporting):
+        first = exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET)
+        folder = tensorrt_prepare.graphs_folder(settings(tmp_path), CHECKPOINT, "fp32")
+        write_manifest(replace(first, version=0), folder)
+        assert exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET) == first
+        assert exporting == [20, 20]
+
     def test_graphs_with_and_without_the_attention_operator_are_told_apart(self, tmp_path, exporting):
         operator = {"opset": 23, "attention": True}
         for asked, has_it in ((operator, True), (operator, True), ({}, True), ({"opset": 23}, False), (operator, True)):
