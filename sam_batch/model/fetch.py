@@ -33,7 +33,7 @@ def fetch(url: str, sha256: str | None, cache: Path | None = None) -> Path:
         CheckpointError: It cannot be fetched, or hashes to something else.
     """
     if urlsplit(url).scheme not in ("http", "https"):
-        raise CheckpointError(f"{url}: only http and https are fetched; download it and give its path")
+        raise CheckpointError(f"{url}: only http and https are fetched; download it, then model.checkpoint=FILE")
     folder = cache or Path(pooch.os_cache("sam-batch"))
     name = _cached_name(url)
     try:
@@ -44,7 +44,7 @@ def fetch(url: str, sha256: str | None, cache: Path | None = None) -> Path:
     except (OSError, ValueError) as error:  # requests' errors are OSErrors; a wrong hash is a ValueError
         cause = " ".join(str(error).split())
         raise CheckpointError(
-            f"{url}: cannot be fetched into {folder}: {cause}; download it by other means and give its path"
+            f"{url}: cannot be fetched into {folder}: {cause}; download it by other means, then model.checkpoint=FILE"
         ) from error
     return folder / name
 
