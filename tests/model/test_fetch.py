@@ -74,7 +74,7 @@ def test_what_is_missing_wrong_or_cut_off_is_refused_and_leaves_nothing(server, 
 
 
 def test_no_server_is_refused_with_what_to_do_instead(tmp_path):
-    with pytest.raises(CheckpointError, match="download it by other means, then model.checkpoint=FILE"):
+    with pytest.raises(CheckpointError, match=r"download it by other means, then model\.checkpoint=FILE"):
         fetch("http://127.0.0.1:1/sam.pth", None, tmp_path)
 
 
