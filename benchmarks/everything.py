@@ -28,8 +28,7 @@ from benchmarks.harness.weights import BUILDERS, load_model
 from sam_batch.config import EngineConfig, GeneratorConfig
 from sam_batch.engine.choice import EngineChoice
 from sam_batch.engine.factory import resolve
-from sam_batch.engine.heap import keep_freed_memory
-from sam_batch.engine.torch_engine import take_no_shortcuts
+from sam_batch.engine.torch_engine import prepare_process
 from sam_batch.model.precision import DTYPES
 
 MEASUREMENTS = {name: partial(measure, system) for name, system in SYSTEMS.items()} | {"job": measure_job}
@@ -65,8 +64,7 @@ def main(argv: list[str] | None = None) -> None:
         f"predicted IoU > {generator.pred_iou_thresh:.3f}, stability >= {generator.stability_score_thresh:.3f}\n"
     )
     published = state_ceiling(arguments.model, generator, choice)
-    # What our engine sets for a whole process holds for every system, whichever comes first.
-    keep_freed_memory() if choice.device == "cpu" else take_no_shortcuts()
+    prepare_process(choice.device)  # as our engine would: it holds for every system, whichever comes first
     measured: dict[str, Measured] = {}
     for name in [one for one in MEASUREMENTS if one not in arguments.skip]:
         try:

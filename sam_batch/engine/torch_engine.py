@@ -33,10 +33,7 @@ class TorchEngine:
     """
 
     def __init__(self, sam: Sam, *, model: str, precision: str, device: str) -> None:
-        if torch.device(device).type == "cpu":
-            keep_freed_memory()
-        else:
-            take_no_shortcuts()
+        prepare_process(device)
         self._dtype = DTYPES[precision]
         lower(sam, self._dtype)
         self._sam = sam.to(device)
@@ -91,7 +88,15 @@ class TorchEngine:
         return sparse, None if masks is None else encoder.mask_downscaling(masks.to(self._device))
 
 
-def take_no_shortcuts() -> None:
+def prepare_process(device: str) -> None:
+    """Set what holds for all of a process that runs a torch engine on this device."""
+    if torch.device(device).type == "cpu":
+        keep_freed_memory()
+    else:
+        _take_no_shortcuts()
+
+
+def _take_no_shortcuts() -> None:
     """Let CUDA compute in the precision that was asked for.
 
     By default torch convolves float32 in TF32, which has the digits of float16, and lets sums of half precision be

@@ -18,10 +18,11 @@ from segment_anything.modeling import ImageEncoderViT
 from segment_anything.modeling.common import LayerNorm2d
 from segment_anything.modeling.image_encoder import Block
 from torch import Tensor, nn, unflatten
-from torch.nn.functional import conv2d, layer_norm, pad
+from torch.nn.functional import conv2d, pad
 from torch.nn.functional import linear as multiply
 
 from sam_batch.model.attention import linear
+from sam_batch.model.norms import norm_exactly
 from sam_batch.model.relative import Projected, RelativeAttention, Way
 
 IMAGE_ROWS = 1 << 12  # Cells of images that go through the encoder at once on a CPU: one of SAM's, 16 of the demo's.
@@ -149,19 +150,14 @@ class _Neck(nn.Module):
     def forward(self, cells_NhwC: Tensor) -> Tensor:
         """(N, C, h, w)."""
         weight = self.narrow.weight.flatten(1).to(cells_NhwC.dtype)
-        cells_NhwC = _norm(self.norm1, multiply(cells_NhwC, weight)).to(self.smooth.weight.dtype)
+        cells_NhwC = norm_exactly(self.norm1, multiply(cells_NhwC, weight)).to(self.smooth.weight.dtype)
         smooth = conv2d(cells_NhwC.permute(0, 3, 1, 2), self.smooth.weight, padding=1)
-        return _norm(self.norm2, smooth.permute(0, 2, 3, 1).to(self.norm2.weight.dtype)).permute(0, 3, 1, 2)
+        return norm_exactly(self.norm2, smooth.permute(0, 2, 3, 1).to(self.norm2.weight.dtype)).permute(0, 3, 1, 2)
 
 
 def _join(parts: list[Tensor]) -> Tensor:
     """One after the other; what is alone is not copied."""
     return parts[0] if len(parts) == 1 else torch.cat(parts)
-
-
-def _norm(norm: LayerNorm2d, cells_NhwC: Tensor) -> Tensor:
-    """segment-anything's `LayerNorm2d`, of channels that come last."""
-    return layer_norm(cells_NhwC, norm.weight.shape, norm.weight, norm.bias, norm.eps)
 
 
 def _layer(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:

@@ -43,7 +43,7 @@ def add_and_norm(cells: Tensor, found_PNC: Tensor, norm: nn.LayerNorm) -> Cells:
         norm: Over the channels.
     """
     if not _has_kernel(found_PNC, norm):
-        exact = _norm(norm, found_PNC.to(cells.dtype).add_(cells))
+        exact = norm_exactly(norm, found_PNC.to(cells.dtype).add_(cells))
         return Cells(exact, exact.to(found_PNC.dtype))
     if found_PNC.dtype == cells.dtype:
         exact = low = norm_rows(found_PNC, norm, cells)
@@ -63,12 +63,13 @@ def norm_rows(rows: Tensor, norm: nn.LayerNorm | LayerNorm2d, cells: Tensor | No
     """
     if not _has_kernel(rows, norm):
         exact = rows.to(norm.weight.dtype)
-        return _norm(norm, exact if cells is None else exact.add_(cells)).to(rows.dtype)
+        return norm_exactly(norm, exact if cells is None else exact.add_(cells)).to(rows.dtype)
     scratch = rows.new_empty((1, rows.shape[-1]), dtype=torch.float32)
     return _in_one_pass(rows, norm, scratch[:0] if cells is None else cells, scratch)
 
 
-def _norm(norm: nn.LayerNorm | LayerNorm2d, rows: Tensor) -> Tensor:
+def norm_exactly(norm: nn.LayerNorm | LayerNorm2d, rows: Tensor) -> Tensor:
+    """Norm rows (..., C) in the norm's precision, whichever of segment-anything's two kinds it is."""
     return layer_norm(rows, norm.weight.shape, norm.weight, norm.bias, norm.eps)
 
 
