@@ -25,8 +25,8 @@ from segment_anything.modeling import Sam
 from torch import Tensor
 
 from benchmarks.harness.weights import BUILDERS
-from sam_batch.engine.export import export
-from sam_batch.engine.graph_set import GRAPHS, graph_files
+from sam_batch.engine.onnx.export import export
+from sam_batch.engine.onnx.graph_set import GRAPHS, graph_files
 from sam_batch.model.checkpoints import load_sam
 
 PROMPTS = 64

@@ -55,7 +55,7 @@ def resident_bytes(pid: int) -> int:
 def run(path: Path, output: Path) -> dict[str, float | list[int]]:
     """Run one job; times from the outside, the driver's memory every half second, the commits from their files."""
     started = time.time()
-    process = subprocess.Popen([sys.executable, "-m", "sam_batch.cli", "run", str(path)])
+    process = subprocess.Popen([sys.executable, "-m", "sam_batch", "run", str(path)])
     memory: list[int] = []
 
     def watch() -> None:

@@ -8,7 +8,7 @@ the others find it. The folder must be an absolute path: Ray unpacks the working
 
 import sys
 
-from sam_batch.cli import main
+from sam_batch.cli.main import main
 
 if __name__ == "__main__":
     sys.argv[1:1] = ["engine", "build", "--cluster"]

@@ -7,7 +7,7 @@ Ray passes on only that a job failed; the exit code proper is in the output's su
 
 import sys
 
-from sam_batch.cli import main
+from sam_batch.cli.main import main
 
 if __name__ == "__main__":
     sys.argv[1:1] = ["run"]

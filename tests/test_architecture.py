@@ -24,10 +24,11 @@ LAYERS = (
     ("engine",),
     ("segment",),
     ("data",),
+    ("output",),
+    ("export",),
     ("job",),
-    ("cli_arguments",),
-    ("cli_engine",),
     ("cli",),
+    ("__main__",),
 )
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 
@@ -39,23 +40,24 @@ FILE_CALLS = {
 }  # fmt: skip
 FILE_LAYER = ("data/storage.py", "data/storage_local.py", "data/storage_objects.py")
 MAY_CALL = {
-    "cli.py": {"open", "fdopen"},  # /dev/null and its own terminal
+    "cli/main.py": {"open", "fdopen"},  # /dev/null and its own terminal
     "configfile.py": {"read_bytes"},  # the job's YAML
-    "data/coco.py": {"open", "TemporaryDirectory"},  # scratch space; the storage puts the file in its place
+    "export/coco.py": {"open", "TemporaryDirectory"},  # scratch space; the storage puts the file in its place
     # Graphs, on this machine.
-    "engine/export.py": {"glob", "iterdir", "mkdir", "rmtree", "save", "TemporaryDirectory", "unlink"},
-    "engine/graph_set.py": {"open", "read_bytes", "write_bytes", "glob"},  # likewise
+    "engine/onnx/export.py": {"glob", "iterdir", "mkdir", "rmtree", "save", "TemporaryDirectory", "unlink"},
+    "engine/onnx/graph_set.py": {"open", "read_bytes", "write_bytes", "glob"},  # likewise
     # The engines' own folder, which is no user's data and on no object store.
-    "engine/tensorrt_plans.py": {"fdopen", "glob", "mkdir", "mkstemp", "open", "read_bytes", "unlink"},
+    "engine/tensorrt/plans.py": {"fdopen", "glob", "mkdir", "mkstemp", "open", "read_bytes", "unlink"},
     "job/cluster.py": {"read_text"},  # the CPUs of this container
-    "job/lease.py": {"read_text"},  # /proc, to know whether a process is the one it was
+    "output/lease.py": {"read_text"},  # /proc, to know whether a process is the one it was
     "model/fetch.py": {"mkdir"},  # the cache of weights
     "model/state.py": {"open"},  # weights
 }
 IN_MEMORY = ("BytesIO", "BufferOutputStream", "BufferReader")  # what the same calls may be given elsewhere
 
 WITHOUT_OWN_TEST = {
-    "cli_arguments.py": "what every verb takes; test_cli.py gives it to them",
+    "__main__.py": "one call; job/test_kill.py starts programs with it",
+    "cli/arguments.py": "what every verb takes; test_main.py gives it to them",
     "engine/choice.py": "values only; engine/test_factory.py makes them",
     "engine/protocol.py": "declarations only; engine/contract.py holds every engine to them",
     "model/names.py": "values only; model/test_checkpoints.py uses them",
@@ -202,7 +204,7 @@ def loaded_after(code: str) -> set[str]:
 
 
 def command(*arguments: str) -> str:
-    return f"sys.argv[1:] = {list(arguments)!r}; from sam_batch.cli import main; main()"
+    return f"sys.argv[1:] = {list(arguments)!r}; from sam_batch.cli.main import main; main()"
 
 
 def test_help_needs_neither_torch_nor_ray() -> None:

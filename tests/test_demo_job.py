@@ -8,8 +8,8 @@ from rich.console import Console
 from support.jobs import rows
 
 from sam_batch import configfile
-from sam_batch.data import schema
 from sam_batch.job.run import run_job
+from sam_batch.output import schema
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.jpg"))

@@ -11,8 +11,8 @@ from support.jobs import rows
 from support.threads import one_thread
 from typer.testing import CliRunner
 
-from sam_batch import cli
-from sam_batch.engine import tensorrt_host
+from sam_batch.cli import main as cli
+from sam_batch.engine.tensorrt import host as tensorrt_host
 from sam_batch.errors import PlanError
 
 __all__ = ["one_thread"]

@@ -18,7 +18,6 @@ from benchmarks.harness.measure import Measured, release
 from benchmarks.harness.stopwatch import PeakMemory
 from benchmarks.harness.systems import OTHER, LeftOutError, Rles
 from sam_batch.config import Config, GeneratorConfig
-from sam_batch.data import schema
 from sam_batch.engine import factory
 from sam_batch.engine.choice import EngineChoice
 from sam_batch.engine.torch_engine import TorchEngine
@@ -26,6 +25,7 @@ from sam_batch.job.spec import JobSpec
 from sam_batch.job.stages import Segmenter, Ticket
 from sam_batch.masks.rle import as_coco
 from sam_batch.model.names import ResolvedCheckpoint
+from sam_batch.output import schema
 from sam_batch.records import ImageRef, ImageResult, LoadedImage, UInt8Array
 from sam_batch.segment.views import cut_views
 

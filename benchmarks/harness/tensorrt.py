@@ -8,12 +8,12 @@ from rich.progress import Progress
 from segment_anything.modeling import Sam
 
 from sam_batch.config import EngineConfig, GeneratorConfig
-from sam_batch.engine import tensorrt_host
 from sam_batch.engine.choice import EngineChoice
-from sam_batch.engine.export import export
-from sam_batch.engine.tensorrt_build import build_plan, options
-from sam_batch.engine.tensorrt_engine import TensorRTEngine
-from sam_batch.engine.tensorrt_prepare import profiles
+from sam_batch.engine.onnx.export import export
+from sam_batch.engine.tensorrt import host as tensorrt_host
+from sam_batch.engine.tensorrt.build import build_plan, options
+from sam_batch.engine.tensorrt.engine import TensorRTEngine
+from sam_batch.engine.tensorrt.prepare import profiles
 from sam_batch.errors import ConfigError
 
 

@@ -17,6 +17,7 @@ from segment_anything.modeling import Sam
 from torch import Tensor, nn
 
 from sam_batch.config import GeneratorConfig
+from sam_batch.engine.preprocess import preprocess
 from sam_batch.engine.protocol import Prompts
 from sam_batch.engine.torch_engine import TorchEngine
 from sam_batch.masks.logits import Scale, stable_masks
@@ -24,7 +25,6 @@ from sam_batch.model.checkpoints import load_sam
 from sam_batch.model.demo import build_demo
 from sam_batch.model.names import DEMO_PATH
 from sam_batch.records import UInt8Array, View
-from sam_batch.segment.prepare import preprocess
 from sam_batch.segment.views import cut_views
 
 BUILDERS: dict[str, Callable[[], Sam]] = {

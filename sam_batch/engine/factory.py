@@ -3,10 +3,10 @@
 import torch
 
 from sam_batch.config import EngineConfig
-from sam_batch.engine import tensorrt_host
 from sam_batch.engine.choice import EngineChoice
 from sam_batch.engine.fake import FakeEngine
 from sam_batch.engine.protocol import Engine
+from sam_batch.engine.tensorrt import host as tensorrt_host
 from sam_batch.engine.torch_engine import TorchEngine
 from sam_batch.errors import ConfigError, EngineError
 from sam_batch.model.checkpoints import load_resolved
@@ -86,7 +86,7 @@ def build(choice: EngineChoice, checkpoint: ResolvedCheckpoint, threads: int | N
 
 
 def _tensorrt(choice: EngineChoice, checkpoint: ResolvedCheckpoint) -> Engine:
-    from sam_batch.engine.tensorrt_prepare import Prepared
+    from sam_batch.engine.tensorrt.prepare import Prepared
 
     assert choice.settings is not None  # noqa: S101 - `tensorrt_choice` makes it so
     return Prepared(tensorrt_host.find_host(), choice.settings, checkpoint, choice.precision).load()

@@ -9,9 +9,9 @@ import pyarrow as pa
 from rich.console import Console
 
 from sam_batch.job.cluster import usable_cpus
-from sam_batch.job.commit import Receipt
 from sam_batch.job.spec import JobSpec
 from sam_batch.job.stages import Segmenter, draw_in_vain, load, write
+from sam_batch.output.parts import Receipt
 
 
 class Answer(NamedTuple):

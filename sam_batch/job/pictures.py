@@ -5,12 +5,12 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from sam_batch.config import OutputConfig
-from sam_batch.data import pixels, render
+from sam_batch.data import pixels
 from sam_batch.data.storage import Storage
 from sam_batch.errors import StorageError
-from sam_batch.job import layout
 from sam_batch.job.boundary import attempt_on
 from sam_batch.job.spec import JobSpec
+from sam_batch.output import layout, render
 from sam_batch.records import ImageResult, Stage, Status
 
 Picture = tuple[str, bytes]  # key in the output, encoded picture

@@ -9,7 +9,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from sam_batch.job.commit import Receipt
+from sam_batch.output.parts import Receipt
 
 PLAIN_INTERVAL_SECONDS = 10.0
 WINDOW_SECONDS = 60.0  # the rate is that of the last minute: start-up must not spoil it for hours

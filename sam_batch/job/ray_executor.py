@@ -25,11 +25,11 @@ from rich.console import Console
 from sam_batch.errors import EngineError, JobError, StorageError
 from sam_batch.job.boundary import describe
 from sam_batch.job.cluster import Resources, usable_cpus
-from sam_batch.job.commit import Receipt
 from sam_batch.job.executor import Answer
 from sam_batch.job.pictures import IO_THREADS
 from sam_batch.job.spec import JobSpec
 from sam_batch.job.stages import Segmenter, Ticket, draw_in_vain, load, write
+from sam_batch.output.parts import Receipt
 from sam_batch.records import Stage
 
 RETRIES = 2  # of a shard whose worker died

@@ -24,21 +24,23 @@ from rich.console import Console
 
 from sam_batch import configfile
 from sam_batch.config import Config
-from sam_batch.data import coco, listing, schema
+from sam_batch.data import listing
 from sam_batch.data.storage import Entry, Storage, open_storage
 from sam_batch.engine import factory
 from sam_batch.errors import ConfigError, EngineError, JobError, OutputError, StorageError
-from sam_batch.job import engines, layout, lease
+from sam_batch.export import coco
+from sam_batch.job import settle
 from sam_batch.job.cluster import connected
-from sam_batch.job.commit import Receipt
 from sam_batch.job.executor import Executor, InlineExecutor
 from sam_batch.job.notes import noted
-from sam_batch.job.plan import Plan, committed_shards, extend, images_per_shard, read_plan, store
 from sam_batch.job.progress import RunProgress
-from sam_batch.job.report import Report
 from sam_batch.job.second_pass import second_pass
 from sam_batch.job.spec import JobSpec, digest, refuse_other
 from sam_batch.model.checkpoints import resolve_checkpoint
+from sam_batch.output import layout, lease, schema
+from sam_batch.output.parts import Receipt
+from sam_batch.output.plan import Plan, committed_shards, extend, images_per_shard, read_plan, store
+from sam_batch.output.summary import Report
 from sam_batch.records import Status
 
 _log = logging.getLogger(__name__)
@@ -82,7 +84,7 @@ def run_job(config: Config, console: Console, overwrite: str | None = None) -> R
         report = Report(storage.root, config.run.max_failure_rate, notes=notes)
         # The signal's handler comes second: Ray sets one of its own.
         with _executor(config) as (executor, has_gpus), _sigterm_as_interrupt():
-            choice = engines.settle(config, checkpoint, factory.resolve(config.engine, has_gpus), executor, console)
+            choice = settle.settle(config, checkpoint, factory.resolve(config.engine, has_gpus), executor, console)
             job = JobSpec(config, checkpoint, choice)
             with _held(storage) as held:
                 _work(Run(job, storage, executor, held, report, console), listed, overwrite is not None)

@@ -12,15 +12,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sam_batch.data import schema
 from sam_batch.data.storage import open_storage
 from sam_batch.errors import JobError
-from sam_batch.job import layout
-from sam_batch.job.commit import Receipt
 from sam_batch.job.executor import Executor
-from sam_batch.job.plan import committed_shards
 from sam_batch.job.spec import JobSpec
 from sam_batch.job.stages import Ticket
+from sam_batch.output import layout, schema
+from sam_batch.output.parts import Receipt
+from sam_batch.output.plan import committed_shards
 from sam_batch.records import Failure, FailureKind, ImageRef, ImageResult, Stage, Status
 
 SHARDS_AT_ONCE = 8  # their encoded bytes and masks are on the driver while they are put together

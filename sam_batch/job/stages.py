@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Self
 
 import pyarrow as pa
 
-from sam_batch.data import pixels, schema
+from sam_batch.data import pixels
 from sam_batch.data.storage import open_storage, read_uri
 from sam_batch.job.boundary import attempt, attempt_on
-from sam_batch.job.commit import Receipt, commit, merge_into_part
 from sam_batch.job.notes import noted
 from sam_batch.job.pictures import IO_THREADS, draw, write_pictures
 from sam_batch.job.spec import JobSpec
+from sam_batch.output import schema
+from sam_batch.output.parts import Receipt, commit, merge_into_part
 from sam_batch.records import ImageRef, ImageResult, LoadedImage, Stage, Status
 from sam_batch.segment.ahead import ahead, helpers
 from sam_batch.segment.views import cut_views

@@ -8,8 +8,8 @@ from sam_batch.config import Config
 from sam_batch.data import listing
 from sam_batch.data.storage import Storage, open_storage
 from sam_batch.errors import NotFoundError
-from sam_batch.job import layout, lease
-from sam_batch.job.plan import committed_shards, extend, images_per_shard, read_plan
+from sam_batch.output import layout, lease
+from sam_batch.output.plan import committed_shards, extend, images_per_shard, read_plan
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,11 +20,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sam_batch.masks import bilinear, fused
+from sam_batch.masks.kernels import bilinear
+from sam_batch.masks.kernels import cpu as fused
 from sam_batch.masks.patch import Patch
 
 if TYPE_CHECKING:
-    from sam_batch.masks import fused_cuda
+    from sam_batch.masks.kernels import cuda as fused_cuda
 
 PIXELS_AT_ONCE = 1 << 25  # 128 MB in float32
 TOGETHER = 3  # torch rounds differently for other numbers of channels; the reference has a prompt's three masks
@@ -130,7 +131,7 @@ def fused_on_cuda(
     logits_Khw: Tensor, scale: Scale, threshold: float, offset: float, min_stability: float
 ) -> Iterator[StableMask]:
     """`stable_masks` with the kernels for CUDA, all masks at once; on the CPU they need Triton's interpreter."""
-    from sam_batch.masks import fused_cuda  # imports Triton, which is not everywhere
+    from sam_batch.masks.kernels import cuda as fused_cuda  # imports Triton, which is not everywhere
 
     geometry = _geometry_on_cuda((logits_Khw.shape[1], logits_Khw.shape[2]), scale, logits_Khw.device)
     levels = _levels(threshold, offset)
@@ -144,7 +145,7 @@ def fused_on_cuda(
 @lru_cache(maxsize=16)
 def _geometry_on_cuda(low_hw: tuple[int, int], scale: Scale, device: torch.device) -> "fused_cuda.Geometry":
     """The same for all prompts of a view, and often for the next image too."""
-    from sam_batch.masks import fused_cuda
+    from sam_batch.masks.kernels import cuda as fused_cuda
 
     to_input = bilinear.step_on_cuda(low_hw, (scale.side, scale.side))
     steps = fused.Steps(to_input, bilinear.step_on_cuda(scale.view_hw, scale.crop_hw))
@@ -188,7 +189,7 @@ def works_on_cuda(device: torch.device) -> bool:
     Raises:
         RuntimeError: Memory ran out, which says nothing about the kernels.
     """
-    from sam_batch.masks import fused_cuda
+    from sam_batch.masks.kernels import cuda as fused_cuda
 
     try:
         if all(_agree(_sample().to(device), scale) for scale in SAMPLE_SCALES):

@@ -7,12 +7,12 @@ from itertools import accumulate, islice
 import torch
 from torch import Tensor
 
+from sam_batch.engine.preprocess import Preparer
 from sam_batch.engine.protocol import Engine
 from sam_batch.errors import NonFiniteError
 from sam_batch.records import View
 from sam_batch.segment.ahead import ahead
 from sam_batch.segment.memory import BatchSize
-from sam_batch.segment.prepare import Preparer
 
 MOST_VIEWS = 8  # more at once keep a GPU no busier
 BYTES_A_VIEW = 4 << 30  # ViT-H in float32 with three matrices of global attention, 16 heads of 4096 x 4096

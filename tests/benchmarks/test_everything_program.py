@@ -13,8 +13,8 @@ from support.small_sam import skeleton
 
 from benchmarks import everything
 from benchmarks.harness import ceiling, job, weights
-from sam_batch.engine import tensorrt_host
-from sam_batch.engine.tensorrt_host import Host
+from sam_batch.engine.tensorrt import host as tensorrt_host
+from sam_batch.engine.tensorrt.host import Host
 
 
 @pytest.fixture

@@ -15,11 +15,11 @@ from torch._subclasses.fake_tensor import FakeTensor
 from sam_batch.config import GeneratorConfig
 from sam_batch.data import pixels
 from sam_batch.engine import torch_engine
+from sam_batch.engine.preprocess import preprocess
 from sam_batch.engine.protocol import Prompts
 from sam_batch.engine.torch_engine import TorchEngine
 from sam_batch.errors import NonFiniteError
 from sam_batch.model.checkpoints import load_sam
-from sam_batch.segment.prepare import preprocess
 from sam_batch.segment.views import cut_views
 
 SIDE = 128

@@ -7,7 +7,6 @@ import pytest
 import torch
 from support.jobs import draw_photographs, job_config
 
-from sam_batch.data import schema
 from sam_batch.engine.choice import EngineChoice
 from sam_batch.engine.fake import FakeEngine
 from sam_batch.job import executor as executor_module
@@ -15,6 +14,7 @@ from sam_batch.job import pictures
 from sam_batch.job.executor import InlineExecutor
 from sam_batch.job.spec import JobSpec
 from sam_batch.model.names import FAKE
+from sam_batch.output import schema
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ KILLS = 10
 
 
 def command(config: Path, *overrides: str) -> list[str]:
-    return [sys.executable, "-m", "sam_batch.cli", "run", str(config), *overrides]
+    return [sys.executable, "-m", "sam_batch", "run", str(config), *overrides]
 
 
 def file_count(folder: Path) -> int:

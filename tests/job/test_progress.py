@@ -4,8 +4,8 @@ import io
 
 from rich.console import Console
 
-from sam_batch.job.commit import Receipt
 from sam_batch.job.progress import RunProgress
+from sam_batch.output.parts import Receipt
 
 
 class Clock:

@@ -16,12 +16,12 @@ from rich.console import Console
 from support.jobs import draw_killer, draw_photographs, job_config, result_files, rows, run
 
 from sam_batch import configfile
-from sam_batch.data import schema
 from sam_batch.engine.choice import EngineChoice
 from sam_batch.errors import EngineError, JobError, StorageError
 from sam_batch.job import cluster
 from sam_batch.job.spec import JobSpec
 from sam_batch.model.names import FAKE
+from sam_batch.output import schema
 
 # Ray leaves sockets and log files to its processes' end.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
@@ -59,7 +59,7 @@ def test_a_shard_of_images_that_kill_their_worker_costs_their_rows_alone(tmp_pat
 @pytest.mark.slow
 def test_an_image_that_kills_its_writer_costs_one_row(tmp_path, monkeypatch):
     def die_of_one_image():
-        from sam_batch.data import render
+        from sam_batch.output import render
 
         draw = render.color_mask
 
@@ -98,7 +98,7 @@ def test_a_signal_ends_within_seconds_with_a_summary_and_the_next_run_goes_on(tm
     slow = {"points_per_side": 10}  # so that the signal finds it at work
     settings = job_config(tmp_path / "photos", tmp_path / "out", generator=slow, run=RAY)
     config.write_text(configfile.to_yaml(settings))
-    command = [sys.executable, "-m", "sam_batch.cli", "run", str(config)]
+    command = [sys.executable, "-m", "sam_batch", "run", str(config)]
     listening = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a background shell's children ignore Ctrl-C
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=listening)
     deadline = time.monotonic() + 120

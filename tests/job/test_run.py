@@ -12,11 +12,11 @@ from pycocotools.coco import COCO
 from support.corpus import MAX_PIXELS, corpus
 from support.jobs import draw_photographs, job_config, result_files, rows, run
 
-from sam_batch.data import pixels, schema
+from sam_batch.data import pixels
 from sam_batch.data.storage import open_storage
 from sam_batch.errors import ConfigError, FingerprintError, InputError, LeaseError, OutputError
-from sam_batch.job import lease
-from sam_batch.job.commit import Receipt
+from sam_batch.output import lease, schema
+from sam_batch.output.parts import Receipt
 
 
 @pytest.fixture

@@ -8,16 +8,16 @@ import pytest
 from support.jobs import job_config, rows
 from support.results import result_of
 
-from sam_batch.data import schema
 from sam_batch.data.storage import open_storage
 from sam_batch.engine.choice import EngineChoice
 from sam_batch.errors import JobError
-from sam_batch.job import commit
 from sam_batch.job.executor import InlineExecutor
 from sam_batch.job.second_pass import CONTROLS, second_pass
 from sam_batch.job.spec import JobSpec
 from sam_batch.job.stages import Ticket
 from sam_batch.model.names import FAKE
+from sam_batch.output import parts as commit
+from sam_batch.output import schema
 from sam_batch.records import Failure, FailureKind, ImageRef, ImageResult, Stage
 
 

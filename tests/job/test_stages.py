@@ -20,17 +20,17 @@ from support.jobs import draw_photographs, job_config, rows
 from support.pictures import picture
 from support.small_sam import small_sam
 
-from sam_batch.data import schema
 from sam_batch.engine.choice import EngineChoice
 from sam_batch.engine.fake import FakeEngine
+from sam_batch.engine.preprocess import preprocess
 from sam_batch.engine.torch_engine import TorchEngine
 from sam_batch.errors import EngineError, NonFiniteError, StorageError
 from sam_batch.job.spec import JobSpec
 from sam_batch.job.stages import Segmenter, Ticket, load, write
 from sam_batch.model.names import FAKE
+from sam_batch.output import schema
 from sam_batch.records import Failure, FailureKind, ImageRef, ImageResult, LoadedImage, Stage, Status, View
 from sam_batch.segment.everything import conclude
-from sam_batch.segment.prepare import preprocess
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ from support.jobs import draw_photographs, job_config, run
 
 from sam_batch.config import StorageConfig
 from sam_batch.data.storage import Storage
-from sam_batch.job import lease
-from sam_batch.job.plan import read_plan
 from sam_batch.job.status import dry_run, status
+from sam_batch.output import lease
+from sam_batch.output.plan import read_plan
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ from support.blobs import SIDE, BlobEngine
 from support.pictures import picture
 from support.small_sam import small_sam
 
+from sam_batch.engine.preprocess import Preparer
 from sam_batch.engine.torch_engine import TorchEngine
 from sam_batch.errors import EngineError, NonFiniteError
 from sam_batch.records import View
 from sam_batch.segment.embeddings import Embedder, views_at_once
-from sam_batch.segment.prepare import Preparer
 
 ERRORS = (NonFiniteError, RuntimeError, ValueError)
 VIEWS = [View((0, 0, SIDE, SIDE), picture(SIDE, SIDE, seed)) for seed in range(12)]

@@ -10,9 +10,9 @@ from rich.console import Console
 
 from sam_batch import configfile
 from sam_batch.config import Config
-from sam_batch.data import schema
-from sam_batch.job.report import Report
 from sam_batch.job.run import run_job
+from sam_batch.output import schema
+from sam_batch.output.summary import Report
 
 KILLER_RGB = (255, 0, 254)  # what FakeEngine dies of
 RESULTS = ("annotations", "color_masks", "label_masks", "segments", "coco", "plan")

@@ -36,20 +36,20 @@ def stable_masks(low_Khw, scale, threshold, offset, min_stability):
 
 
 def geometry(low_hw, steps):
-    from sam_batch.masks import fused_cuda
+    from sam_batch.masks.kernels import cuda as fused_cuda
 
     return fused_cuda.geometry(tuple(low_hw), steps, on_device(np.zeros(0)).device)
 
 
 def measure(low_Khw, steps, levels, limits):
-    from sam_batch.masks import fused_cuda
+    from sam_batch.masks.kernels import cuda as fused_cuda
 
     with limited(fused_cuda, limits):
         return fused_cuda.measure(on_device(low_Khw), geometry(low_Khw.shape[1:], steps), levels)
 
 
 def cut(low_Khw, steps, threshold, indices, boxes, limits):
-    from sam_batch.masks import fused_cuda
+    from sam_batch.masks.kernels import cuda as fused_cuda
 
     with limited(fused_cuda, limits):
         where = geometry(low_Khw.shape[1:], steps)
@@ -66,7 +66,7 @@ def limited(module, limits):
 
 def measure_strided(low_whK, steps, levels):
     """Of logits that lie in memory the other way round."""
-    from sam_batch.masks import fused_cuda
+    from sam_batch.masks.kernels import cuda as fused_cuda
 
     where = geometry(low_whK.shape[1::-1], steps)
     return fused_cuda.measure(on_device(low_whK).permute(2, 1, 0), where, levels)

@@ -11,10 +11,10 @@ import torch
 from rich.console import Console
 
 from sam_batch.config import EngineConfig
-from sam_batch.engine import tensorrt_prepare
 from sam_batch.engine.protocol import EngineSpec
-from sam_batch.engine.tensorrt_host import Host
-from sam_batch.engine.tensorrt_prepare import Prepared
+from sam_batch.engine.tensorrt import prepare as tensorrt_prepare
+from sam_batch.engine.tensorrt.host import Host
+from sam_batch.engine.tensorrt.prepare import Prepared
 from sam_batch.engine.verify import Photograph
 from sam_batch.model.names import ResolvedCheckpoint
 from support.small_sam import small_sam

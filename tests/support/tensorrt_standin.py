@@ -23,7 +23,7 @@ import onnx
 import onnxruntime
 import torch
 
-from sam_batch.engine.tensorrt_host import Host, host_of
+from sam_batch.engine.tensorrt.host import Host, host_of
 
 IMITATED = ("Builder", "OnnxParser", "Runtime")
 

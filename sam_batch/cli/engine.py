@@ -1,0 +1,95 @@
+"""`sam-batch engine`: TensorRT engines, exported, built, verified, listed and looked into."""
+
+from pathlib import Path
+from typing import Annotated
+from uuid import uuid4
+
+import typer
+from rich.console import Console
+
+from sam_batch.cli.arguments import Arguments, read_config
+
+engine_app = typer.Typer(help="Build and verify TensorRT engines.", no_args_is_help=True)
+
+Force = Annotated[bool, typer.Option("--force", help="Do it anew, whatever is there.")]
+
+
+@engine_app.command()
+def export(
+    arguments: Arguments,
+    opset: Annotated[int | None, typer.Option(min=20, help="Of ONNX; every TensorRT from 10.3 reads 20.")] = None,
+    attention: Annotated[
+        bool, typer.Option("--attention", help="Use its operator, of opset 23; TensorRT must fuse it.")
+    ] = False,
+    force: Force = False,
+) -> None:
+    """Write a model as ONNX graphs, which `build` else does by itself. Needs neither a GPU nor TensorRT."""
+    config = read_config(arguments)
+    from sam_batch.engine import factory
+    from sam_batch.engine.tensorrt import prepare as tensorrt_prepare
+    from sam_batch.model.checkpoints import resolve_checkpoint
+
+    checkpoint, precision = resolve_checkpoint(config.model), factory.tensorrt_choice(config.engine).precision
+    graphs = tensorrt_prepare.exported(
+        config.engine,
+        checkpoint,
+        precision,
+        Console(stderr=True),
+        opset=opset,
+        attention=attention,
+        anew=force,
+    )
+    folder = tensorrt_prepare.graphs_folder(config.engine, checkpoint, precision)
+    operator = ", with the Attention operator" if graphs.attention else ""
+    typer.echo(f"{folder}: {graphs.model} in {graphs.recipe}, opset {graphs.opset}{operator}")
+
+
+@engine_app.command()
+def build(
+    arguments: Arguments,
+    force: Force = False,
+    cluster: Annotated[bool, typer.Option("--cluster", help="On each node with a GPU of the Ray cluster.")] = False,
+) -> None:
+    """Build the engines that are missing, and verify them on the job's first photographs."""
+    config = read_config(arguments)
+    from sam_batch.job import settle
+    from sam_batch.model.checkpoints import resolve_checkpoint
+
+    checkpoint, rebuild = resolve_checkpoint(config.model), uuid4().hex if force else None
+    if cluster:
+        settle.build_on_cluster(config, checkpoint, Console(stderr=True), rebuild=rebuild)
+    else:
+        settle.build(config, checkpoint, Console(stderr=True), rebuild=rebuild)
+    typer.echo("ready: engine.kind auto and tensorrt use these engines")
+
+
+@engine_app.command()
+def verify(arguments: Arguments) -> None:
+    """Compare the built engines with torch in float32 on the job's first photographs."""
+    config = read_config(arguments)
+    from sam_batch.job import settle
+    from sam_batch.model.checkpoints import resolve_checkpoint
+
+    settle.verify(config, resolve_checkpoint(config.model), Console(stderr=True))
+    typer.echo("passed: engine.kind auto and tensorrt use these engines")
+
+
+@engine_app.command("list")
+def list_engines(arguments: Arguments) -> None:
+    """Say which engines lie in engine.folder, for which GPU, and whether they were verified."""
+    folder = read_config(arguments).engine.folder
+    from sam_batch.engine.tensorrt.plans import PlanStore
+
+    lines = [record.to_text() for record in PlanStore(Path(folder)).records()]
+    typer.echo("\n".join(lines) or f"{folder}: no engines; sam-batch engine build makes them")
+
+
+@engine_app.command()
+def inspect(arguments: Arguments) -> None:
+    """Say what TensorRT made of each graph: layers, precisions, fused attention, memory."""
+    config = read_config(arguments)
+    from sam_batch.job import settle
+    from sam_batch.model.checkpoints import resolve_checkpoint
+
+    for found in settle.prepare(config, resolve_checkpoint(config.model)).inspect():
+        typer.echo(found.to_text())

@@ -1,0 +1,321 @@
+"""From weights to engines that may be used: export the graphs, build the plans, verify them, load them.
+
+What a job runs on is four plans that belong together: of the encoder, of the decoder's first half with and without
+masks of an earlier round, and of its second half. They are used when all four are there, match this machine and these
+settings, and were verified together within the limits of the configuration.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from torch import Tensor
+
+from sam_batch.config import EngineConfig
+from sam_batch.engine.onnx.export import export
+from sam_batch.engine.onnx.graph_set import GRAPHS, GraphSet, read_graphs
+from sam_batch.engine.protocol import EngineSpec
+from sam_batch.engine.tensorrt.build import build_plan, options
+from sam_batch.engine.tensorrt.engine import TensorRTEngine
+from sam_batch.engine.tensorrt.host import Host
+from sam_batch.engine.tensorrt.inspect import Inspection, inspect
+from sam_batch.engine.tensorrt.plans import PlanKey, PlanStore, Profile, Record
+from sam_batch.engine.torch_engine import TorchEngine
+from sam_batch.engine.verify import Comparison, Photograph, compare
+from sam_batch.errors import ConfigError, EngineError, PlanError
+from sam_batch.model.checkpoints import load_resolved
+from sam_batch.model.names import ResolvedCheckpoint
+from sam_batch.records import UInt8Array
+
+Preprocess = Callable[[UInt8Array, EngineSpec], Tensor]  # (h, w, 3) to (1, 3, S, S), normalised and padded
+
+DEFAULT_OPSET = 20  # the newest that every supported TensorRT reads
+
+
+class Prepared:
+    """The engines of one model in one precision, on one machine.
+
+    Args:
+        host: The machine.
+        settings: Folder, sizes and limits.
+        checkpoint: The weights.
+        precision: fp16 or fp32.
+    """
+
+    def __init__(self, host: Host, settings: EngineConfig, checkpoint: ResolvedCheckpoint, precision: str) -> None:
+        self._host, self._settings = host, settings
+        self._checkpoint, self._precision = checkpoint, precision
+        self.store = PlanStore(Path(settings.folder))
+
+    def build(self, console: Console, *, rebuild: str | None = None) -> list[Record]:
+        """Build the plans that are missing, with a bar for each.
+
+        Args:
+            console: For the bars, and to say that another builds here and is waited for.
+            rebuild: Build those that are there as well, but for what was built in the rebuild of this name: machines
+                that share the folder build once.
+
+        Returns:
+            What was built; empty if all were there.
+
+        Raises:
+            ConfigError: A package that exports is missing.
+            OutputError: The folder cannot be written.
+            EngineError: A graph cannot be built or stored. What was finished stays.
+        """
+        with _alone(self.store, console):
+            graphs = _exported(
+                self._settings, self._checkpoint, self._precision, opset=None, attention=False, anew=False
+            )
+            missing = {name: key for name, key in self.keys(graphs).items() if not self._is_there(key, rebuild)}
+            bars = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+            with Progress(*bars, console=console, disable=not console.is_terminal) as progress:
+                return [self._build(name, key, graphs, rebuild, progress) for name, key in missing.items()]
+
+    def verify(self, pictures: Sequence[UInt8Array], preprocess: Preprocess, pred_iou_thresh: float) -> Comparison:
+        """Compare the engine with torch in float32 and keep what comes out beside the plans.
+
+        Args:
+            pictures: At least one, (h, w, 3) with a longer side of the model's input.
+            preprocess: Makes of one what engines take.
+            pred_iou_thresh: Masks above it are compared.
+
+        Raises:
+            PlanError: Plans are missing, altered, or built anew meanwhile.
+            EngineError: The engine fails, or the GPU's memory is too little for it and torch side by side.
+        """
+        graphs = self._graphs()
+        records, plans = self._read(graphs)
+        try:
+            with self._both(graphs, plans) as (engine, reference):
+                photographs = [Photograph(preprocess(one, engine.spec)[0], *one.shape[:2]) for one in pictures]
+                found = compare(engine, reference, photographs, pred_iou_thresh)
+        except torch.OutOfMemoryError as error:
+            raise EngineError(
+                "too little GPU memory to verify: the engine and torch in float32 must fit side by side; end what else "
+                "uses the GPU, or lower engine.max_images or engine.max_prompts and build anew"
+            ) from error
+        self.store.set_verified(records, found.to_json())
+        return found
+
+    @contextlib.contextmanager
+    def _both(self, graphs: GraphSet, plans: dict[str, bytes]) -> Iterator[tuple[TensorRTEngine, TorchEngine]]:
+        """The engine, and torch in float32 with the same weights."""
+        sam, device = load_resolved(self._checkpoint), str(self._host.gpu.device)
+        with (
+            contextlib.closing(TensorRTEngine(self._host, graphs, plans.pop, sam)) as engine,
+            contextlib.closing(TorchEngine(sam, model=graphs.model, precision="fp32", device=device)) as reference,
+        ):
+            del sam  # else closing them would not free it
+            yield engine, reference
+
+    def require_verified(self) -> Comparison:
+        """What verification found, if these engines may be used.
+
+        Raises:
+            PlanError: They may not; says why, and which command mends it.
+        """
+        keys = self.keys(self._graphs())
+        return self._require_verified([self.store.find(key) for key in keys.values()])
+
+    def _require_verified(self, records: Sequence[Record]) -> Comparison:
+        stored = self.store.verified(records)
+        try:
+            found = Comparison.of(stored)
+        except KeyError:
+            raise PlanError(
+                f"{self._settings.folder}: was verified by another version; run sam-batch engine verify CONFIG"
+            ) from None
+        if not found.masks:
+            raise PlanError(
+                f"{self._settings.folder}: the {self._precision} engines of {self._checkpoint.name} could not be "
+                f"judged: no mask passes generator.pred_iou_thresh on the {found.images} photographs they were tried "
+                "on; raise engine.verify.images or name others in input.uri, then run sam-batch engine verify CONFIG"
+            )
+        faults = found.faults(self._settings.verify)
+        if faults:
+            raise PlanError(
+                f"{self._settings.folder}: the {self._precision} engines of {self._checkpoint.name} differ too much "
+                f"from torch in float32 ({'; '.join(faults)}); use engine.precision=fp32 or engine.kind=torch"
+            )
+        return found
+
+    def load(self) -> TensorRTEngine:
+        """The engine, verified.
+
+        Raises:
+            PlanError: As `require_verified`.
+            EngineError: TensorRT refuses a plan.
+        """
+        graphs = self._graphs()  # reads all of their gigabytes, so once
+        records, plans = self._read(graphs)
+        self._require_verified(records)
+        return TensorRTEngine(self._host, graphs, plans.pop, load_resolved(self._checkpoint))
+
+    def _read(self, graphs: GraphSet) -> tuple[list[Record], dict[str, bytes]]:
+        """All plans, by their graphs, and the sidecars they were compared with: others may build anew meanwhile."""
+        found = {name: self.store.read(key) for name, key in self.keys(graphs).items()}
+        return [record for record, _ in found.values()], {name: plan for name, (_, plan) in found.items()}
+
+    def inspect(self) -> Iterator[Inspection]:
+        """What TensorRT made of each graph.
+
+        Raises:
+            PlanError: Plans are missing or altered.
+            EngineError: TensorRT refuses one.
+        """
+        for name, key in self.keys(self._graphs()).items():
+            _, plan = self.store.read(key)
+            yield inspect(self._host, plan, name)
+
+    def keys(self, graphs: GraphSet) -> dict[str, PlanKey]:
+        """The key of each graph's plan, on this machine and with these settings."""
+        shapes = profiles(graphs, self._settings)
+        return {
+            name: PlanKey(
+                graph=name,
+                model=graphs.model,
+                recipe=graphs.recipe,
+                checkpoint_sha256=graphs.checkpoint_sha256,
+                onnx_sha256=graphs.sha256[name],
+                machine=self._host.machine,
+                profiles=shapes[name],
+                options=options(self._settings.workspace_bytes),
+            )
+            for name in GRAPHS
+        }
+
+    def _graphs(self) -> GraphSet:
+        folder = graphs_folder(self._settings, self._checkpoint, self._precision)
+        if not folder.is_dir():
+            raise PlanError(
+                f"{self._settings.folder}: no TensorRT engines of {self._checkpoint.name} in {self._precision} "
+                "were built here; run sam-batch engine build CONFIG"
+            )
+        return read_graphs(folder)
+
+    def _is_there(self, key: PlanKey, rebuild: str | None) -> bool:
+        try:
+            record = self.store.find(key)
+        except PlanError:
+            return False
+        return rebuild in (None, record.rebuild)
+
+    def _build(self, name: str, key: PlanKey, graphs: GraphSet, rebuild: str | None, progress: Progress) -> Record:
+        onnx = graphs_folder(self._settings, self._checkpoint, self._precision) / f"{name}.onnx"
+        started = time.monotonic()
+        cache = self.store.timing_cache(self._host.machine)
+        try:
+            built = build_plan(self._host, onnx, key.profiles, key.options, cache, progress)
+        except EngineError as error:
+            if name != "encoder" or not graphs.attention:
+                raise
+            raise EngineError(  # TensorRT does not take that operator apart
+                f"{error}; if there is no fused kernel for its Attention operator, "
+                "export it without: sam-batch engine export CONFIG --opset 20"
+            ) from error
+        record = self.store.store(key, built.plan, time.monotonic() - started, rebuild)
+        if built.timing_cache:
+            self.store.store_timing_cache(self._host.machine, built.timing_cache)
+        return record
+
+
+def graphs_folder(settings: EngineConfig, checkpoint: ResolvedCheckpoint, precision: str) -> Path:
+    """Where a model's ONNX graphs lie."""
+    return Path(settings.folder) / "onnx" / f"{checkpoint.name}-{precision}-{checkpoint.sha256[:12]}"
+
+
+def exported(
+    settings: EngineConfig,
+    checkpoint: ResolvedCheckpoint,
+    precision: str,
+    console: Console,
+    *,
+    opset: int | None = None,
+    attention: bool = False,
+    anew: bool = False,
+) -> GraphSet:
+    """A model's ONNX graphs: those that are there, which need no folder that can be written, else exported now.
+
+    Args:
+        settings: Names the folder.
+        checkpoint: The weights.
+        precision: fp16 or fp32.
+        console: Is told that another builds here and is waited for.
+        opset: Of ONNX; None takes what is there, and exports in `DEFAULT_OPSET`.
+        attention: With the operator of that name; False takes it as well where `opset` is None.
+        anew: Export them in any case.
+
+    Raises:
+        ConfigError: A package that exports is missing.
+        OutputError: The folder cannot be written.
+        EngineError: They cannot be exported.
+    """
+    if not anew and (graphs := _there(graphs_folder(settings, checkpoint, precision), opset, attention)):
+        return graphs
+    with _alone(PlanStore(Path(settings.folder)), console):  # a build reads the graphs
+        return _exported(settings, checkpoint, precision, opset, attention, anew)
+
+
+def _exported(
+    settings: EngineConfig,
+    checkpoint: ResolvedCheckpoint,
+    precision: str,
+    opset: int | None,
+    attention: bool,
+    anew: bool,
+) -> GraphSet:
+    """As `exported`, for who holds the folder."""
+    folder = graphs_folder(settings, checkpoint, precision)
+    if not anew and (graphs := _there(folder, opset, attention)):
+        return graphs
+    return export(
+        load_resolved(checkpoint),
+        model=checkpoint.name,
+        checkpoint_sha256=checkpoint.sha256,
+        recipe=precision,
+        folder=folder,
+        opset=opset or DEFAULT_OPSET,
+        attention=attention,
+    )
+
+
+def _there(folder: Path, opset: int | None, attention: bool) -> GraphSet | None:
+    """The graphs of a folder, if they are whole and what is asked for."""
+    with contextlib.suppress(ConfigError, EngineError):  # none, or what is there is damaged
+        graphs = read_graphs(folder)
+        if (opset, attention) in ((None, False), (graphs.opset, graphs.attention)):
+            return graphs
+    return None
+
+
+def _alone(store: PlanStore, console: Console) -> AbstractContextManager[None]:
+    """Hold the folder, as the only one who writes there."""
+    told = f"another build is at work in {store.folder}; waiting for its end"
+    return store.locked(lambda: console.print(told, highlight=False, soft_wrap=True))
+
+
+def profiles(graphs: GraphSet, settings: EngineConfig) -> dict[str, dict[str, Profile]]:
+    """For each graph, the shapes that its plan takes."""
+    cells, channels = graphs.cells**2, graphs.channels
+
+    def prompts(*shape: int) -> Profile:
+        return _up_to(settings.max_prompts, shape)
+
+    tokens = {"tokens": prompts(graphs.tokens, channels)}
+    return {
+        "encoder": {"images": _up_to(settings.max_images, (3, graphs.image_side, graphs.image_side))},
+        "score": tokens,
+        "score_masked": {**tokens, "masks": prompts(1, graphs.mask_side, graphs.mask_side)},
+        "finish": {"mask_tokens": prompts(4, channels), "cells": prompts(cells, channels)},
+    }
+
+
+def _up_to(count: int, shape: tuple[int, ...]) -> Profile:
+    """Tuned for the largest: full batches are what a job consists of."""
+    return (1, *shape), (count, *shape), (count, *shape)

@@ -1,0 +1,209 @@
+"""TensorRT engines for a job: built, verified, and chosen before any worker starts.
+
+Plans belong to the machine that runs them, so each step here is a function of one machine: the command line calls it
+in its own process, a cluster's driver once on each node with a GPU. Such a function answers in words, since an error
+may not cross from a node to a driver that lacks its packages.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+
+from rich.console import Console
+
+from sam_batch.config import Config, GeneratorConfig
+from sam_batch.data import listing, pixels
+from sam_batch.data.storage import read_uri
+from sam_batch.engine.choice import EngineChoice
+from sam_batch.engine.factory import tensorrt_choice
+from sam_batch.engine.preprocess import preprocess
+from sam_batch.engine.tensorrt import host as tensorrt_host
+from sam_batch.engine.tensorrt.plans import PlanStore
+from sam_batch.engine.tensorrt.prepare import Prepared
+from sam_batch.engine.verify import Comparison
+from sam_batch.errors import (
+    ConfigError,
+    EngineError,
+    ImageError,
+    InputError,
+    JobError,
+    NotFoundError,
+    PermissionDeniedError,
+    PlanError,
+    SamBatchError,
+)
+from sam_batch.job.cluster import connected
+from sam_batch.job.executor import Answer, Executor
+from sam_batch.model.names import ResolvedCheckpoint
+from sam_batch.records import UInt8Array
+from sam_batch.segment.views import cut_views
+
+TRIED = 200  # images: where so many cannot be read, something else is wrong, and each may cost a request
+
+
+def prepare(config: Config, checkpoint: ResolvedCheckpoint) -> Prepared:
+    """The engines of a job on this machine.
+
+    Raises:
+        ConfigError: TensorRT is not installed, or there is no GPU.
+    """
+    choice = tensorrt_choice(config.engine)
+    return Prepared(tensorrt_host.find_host(), config.engine, checkpoint, choice.precision)
+
+
+def build(
+    config: Config, checkpoint: ResolvedCheckpoint, console: Console, *, rebuild: str | None = None
+) -> Comparison:
+    """Build what is missing on this machine and verify the engine; where all is ready, nothing is done.
+
+    Engines that are ready need no input, and no folder that can be written.
+
+    Args:
+        config: The job; its first photographs serve for verification.
+        checkpoint: The weights.
+        console: For progress.
+        rebuild: Build again what is there; see `Prepared.build`.
+
+    Raises:
+        ConfigError: Something that building needs is missing, or the folder cannot be written.
+        EngineError: It cannot be built.
+        PlanError: It was built, but is too far from torch to be used.
+    """
+    engines = prepare(config, checkpoint)
+    if rebuild is None:
+        with contextlib.suppress(ConfigError, EngineError):  # what is missing or damaged is mended below
+            return engines.require_verified()
+    pictures = photographs(config, checkpoint.image_side)  # what the input lacks shows before minutes of building
+    for record in engines.build(console, rebuild=rebuild):
+        console.print(f"built {record.name}, {record.size / 1e6:.1f} MB in {record.seconds:.0f} s", highlight=False)
+    with contextlib.suppress(PlanError):  # another may have built and verified them meanwhile
+        return engines.require_verified()
+    return _verify(engines, pictures, config, console)
+
+
+def verify(config: Config, checkpoint: ResolvedCheckpoint, console: Console) -> Comparison:
+    """Compare the built engine with torch in float32 on photographs of the job's input.
+
+    Raises:
+        ConfigError: There are no photographs.
+        EngineError: The engine does not run.
+        PlanError: It is not built, or too far from torch to be used.
+    """
+    return _verify(prepare(config, checkpoint), photographs(config, checkpoint.image_side), config, console)
+
+
+def _verify(engines: Prepared, pictures: list[UInt8Array], config: Config, console: Console) -> Comparison:
+    found = engines.verify(pictures, preprocess, config.generator.pred_iou_thresh)
+    console.print(found.to_text(), highlight=False, soft_wrap=True)
+    return engines.require_verified()
+
+
+def photographs(config: Config, image_side: int) -> list[UInt8Array]:
+    """The first images of the input that can be read, (h, w, 3), their longer side as the model takes them.
+
+    Raises:
+        InputError: There is none among its first `TRIED`.
+        StorageError: The storage itself fails.
+    """
+    listed = listing.list_images(config.input, config.storage, output=config.output.uri)[:TRIED]
+    readable = (one for entry in listed for one in _photograph(config, entry.uri, image_side))
+    found = list(islice(readable, config.engine.verify.images))
+    if not found:
+        raise InputError(
+            f"input.uri: none of its first {len(listed)} images can be read, and engines are verified on some; "
+            "name others"
+        )
+    return found
+
+
+def _photograph(config: Config, uri: str, image_side: int) -> Iterator[UInt8Array]:
+    # A job would give these a row; here another image will do.
+    with contextlib.suppress(ImageError, NotFoundError, PermissionDeniedError):
+        image = pixels.decode(read_uri(uri, config.storage, config.input.max_bytes), config.input.max_pixels)
+        yield cut_views(image, GeneratorConfig(), image_side)[0].pixels
+
+
+def settle(
+    config: Config, checkpoint: ResolvedCheckpoint, choice: EngineChoice, executor: Executor, console: Console
+) -> EngineChoice:
+    """Which engine a job uses, once it is known what its GPUs hold: `choice`, or TensorRT engines.
+
+    Args:
+        config: The job.
+        checkpoint: The weights.
+        choice: What `factory.resolve` made of the configuration.
+        executor: Reaches the GPUs.
+        console: Is told which engine it is, where that was open.
+
+    Raises:
+        PlanError: TensorRT was asked for, and its engines cannot be used.
+        JobError: A node's GPU does not come free.
+    """
+    if choice.kind != "tensorrt" and not _may_be_tensorrt(config, choice):
+        return choice
+    wait = config.run.stall_timeout_seconds
+    answers = executor.on_gpus(_ready_here, config, checkpoint, console=console, wait_seconds=wait)
+    faults = _faults(answers) or ([] if answers else ["engine.kind: no GPU was found"])
+    if not faults:
+        console.print("engine: TensorRT, verified against torch in float32", highlight=False)
+        return tensorrt_choice(config.engine)
+    if config.engine.kind == "tensorrt":
+        raise PlanError(faults[0])
+    console.print(f"engine: torch, since TensorRT cannot be used: {faults[0]}", highlight=False, soft_wrap=True)
+    return choice
+
+
+def build_on_cluster(
+    config: Config, checkpoint: ResolvedCheckpoint, console: Console, *, rebuild: str | None = None
+) -> None:
+    """Build and verify on every node with a GPU of the Ray that RAY_ADDRESS names, else of this machine.
+
+    Raises:
+        ConfigError: No node has a GPU.
+        JobError: Some node cannot use engines, or does not get to it; names each and says why.
+    """
+    with connected(config.run.verbose) as resources:
+        from sam_batch.job.ray_executor import RayExecutor
+
+        wait = config.run.stall_timeout_seconds
+        executor = RayExecutor(resources)
+        answers = executor.on_gpus(_build_here, config, checkpoint, rebuild, console=console, wait_seconds=wait)
+    if not answers:
+        raise ConfigError("engine.kind: tensorrt needs a GPU, and no node of the cluster has one")
+    faults = _faults(answers)
+    if faults:
+        raise JobError(f"{len(faults)} of {len(answers)} nodes cannot use TensorRT: {'; '.join(faults)}")
+
+
+def _faults(answers: Iterable[Answer]) -> list[str]:
+    """Of the nodes that cannot use engines, each with its name."""
+    return [f"{node}: {fault}" for node, fault in answers if fault]
+
+
+def _may_be_tensorrt(config: Config, choice: EngineChoice) -> bool:
+    """Whether `auto` is worth a look: on a GPU, in a precision that engines have, where some were ever built."""
+    engine = config.engine
+    if engine.kind != "auto" or choice.device != "cuda" or choice.precision == "bf16":
+        return False
+    return engine.build == "on_start" or any(PlanStore(Path(engine.folder)).records())
+
+
+def _ready_here(config: Config, checkpoint: ResolvedCheckpoint, console: Console | None) -> str:
+    """On a node: why its engines cannot be used, or nothing; builds them first where that is wanted."""
+    if config.engine.build == "on_start":
+        return _build_here(config, checkpoint, rebuild=None, console=console)
+    return _fault(lambda: prepare(config, checkpoint).require_verified())
+
+
+def _build_here(config: Config, checkpoint: ResolvedCheckpoint, rebuild: str | None, console: Console | None) -> str:
+    return _fault(lambda: build(config, checkpoint, console or Console(quiet=True), rebuild=rebuild))
+
+
+def _fault(work: Callable[[], object]) -> str:
+    """Why it cannot be done on this node, or nothing."""
+    try:
+        work()
+    except (SamBatchError, OSError) as error:
+        return str(error)
+    return ""

@@ -1,0 +1,159 @@
+"""One driver an output: a lease says who works there, and a second driver is refused.
+
+The lease is a courtesy, not what keeps results right: parts are created only if absent, so two drivers that slip past
+each other still commit every shard once.
+"""
+
+import contextlib
+import json
+import os
+import secrets
+import socket
+import threading
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from sam_batch.data.storage import Storage
+from sam_batch.errors import AlreadyExistsError, LeaseError, NotFoundError, StorageError
+from sam_batch.output import layout
+
+RENEW_SECONDS = 15.0
+STALE_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who holds an output.
+
+    Attributes:
+        token: Random; tells two drivers apart.
+        host: Its name.
+        pid: Process number on that host.
+        born: When that process started, in the kernel's count, so that a recycled number is not mistaken for it.
+        renewed: Seconds since the epoch.
+    """
+
+    token: str
+    host: str
+    pid: int
+    born: str
+    renewed: float
+
+    @classmethod
+    def this_process(cls) -> "Holder":
+        """This process, now, with a fresh token."""
+        return cls(secrets.token_hex(8), socket.gethostname(), os.getpid(), _born(os.getpid()), time.time())
+
+    def is_gone(self) -> bool:
+        """Whether the holder has ended: known at once on its own host, after a silence on others."""
+        if self.host == socket.gethostname():
+            return _born(self.pid) != self.born
+        return time.time() - self.renewed > STALE_SECONDS
+
+    def to_bytes(self) -> bytes:
+        """As stored."""
+        return json.dumps(asdict(self)).encode()
+
+
+UNREADABLE = Holder("", "", 0, "", 0.0)
+"""Of a lease that is damaged, as a power failure may leave it; nobody, but one that lives writes it anew."""
+
+
+class Lease:
+    """A held lease, renewed in the background until it is released."""
+
+    def __init__(self, storage: Storage, holder: Holder) -> None:
+        self._storage = storage
+        self._holder = holder
+        self._lost = threading.Event()
+        self._released = threading.Event()
+        self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
+        self._thread.start()
+
+    def check(self) -> None:
+        """Raise LeaseError if another driver has taken the output over."""
+        if self._lost.is_set():
+            raise LeaseError(f"{self._storage.root}: another driver has taken this output over; stopping")
+
+    def release(self) -> None:
+        """Stop renewing and remove the lease if it is still ours."""
+        self._released.set()
+        self._thread.join()
+        current = read_holder(self._storage)
+        if current is not None and current.token == self._holder.token:
+            self._storage.delete(layout.LEASE)
+
+    def _renew(self) -> None:
+        while not (self._lost.is_set() or self._released.wait(RENEW_SECONDS)):
+            # A store that cannot be reached now is the workers' business; the next round tries again.
+            with contextlib.suppress(StorageError):
+                self._renew_once()
+
+    def _renew_once(self) -> None:
+        current = read_holder(self._storage)
+        if current is not UNREADABLE and (current is None or current.token != self._holder.token):
+            self._lost.set()
+            return
+        renewed = Holder(**{**asdict(self._holder), "renewed": time.time()})
+        self._storage.replace(layout.LEASE, renewed.to_bytes())
+
+
+def acquire(storage: Storage) -> Lease:
+    """Take the lease: if it is free, or if its holder is gone.
+
+    Raises:
+        LeaseError: Another driver that still lives holds it.
+    """
+    other = read_holder(storage)
+    if other is UNREADABLE:
+        time.sleep(1.2 * RENEW_SECONDS)
+        other = read_holder(storage)
+    if other is not None:
+        if not other.is_gone():
+            raise _in_use(storage, other)
+        storage.delete(layout.LEASE)
+    holder = Holder.this_process()
+    try:
+        storage.create(layout.LEASE, holder.to_bytes())
+    except AlreadyExistsError:
+        raise LeaseError(f"{storage.root}: another driver has just taken this output") from None
+    return Lease(storage, holder)
+
+
+def read_holder(storage: Storage) -> Holder | None:
+    """Who holds the output; None if nobody does, `UNREADABLE` if the lease does not say."""
+    try:
+        return Holder(**json.loads(storage.read(layout.LEASE)))
+    except NotFoundError:
+        return None
+    except (ValueError, TypeError):
+        return UNREADABLE
+
+
+def _in_use(storage: Storage, other: Holder) -> LeaseError:
+    age = max(0.0, time.time() - other.renewed)
+    return LeaseError(
+        f"{storage.root}: in use by process {other.pid} on {other.host}, seen {age:.0f} s ago; stop it, or wait "
+        f"{STALE_SECONDS:.0f} s after it has ended, or use another output"
+    )
+
+
+def _born(pid: int) -> str:
+    """When a process started, in clock ticks since boot; empty if there is no such process."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return "" if not _is_alive(pid) else "unknown"
+    return stat.rpartition(")")[2].split()[19]
+
+
+def _is_alive(pid: int) -> bool:
+    """For systems without /proc, where a recycled process number cannot be told apart."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

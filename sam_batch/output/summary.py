@@ -1,0 +1,139 @@
+"""One object owns a run's counts, its text, its JSON and its exit code."""
+
+import json
+import platform
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import pyarrow as pa
+
+from sam_batch import __version__
+from sam_batch.errors import ExitCode
+from sam_batch.output.parts import Receipt
+from sam_batch.records import Status
+
+STAGES = ("load", "segment", "write")
+PACKAGES = ("ray", "torch", "torchvision", "segment-anything", "numpy", "pillow", "opencv-python-headless", "pyarrow")
+
+
+@dataclass(slots=True)
+class Report:
+    """How a job stands.
+
+    Attributes:
+        output: Where the results are.
+        max_failure_rate: More failed images than this share make the job a failure.
+        planned: Images in the plan.
+        done: Images with a committed row.
+        status: Images by how they ended: over all runs once the parts were read, before that in this run.
+        failures: Failed images by kind, over all runs.
+        masks: As status.
+        worked: Images this run committed.
+        stage_seconds: Worker time of this run by stage.
+        notes: What was warned of, here or by workers, each once.
+        interrupted: The user stopped the run.
+        error: Why the job could not end; empty if it did.
+    """
+
+    output: str
+    max_failure_rate: float
+    planned: int = 0
+    done: int = 0
+    status: Counter[str] = field(default_factory=Counter)
+    failures: Counter[str] = field(default_factory=Counter)
+    masks: int = 0
+    worked: int = 0
+    stage_seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+    notes: list[str] = field(default_factory=list)
+    interrupted: bool = False
+    error: str = ""
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def failure_rate(self) -> float:
+        """Share of the images that have a row."""
+        return self.status[Status.FAILED] / self.done if self.done else 0.0
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """What the process ends with."""
+        if self.interrupted:
+            return ExitCode.INTERRUPTED
+        if self.error or self.done != self.planned:
+            return ExitCode.FAILED
+        return ExitCode.TOO_MANY_FAILURES if self.failure_rate > self.max_failure_rate else ExitCode.OK
+
+    def add(self, receipt: Receipt) -> None:
+        """Count a shard that this run committed."""
+        self.worked += receipt.images
+        self.masks += receipt.masks
+        self.status.update({Status.OK: receipt.ok, Status.EMPTY: receipt.empty, Status.FAILED: receipt.failed})
+        self.stage_seconds["load"] += receipt.load_seconds
+        self.stage_seconds["segment"] += receipt.segment_seconds
+        self.stage_seconds["write"] += receipt.write_seconds
+
+    def tally(self, parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
+        """Count committed rows while somebody else reads them, in place of what this run counted."""
+        self.done = 0
+        self.status.clear()
+        self.failures.clear()
+        self.masks = 0
+        for part in parts:
+            self.status.update(part["status"].to_pylist())
+            self.failures.update(error["kind"] for error in part["error"].to_pylist() if error)
+            self.masks += sum(len(masks) for masks in part["masks"])
+            self.done = self.status.total()
+            yield part
+
+    def to_json(self) -> str:
+        """`summary.json`."""
+        seconds = time.monotonic() - self.started
+        summary: dict[str, Any] = {
+            "exit_code": self.exit_code,
+            "interrupted": self.interrupted,
+            "error": self.error or None,
+            "images": {"planned": self.planned, "done": self.done, **{one: self.status[one] for one in Status}},
+            "masks": self.masks,
+            "failures": dict(sorted(self.failures.items())),
+            "run": {
+                "images": self.worked,
+                "seconds": round(seconds, 3),
+                "images_per_second": round(self.worked / seconds, 3),
+                "stage_seconds": {stage: round(value, 3) for stage, value in self.stage_seconds.items()},
+            },
+            "notes": self.notes,
+            "versions": versions(),
+        }
+        return json.dumps(summary, indent=2, allow_nan=False) + "\n"
+
+    def to_text(self) -> str:
+        """A few lines for a person."""
+        counted = "" if self.status.total() == self.done else "in this run "
+        lines = [
+            f"{self.done} of {self.planned} images done: {counted}{self.status[Status.OK]} with {self.masks} masks, "
+            f"{self.status[Status.EMPTY]} without, {self.status[Status.FAILED]} failed"
+        ]
+        lines += [f"  failed, {kind}: {count}" for kind, count in self.failures.most_common()]
+        if self.worked:
+            seconds = time.monotonic() - self.started
+            lines.append(f"this run: {self.worked} images in {seconds:.1f} s, {self.worked / seconds:.2f} images/s")
+        if self.interrupted:
+            lines.append("interrupted; the same command goes on where this one stopped")
+        if self.exit_code == ExitCode.TOO_MANY_FAILURES:
+            lines.append(f"more images failed than run.max_failure_rate = {self.max_failure_rate:g} allows")
+        return "\n".join([*lines, f"results in {self.output}"])
+
+
+def versions() -> dict[str, str]:
+    """What the results were made with."""
+    found = {"sam-batch": __version__, "python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "absent"
+    return found

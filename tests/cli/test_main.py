@@ -1,0 +1,144 @@
+"""Arguments in; text and exit codes out."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import yaml
+from support.jobs import draw_photographs, job_config
+from typer.testing import CliRunner
+
+from sam_batch import __version__, configfile
+from sam_batch.cli import main as cli
+
+
+@pytest.fixture
+def job(tmp_path):
+    draw_photographs(tmp_path / "photos", 5)
+    path = tmp_path / "job.yaml"
+    path.write_text(configfile.to_yaml(job_config(tmp_path / "photos", tmp_path / "out")))
+    return path
+
+
+def call(*arguments):
+    """Run the program in this process; returns (exit code, stdout, stderr)."""
+    result = CliRunner().invoke(cli.app, [str(one) for one in arguments])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.stdout, result.stderr
+
+
+def program(*arguments):
+    """Run the program as a user does."""
+    command = [sys.executable, "-m", "sam_batch", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_run_labels_and_says_what_it_did(job):
+    ended = program("run", job)
+    assert (ended.returncode, ended.stdout) == (0, "")
+    assert "5 of 5 images done" in ended.stderr
+    assert json.loads((job.parent / "out/summary.json").read_text())["images"]["ok"] == 5
+
+
+def test_warnings_reach_the_terminal_once_and_more_with_verbose(job):
+    (job.parent / "photos/loop").symlink_to(job.parent)
+    (job.parent / "photos/notes.txt").write_text("")
+    for options, said in ((["run"], 0), (["run", "-v"], 1)):
+        stderr = program(*options, job).stderr
+        assert stderr.count("warning: ") == stderr.count("skipped 1 links to folders or out of it") == 1
+        assert stderr.count("info: ") == stderr.count("passed over 1 hidden files or files with other") == said
+
+
+def test_limit_and_overrides_reach_the_job(job):
+    assert program("run", job, "--limit", 2, "output.coco.enabled=false").returncode == 0
+    assert json.loads((job.parent / "out/summary.json").read_text())["images"]["planned"] == 2
+    assert not (job.parent / "out/coco").exists()
+
+
+def test_too_many_failures_end_in_3(job):
+    (job.parent / "photos/bad.jpg").write_bytes(b"")
+    ended = program("run", job)
+    assert ended.returncode == 3
+    assert "failed, empty_file: 1" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["generator.points_per_sid=3"], "generator.points_per_sid: unknown key; did you mean"),
+        (["generator.pred_iou_thresh=2"], "generator.pred_iou_thresh = 2: should be less than or equal to 1"),
+        (["input.uri=/no/such/folder"], "input.uri"),
+        (["nowhere.yaml"], "nowhere.yaml: cannot be read"),
+        (["--overwrite", "elsewhere"], "name the output itself"),
+        (["model.name=vit_b", "model.checkpoint=/no/such.pth", "engine.kind=torch"], "/no/such.pth"),
+    ],
+)
+def test_mistakes_end_in_2_with_one_clear_message(job, arguments, message):
+    ended = program("run", job, *arguments)
+    assert ended.returncode == 2
+    assert message in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert not (job.parent / "out/annotations").exists()
+
+
+def test_an_unknown_option_ends_in_2():
+    assert program("run", "--no-such-option").returncode == 2
+
+
+def test_plan_says_what_a_run_would_do_and_does_nothing(job):
+    code, text, _ = call("plan", job, "--rate", "0.5")
+    assert code == 0
+    assert "5 images" in text
+    assert "2 shards, 0 done and skipped, 2 to do" in text
+    assert "0.00 hours at 0.5 images/s" in text
+    assert not (job.parent / "out").exists()
+
+
+def test_plan_and_status_know_what_is_done(job):
+    assert "no job has been planned here" in call("status", job)[1]
+    call("run", job, "--limit", 3)
+    assert "3 planned by earlier runs, 2 new" in call("plan", job)[1]
+    text = call("status", job)[1]
+    assert "3 of 3 images, 1 of 1 shards done" in text
+    assert "not running" in text
+
+
+def test_config_show_prints_every_key(job):
+    shown = yaml.safe_load(call("config", "show", job, "generator.points_per_side=7")[1])
+    assert shown["generator"]["points_per_side"] == 7
+    assert shown["generator"]["box_nms_thresh"] == 0.7
+
+
+def test_an_override_may_be_longer_than_any_name_of_a_file(job):
+    points = [[number / 100, 0.5] for number in range(40)]
+    shown = call("config", "show", job, f"generator.point_grids=[{points}]", "generator.points_per_side=null")[1]
+    assert yaml.safe_load(shown)["generator"]["point_grids"] == [points]
+
+
+def test_a_file_may_have_an_equals_sign_in_its_name(job):
+    named = job.rename(job.with_name("points=7.yaml"))
+    assert yaml.safe_load(call("config", "show", named)[1])["model"]["name"] == "demo"
+
+
+def test_config_schema_and_init_print_what_the_package_knows():
+    assert call("config", "schema")[1] == configfile.json_schema()
+    assert call("config", "init")[1] == configfile.template()
+
+
+def test_version():
+    assert call("version")[1].strip() == __version__
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["plan", "{job}"], ["status", "{job}"]])
+def test_light_verbs_never_load_torch_or_ray(job, arguments):
+    code = (
+        "import sys; from sam_batch import cli\n"
+        "try: cli.app(sys.argv[1:])\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'torch', 'ray'} & set(sys.modules)))"
+    )
+    filled = [one.format(job=job) for one in arguments]
+    ended = subprocess.run([sys.executable, "-c", code, *filled], capture_output=True, text=True, check=True)
+    assert ended.stdout.splitlines()[-1] == "[]"

@@ -1,0 +1,59 @@
+import pytest
+import torch
+from support.graphs import encode_prompts, random_prompts, reference_decode, scaled_error
+from support.small_sam import small_sam
+
+from sam_batch.engine.onnx.decoder_graphs import FinishGraph, ScoreGraph
+from sam_batch.engine.protocol import Prompts
+
+KINDS = ("points", "boxes", "masks")
+
+
+@torch.no_grad()
+def decode(sam, embedding, prompts, dtype=torch.float32):
+    sparse, _ = encode_prompts(sam, prompts)
+    masks = () if prompts.masks is None else (prompts.masks,)
+    graph = ScoreGraph(sam, dtype, tokens=sparse.shape[1], masked=prompts.masks is not None)
+    iou, tokens, cells = graph(embedding.to(dtype), sparse, *masks)
+    assert (iou.dtype, tokens.dtype, cells.dtype) == (torch.float32, torch.float32, dtype)
+    return iou, FinishGraph(sam, dtype)(tokens, cells)
+
+
+def embedding(seed=0):
+    return torch.randn(1, 32, 8, 8, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("count", [1, 2, 7])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_halves_are_segment_anythings_decoder(kind, count):
+    sam = small_sam(lively=False)
+    prompts = random_prompts(sam, kind, count)
+    found, wanted = decode(sam, embedding(), prompts), reference_decode(sam, embedding(), prompts)
+    assert [scaled_error(*pair) < 2e-5 for pair in zip(found, wanted, strict=True)] == [True, True]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_half_precision_is_near(kind):
+    sam = small_sam(lively=False)
+    prompts = random_prompts(sam, kind, 7)
+    iou, logits = decode(sam, embedding(), prompts, torch.float16)
+    wanted_iou, wanted_logits = reference_decode(sam, embedding(), prompts)
+    assert scaled_error(iou, wanted_iou) < 1e-2
+    assert 1e-5 < scaled_error(logits, wanted_logits) < 1e-2
+    assert (iou.dtype, logits.dtype) == (torch.float32, torch.float32)
+
+
+def test_prompts_do_not_see_each_other():
+    sam = small_sam(lively=False)
+    prompts = random_prompts(sam, "points", 5)
+    alone = Prompts(points=prompts.points[3:4], labels=prompts.labels[3:4])
+    for of_all, of_one in zip(decode(sam, embedding(), prompts), decode(sam, embedding(), alone), strict=True):
+        torch.testing.assert_close(of_all[3:4], of_one, atol=1e-5, rtol=1e-5)
+
+
+def test_any_number_of_points_a_prompt_can_be_exported():
+    sam = small_sam(lively=False)
+    points = 128 * torch.rand(4, 5, 2, generator=torch.Generator().manual_seed(0))
+    prompts = Prompts(points=points, labels=torch.tensor([1, 0, 1, 0, 1], dtype=torch.int32).expand(4, -1))
+    found, wanted = decode(sam, embedding(), prompts), reference_decode(sam, embedding(), prompts)
+    assert scaled_error(found[1], wanted[1]) < 2e-5

@@ -1,0 +1,273 @@
+import errno
+import shutil
+import sys
+from functools import cached_property
+from pathlib import Path
+from types import SimpleNamespace
+
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper
+from segment_anything import sam_model_registry
+from support.graphs import decode, encode_prompts, random_prompts, reference_decode, run, scaled_error
+from support.pictures import picture
+from support.small_sam import small_sam
+
+from sam_batch.engine.onnx import export as exporting
+from sam_batch.engine.onnx.export import export, graph_faults
+from sam_batch.engine.onnx.graph_set import GRAPHS, read_graphs
+from sam_batch.errors import ConfigError, OutputError
+from sam_batch.model.checkpoints import load_sam
+
+TOLERANCE = {"fp32": 2e-5, "fp16": 1e-2}
+OPERATOR = {"opset": 23, "attention": True}
+
+
+def random_vit_b():
+    """SAM's smallest, with random weights in place of the zeros that positions start with."""
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        sam = sam_model_registry["vit_b"]().eval()
+        for name, weight in sam.image_encoder.named_parameters():
+            if name.endswith(("pos_embed", "rel_pos_h", "rel_pos_w")):
+                weight.normal_(std=0.1)
+    return sam
+
+
+class Exported:
+    """A model, its graphs, and one embedding of it."""
+
+    def __init__(self, sam, folder, recipe, *, trained=False, **options):
+        self.sam, self.folder, self.recipe, self.trained = sam, folder, recipe, trained
+        self.graphs = export(sam, model="demo", checkpoint_sha256="ab", recipe=recipe, folder=folder, **options)
+        self.tolerance = TOLERANCE[recipe]
+
+    def load(self, name):
+        return onnx.load(self.folder / f"{name}.onnx", load_external_data=False)
+
+    def operators(self, name):
+        return {node.op_type for node in self.load(name).graph.node}
+
+    def images(self, count):
+        side = self.sam.image_encoder.img_size
+        return torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(count))
+
+    @cached_property
+    @torch.no_grad()
+    def embedding(self):
+        """Of a picture for the demo model: a trained decoder magnifies what noise it was not made for."""
+        encoder, prompts = self.sam.image_encoder, self.sam.prompt_encoder
+        if self.trained:
+            image = torch.tensor(picture(encoder.img_size, encoder.img_size)).permute(2, 0, 1)
+            return encoder(self.sam.preprocess(image[None]))
+        shape = 1, prompts.embed_dim, *prompts.image_embedding_size
+        return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+
+
+SMALL, DEMO, VIT_B = (lambda: small_sam(lively=False)), (lambda: load_sam("demo")), random_vit_b
+SETS = [
+    pytest.param((SMALL, "fp32", {}), id="small-fp32"),
+    pytest.param((SMALL, "fp32", OPERATOR), id="small-fp32-operator"),
+    pytest.param((DEMO, "fp32", {}), id="demo-fp32"),
+    pytest.param((DEMO, "fp16", {}), id="demo-fp16"),
+    pytest.param((VIT_B, "fp32", {}), id="vit_b-fp32", marks=pytest.mark.slow),
+    pytest.param((VIT_B, "fp16", OPERATOR), id="vit_b-fp16-operator", marks=pytest.mark.slow),
+]
+
+
+@pytest.fixture(scope="module", params=SETS)
+def exported(request, tmp_path_factory):
+    build, recipe, options = request.param
+    return Exported(build(), tmp_path_factory.mktemp("graphs"), recipe, trained=build is DEMO, **options)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@torch.no_grad()
+def test_the_encoder_graph_embeds_as_segment_anything(exported, count):
+    images = exported.images(count)
+    found = run(exported.folder / "encoder.onnx", images)[0]
+    wanted = torch.cat([exported.sam.image_encoder(image[None]) for image in images])  # of vit_b each takes 3 GB
+    assert scaled_error(found, wanted) < exported.tolerance
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 64])
+@pytest.mark.parametrize("kind", ["points", "boxes", "masks"])
+@torch.no_grad()
+def test_the_decoder_graphs_decode_as_segment_anything(exported, kind, count):
+    sam, prompts = exported.sam, random_prompts(exported.sam, kind, count)
+    found = decode(exported.folder, exported.embedding, encode_prompts(sam, prompts)[0], prompts.masks)
+    wanted = reference_decode(sam, exported.embedding, prompts)
+    assert max(scaled_error(*pair) for pair in zip(found, wanted, strict=True)) < exported.tolerance
+
+
+def test_no_size_is_computed_at_run_time(exported):
+    assert {name: list(graph_faults(exported.load(name))) for name in GRAPHS} == {name: [] for name in GRAPHS}
+
+
+def test_inputs_and_outputs_are_those_of_the_contract(exported):
+    half = TensorProto.FLOAT16 if exported.recipe == "fp16" else TensorProto.FLOAT
+    full, graphs = TensorProto.FLOAT, exported.graphs
+    images = (full, ["images", 3, graphs.image_side, graphs.image_side])
+    one = [graphs.channels, graphs.cells, graphs.cells]
+    cells = (half, ["prompts", graphs.cells**2, graphs.channels])
+    tokens = (full, ["prompts", graphs.tokens, graphs.channels])
+    masks = (full, ["prompts", 1, graphs.mask_side, graphs.mask_side])
+    scored = {"iou": (full, ["prompts", 4]), "mask_tokens": (full, ["prompts", 4, graphs.channels]), "cells": cells}
+    asked = {"embedding": (half, [1, *one]), "tokens": tokens}
+    logits = (full, ["prompts", 4, graphs.mask_side, graphs.mask_side])
+    assert declared(exported) == {
+        "encoder": {"images": images, "embeddings": (half, ["images", *one])},
+        "score": {**asked, **scored},
+        "score_masked": {**asked, "masks": masks, **scored},
+        "finish": {"mask_tokens": scored["mask_tokens"], "cells": cells, "logits": logits},
+    }
+
+
+def declared(exported):
+    return {name: {one.name: described(one) for one in tensors(exported.load(name).graph)} for name in GRAPHS}
+
+
+def tensors(graph):
+    return [*graph.input, *graph.output]
+
+
+def described(value):
+    kind = value.type.tensor_type
+    return kind.elem_type, [one.dim_param or one.dim_value for one in kind.shape.dim]
+
+
+def test_attention_is_an_operator_where_that_is_asked_for(exported):
+    assert exported.graphs.attention == (exported.graphs.opset == 23)
+    wanted = {"Attention"} if exported.graphs.attention else {"Softmax"}
+    assert exported.operators("encoder") & {"Attention", "Softmax"} == wanted
+
+
+def test_half_precision_normalises_in_float32(exported):
+    graph = onnx.shape_inference.infer_shapes(exported.load("encoder")).graph
+    types = {one.name: one.type.tensor_type.elem_type for one in graph.value_info}
+    normed = [node.input[0] for node in graph.node if node.op_type == "LayerNormalization"]
+    assert {types[name] for name in normed} == {TensorProto.FLOAT}
+
+
+@pytest.mark.parametrize("name", GRAPHS[1:])
+def test_half_precision_multiplies_cells_alone(exported, name):
+    low = TensorProto.FLOAT16 if exported.recipe == "fp16" else TensorProto.FLOAT
+    cells = {exported.graphs.cells**2, 16 * exported.graphs.cells**2}  # and pixels of theirs
+    found = {(bool(cells & sizes), kind) for kind, sizes in products(exported.load(name))}
+    assert found == {(True, low), (False, TensorProto.FLOAT)}
+
+
+def products(model):
+    """Of each matrix product its type and all sizes of its operands and its result."""
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    values = {one.name: described(one) for one in (*graph.value_info, *tensors(graph))}
+    values |= {one.name: (one.data_type, one.dims) for one in graph.initializer}
+    for node in graph.node:
+        if node.op_type in {"MatMul", "Gemm"}:
+            operands = [values[name] for name in (*node.input, *node.output)]
+            yield operands[0][0], {size for _, sizes in operands for size in sizes}
+
+
+def test_the_manifest_describes_the_model(exported):
+    graphs, sam = exported.graphs, exported.sam
+    assert read_graphs(exported.folder) == graphs
+    assert (graphs.model, graphs.recipe, graphs.checkpoint_sha256) == ("demo", exported.recipe, "ab")
+    assert (graphs.image_side, graphs.mask_side) == (sam.image_encoder.img_size, sam.image_encoder.img_size // 4)
+    assert graphs.pixel_mean == tuple(sam.pixel_mean.flatten().tolist())
+
+
+def test_only_graphs_and_their_manifest_are_left(exported):
+    names = {path.name for path in exported.folder.iterdir()}
+    assert names == {"graphs.json", *(f"{name}.onnx" for name in GRAPHS)}
+
+
+def save_finish(sam, path):
+    exporting._save(exporting._program(sam, "finish", torch.float32, 20, False), path)
+
+
+def test_the_same_model_exports_to_the_same_bytes_wherever_it_lies(tmp_path):
+    for name in ("a", "b"):
+        save_finish(small_sam(), tmp_path / f"{name}.onnx")
+    first, second = ((tmp_path / f"{name}.onnx").read_bytes() for name in ("a", "b"))
+    assert first == second
+    assert str(Path(exporting.__file__).parent).encode() not in first
+
+
+def test_weights_too_many_for_one_file_lie_beside_it(tmp_path, monkeypatch):
+    save_finish(small_sam(), tmp_path / "one.onnx")
+    monkeypatch.setattr(exporting, "_LARGEST_FILE", 0)
+    (tmp_path / "written").mkdir()
+    save_finish(small_sam(), tmp_path / "written" / "finish.onnx")
+    shutil.move(tmp_path / "written", tmp_path / "moved")
+    moved = tmp_path / "moved" / "finish.onnx"
+    assert moved.stat().st_size < (tmp_path / "one.onnx").stat().st_size - 8_000
+    inputs = torch.randn(2, 4, 32), torch.randn(2, 64, 32)
+    assert torch.equal(run(moved, *inputs)[0], run(tmp_path / "one.onnx", *inputs)[0])
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"recipe": "bf16"}, "recipe bf16 is unknown; use fp32 or fp16"),
+        ({"opset": 19}, "opset 19 is not supported; use 20 to 23"),
+        ({"opset": 20, "attention": True}, "opset 20 has no Attention operator; use opset 23"),
+    ],
+)
+def test_what_cannot_be_exported_is_refused_before_anything_is_written(tmp_path, options, reason):
+    arguments = {"model": "demo", "checkpoint_sha256": "", "recipe": "fp32", "folder": tmp_path / "new", **options}
+    with pytest.raises(ConfigError, match=reason):
+        export(small_sam(), **arguments)
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("package", ["onnx", "onnxscript"])
+def test_a_missing_package_is_named_with_what_installs_it(tmp_path, monkeypatch, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ConfigError, match=rf"{package} is not installed; pip install 'sam-batch\[tensorrt\]'"):
+        export(small_sam(), model="demo", checkpoint_sha256="", recipe="fp32", folder=tmp_path)
+
+
+@pytest.fixture
+def full_disk(monkeypatch):
+    """Graphs are written until the third."""
+
+    def save(name, path):
+        if name == "score_masked":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        path.write_bytes(b"new")
+
+    monkeypatch.setattr(exporting, "_program", lambda sam, name, *_: name)
+    monkeypatch.setattr(exporting, "_save", save)
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_a_full_disk_is_named_and_leaves_what_there_was(tmp_path):
+    (tmp_path / "encoder.onnx").write_bytes(b"old")
+    with pytest.raises(OutputError, match="cannot be written: No space left on device"):
+        export(small_sam(), model="demo", checkpoint_sha256="", recipe="fp32", folder=tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"encoder.onnx": b"old"}
+
+
+def test_a_new_set_replaces_the_files_of_the_old_one_and_of_an_export_that_was_killed(tmp_path, monkeypatch):
+    monkeypatch.setattr(exporting, "_program", lambda sam, name, *_: name)
+    monkeypatch.setattr(exporting, "_save", lambda name, path: path.write_bytes(b"new"))
+    (tmp_path / "encoder.onnx.data").write_bytes(b"old")
+    (tmp_path / "notes.txt").write_bytes(b"kept")
+    (tmp_path / ".export-killed").mkdir()
+    (tmp_path / ".export-killed/encoder.onnx").write_bytes(b"gigabytes")
+    export(small_sam(), model="demo", checkpoint_sha256="", recipe="fp32", folder=tmp_path)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"graphs.json", "notes.txt", *(f"{name}.onnx" for name in GRAPHS)}
+
+
+def faults_of(*nodes):
+    shape = helper.make_tensor("constant", TensorProto.INT64, [1], [-1])
+    graph = helper.make_graph(list(nodes), "graph", [], [], initializer=[shape])
+    return [fault.partition(" (")[0] for fault in graph_faults(SimpleNamespace(graph=graph))]
+
+
+def test_shapes_that_depend_on_data_are_faults():
+    assert faults_of(helper.make_node("NonZero", ["x"], ["y"])) == ["NonZero"]
+    assert faults_of(helper.make_node("Reshape", ["x", "constant"], ["y"])) == []
+    assert faults_of(helper.make_node("Reshape", ["x", "computed"], ["y"])) == ["Reshape to a computed shape"]

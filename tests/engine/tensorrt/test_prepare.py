@@ -1,0 +1,338 @@
+import errno
+import io
+import json
+import shutil
+import time
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from filelock import FileLock
+from rich.console import Console
+from support import tensorrt_standin
+from support.tensorrt_engines import CHECKPOINT, PICTURE, QUIET, hold_small_sam, prepared, preprocess, settings
+from support.tensorrt_standin import KNOBS, CpuGpu
+
+from sam_batch.engine.onnx.graph_set import GRAPHS, read_graphs, write_manifest
+from sam_batch.engine.tensorrt import prepare as tensorrt_prepare
+from sam_batch.engine.tensorrt.plans import PlanStore
+from sam_batch.engine.tensorrt.prepare import exported, profiles
+from sam_batch.errors import EngineError, OutputError, PlanError
+
+
+@pytest.fixture
+def folder(exports, tmp_path, monkeypatch):
+    """With exported graphs of the small SAM in float32, and no plans."""
+    hold_small_sam(monkeypatch)
+    shutil.copytree(exports("fp32"), tmp_path / "engines")
+    return tmp_path / "engines"
+
+
+@pytest.fixture
+def engines(host, folder):
+    return prepared(host, folder)
+
+
+def verify(engines, thresh=0.0):
+    return engines.verify([PICTURE], preprocess, thresh)
+
+
+def store_another(engines):
+    """As who builds anew: another plan of the encoder comes into the place of the one that is there."""
+    key = engines.keys(engines._graphs())["encoder"]
+    engines.store.store(key, b"another", 1.0)
+
+
+def test_engines_are_built_verified_and_loaded(engines):
+    assert [record.key["graph"] for record in engines.build(QUIET)] == list(GRAPHS)
+    verify(engines)
+    engine = engines.load()
+    assert (engine.spec.kind, engine.spec.precision, engine.spec.image_side) == ("tensorrt", "fp32", 128)
+
+
+def test_what_is_there_is_not_built_again_unless_asked_for(engines):
+    engines.build(QUIET)
+    assert engines.build(QUIET) == []
+    assert len(engines.build(QUIET, rebuild="first")) == len(GRAPHS)
+
+
+def test_machines_that_share_the_folder_rebuild_once(engines, host, folder):
+    engines.build(QUIET)
+    assert len(engines.build(QUIET, rebuild="first")) == len(GRAPHS)
+    verify(engines)
+    assert prepared(host, folder).build(QUIET, rebuild="first") == []
+    assert len(engines.build(QUIET, rebuild="second")) == len(GRAPHS)
+
+
+def test_a_build_that_failed_goes_on_where_it_stopped(engines):
+    def fail_at_the_second():
+        KNOBS.builds = len(KNOBS.timing_caches) < 2
+
+    KNOBS.on_step = fail_at_the_second
+    with pytest.raises(EngineError, match="Out of memory"):
+        engines.build(QUIET)
+    finished = list(engines.store.records())
+    KNOBS.reset()
+    assert len(engines.build(QUIET)) == len(GRAPHS) - len(finished)
+    assert 0 < len(finished) < len(GRAPHS)
+
+
+def test_each_build_profits_from_the_timings_of_those_before(engines):
+    engines.build(QUIET)
+    assert [len(one) for one in KNOBS.timing_caches] == [0, 8, 16, 24]
+
+
+def test_an_altered_plan_never_reaches_tensorrt_and_is_built_again(engines, folder):
+    engines.build(QUIET)
+    verify(engines)
+    plan = next((folder / "plans").glob("*-score-*.plan"))
+    plan.write_bytes(plan.read_bytes()[:-1] + b"!")
+    KNOBS.plans_loaded = 0
+    for use in (engines.load, engines.require_verified):
+        with pytest.raises(PlanError, match=r"altered since it was built.*sam-batch engine build"):
+            use()
+    assert KNOBS.plans_loaded == 0
+    assert [record.key["graph"] for record in engines.build(QUIET)] == ["score"]
+
+
+def test_a_worker_reads_each_plan_once(engines, monkeypatch):
+    engines.build(QUIET)
+    verify(engines)
+    opened, real = [], Path.open
+    monkeypatch.setattr(Path, "open", lambda path, *args, **named: opened.append(path) or real(path, *args, **named))
+    engines.load()
+    assert sum(path.suffix == ".plan" for path in opened) == len(GRAPHS)
+
+
+def test_without_verification_nothing_is_loaded(engines):
+    engines.build(QUIET)
+    KNOBS.plans_loaded = 0
+    with pytest.raises(PlanError, match="not verified; run sam-batch engine verify"):
+        engines.load()
+    assert KNOBS.plans_loaded == 0
+
+
+def test_engines_that_are_too_far_from_torch_are_not_used(engines, host, folder):
+    engines.build(QUIET)
+    verify(engines)
+    strict = prepared(host, folder, verify={"max_iou_error": 0.0})
+    with pytest.raises(PlanError, match=r"differ too much from torch in float32 \(IoU error .*engine\.kind=torch"):
+        strict.load()
+    engines.load()
+
+
+def test_plans_built_anew_while_others_are_verified_are_not_marked(engines, monkeypatch):
+    engines.build(QUIET)
+    compare = tensorrt_prepare.compare
+
+    def build_anew_and_compare(*arguments):
+        store_another(engines)
+        return compare(*arguments)
+
+    monkeypatch.setattr(tensorrt_prepare, "compare", build_anew_and_compare)
+    with pytest.raises(PlanError, match="changed while it was verified; run sam-batch engine verify CONFIG again"):
+        verify(engines)
+    with pytest.raises(PlanError, match="not verified"):
+        engines.require_verified()
+
+
+def test_what_is_loaded_is_what_was_verified_though_others_build_meanwhile(engines, monkeypatch):
+    engines.build(QUIET)
+    verify(engines)
+    load, loaded, real = tensorrt_prepare.load_resolved, [], tensorrt_prepare.TensorRTEngine
+    wanted = [engines.store.read(key)[1] for key in engines.keys(engines._graphs()).values()]
+
+    def build_anew_and_load(checkpoint):
+        store_another(engines)
+        return load(checkpoint)
+
+    def keep(host, graphs, read_plan, sam):
+        return real(host, graphs, lambda name: loaded.append(read_plan(name)) or loaded[-1], sam)
+
+    monkeypatch.setattr(tensorrt_prepare, "load_resolved", build_anew_and_load)
+    monkeypatch.setattr(tensorrt_prepare, "TensorRTEngine", keep)
+    engines.load()
+    assert loaded == wanted
+
+
+def test_what_another_version_has_verified_is_to_be_verified_again(engines, host, folder):
+    engines.build(QUIET)
+    verify(engines)
+    engines.store.set_verified(list(engines.store.records()), {"an older figure": 1.0})
+    with pytest.raises(PlanError, match="verified by another version; run sam-batch engine verify"):
+        engines.load()
+
+
+def test_verification_finds_weights_that_are_not_the_engines(engines, monkeypatch):
+    engines.build(QUIET)
+    hold_small_sam(monkeypatch, seed=1)
+    found = verify(engines)
+    assert found.cosine < 0.9
+    with pytest.raises(PlanError, match="cosine"):
+        engines.require_verified()
+
+
+def test_photographs_without_masks_prove_nothing_and_others_are_asked_for(engines):
+    engines.build(QUIET)
+    verify(engines, thresh=1e6)
+    with pytest.raises(
+        PlanError, match=r"could not be judged: no mask passes .* 1 photographs.*engine\.verify\.images"
+    ):
+        engines.load()
+
+
+def test_too_little_memory_to_verify_says_what_to_do_and_frees_both_engines(engines, monkeypatch):
+    engines.build(QUIET)
+    weights, freed = [], []
+
+    def compare(engine, reference, *_):
+        weights.append(weakref.ref(reference._sam.image_encoder))
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(tensorrt_prepare, "compare", compare)
+    monkeypatch.setattr(tensorrt_prepare.TensorRTEngine, "close", lambda _: freed.append(weights[0]() is None))
+    with pytest.raises(EngineError, match=r"too little GPU memory to verify.*lower engine\.max_images"):
+        verify(engines)
+    assert freed == [True]
+
+
+@pytest.mark.parametrize(
+    ("change", "difference"),
+    [
+        ({"gpu": CpuGpu("Another GPU")}, "gpu (Stand-in, here Another GPU)"),
+        ({"gpu": CpuGpu(compute_capability="8.6")}, "compute_capability (9.0, here 8.6)"),
+        ({"max_prompts": 5}, "profiles.tokens"),
+        ({"workspace_bytes": 1 << 25}, "options.workspace_bytes"),
+    ],
+)
+def test_engines_of_another_gpu_or_other_settings_are_not_loaded(host, folder, bindings, change, difference):
+    built = prepared(host, folder)
+    built.build(QUIET)
+    verify(built)
+    KNOBS.plans_loaded = 0
+    gpu = change.pop("gpu", None)
+    other = prepared(tensorrt_standin.host(bindings, gpu), folder, **change)
+    with pytest.raises(PlanError) as refused:
+        other.load()
+    assert difference in str(refused.value)
+    assert KNOBS.plans_loaded == 0
+
+
+def test_a_plan_of_another_version_is_not_loaded(engines, host, folder):
+    engines.build(QUIET)
+    verify(engines)
+    newer = replace(host, machine=replace(host.machine, tensorrt="99.0"))
+    KNOBS.plans_loaded = 0
+    with pytest.raises(PlanError, match=rf"tensorrt \({host.machine.tensorrt}, here 99\.0\)"):
+        prepared(newer, folder).load()
+    assert KNOBS.plans_loaded == 0
+
+
+def test_nothing_built_at_all_names_the_command(host, tmp_path):
+    with pytest.raises(PlanError, match=r"no TensorRT engines of demo in fp32 .*; run sam-batch engine build"):
+        prepared(host, tmp_path).load()
+
+
+def test_every_graph_can_be_looked_into(engines):
+    engines.build(QUIET)
+    assert [one.graph for one in engines.inspect()] == list(GRAPHS)
+
+
+def refuse(*_, **__):
+    raise OSError(errno.ENOLCK, "No locks available")
+
+
+class TestExported:
+    @pytest.fixture
+    def exporting(self, monkeypatch, exports):
+        """Exports are counted, and copied from one that was made before."""
+        calls = []
+
+        def export(sam, *, folder, opset, attention, **_):
+            calls.append(opset)
+            made = tensorrt_prepare.graphs_folder(settings(exports("fp32")), CHECKPOINT, "fp32")
+            shutil.copytree(made, folder, dirs_exist_ok=True)
+            graphs = replace(read_graphs(folder), opset=opset, attention=attention)
+            write_manifest(graphs, folder)
+            return graphs
+
+        hold_small_sam(monkeypatch)
+        monkeypatch.setattr(tensorrt_prepare, "export", export)
+        return calls
+
+    def test_graphs_that_are_there_are_not_exported_again(self, tmp_path, exporting):
+        first = exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET)
+        assert exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET) == first
+        assert exporting == [20]
+
+    def test_damaged_graphs_another_opset_or_force_export_them_anew(self, tmp_path, exporting):
+        exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET)
+        folder = tensorrt_prepare.graphs_folder(settings(tmp_path), CHECKPOINT, "fp32")
+        (folder / "score.onnx").write_bytes(b"")
+        for keys in ({}, {"opset": 23}, {"anew": True}):
+            exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET, **keys)
+        assert exporting == [20, 20, 23, 20]
+
+    def test_graphs_of_another_version_are_exported_anew(self, tmp_path, exporting):
+        first = exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET)
+        folder = tensorrt_prepare.graphs_folder(settings(tmp_path), CHECKPOINT, "fp32")
+        write_manifest(replace(first, version=0), folder)
+        assert exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET) == first
+        assert exporting == [20, 20]
+
+    def test_graphs_with_and_without_the_attention_operator_are_told_apart(self, tmp_path, exporting):
+        operator = {"opset": 23, "attention": True}
+        for asked, has_it in ((operator, True), (operator, True), ({}, True), ({"opset": 23}, False), (operator, True)):
+            assert exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET, **asked).attention == has_it
+        assert exporting == [23, 23, 23]
+
+    @pytest.mark.parametrize("asked", [{}, {"opset": 23, "attention": True}])
+    def test_a_build_that_fails_names_the_attention_operator_where_there_is_one(self, tmp_path, exporting, host, asked):
+        exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET, **asked)
+        KNOBS.builds = False
+        with pytest.raises(EngineError) as failed:
+            prepared(host, tmp_path).build(QUIET)
+        assert ("no fused kernel for its Attention operator" in str(failed.value)) == bool(asked)
+
+    def test_a_folder_that_cannot_be_locked_is_named(self, tmp_path, exporting, monkeypatch):
+        monkeypatch.setattr(FileLock, "acquire", refuse)
+        with pytest.raises(OutputError, match=f"{tmp_path}: cannot be locked: .*No locks available; set engine.folder"):
+            exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET)
+
+    def test_graphs_that_are_there_need_no_folder_that_can_be_written(self, tmp_path, exporting, monkeypatch):
+        first = exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET)
+        monkeypatch.setattr(FileLock, "acquire", refuse)
+        monkeypatch.setattr(Path, "chmod", refuse)
+        assert exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET) == first
+        with pytest.raises(OutputError):
+            exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET, anew=True)
+
+    @pytest.mark.parametrize("verb", ["export", "build"])
+    def test_whoever_comes_second_says_so_and_waits(self, tmp_path, exporting, host, verb):
+        console = Console(file=io.StringIO(), width=500)
+        work = {
+            "export": lambda: exported(settings(tmp_path), CHECKPOINT, "fp32", console),
+            "build": lambda: prepared(host, tmp_path).build(console),
+        }
+        with ThreadPoolExecutor(1) as pool:
+            with PlanStore(tmp_path).locked():
+                second = pool.submit(work[verb])
+                deadline = time.monotonic() + 60
+                while "waiting" not in console.file.getvalue() and time.monotonic() < deadline:
+                    time.sleep(0.01)
+                assert not exporting
+            second.result()
+        assert console.file.getvalue().strip() == f"another build is at work in {tmp_path}; waiting for its end"
+        assert exporting == [20]
+
+
+def test_profiles_are_tuned_for_full_batches(exports):
+    folder = tensorrt_prepare.graphs_folder(settings(exports("fp32")), CHECKPOINT, "fp32")
+    shapes = profiles(tensorrt_prepare.read_graphs(folder), settings(folder, max_prompts=64, max_images=4))
+    assert shapes["encoder"]["images"] == ((1, 3, 128, 128), (4, 3, 128, 128), (4, 3, 128, 128))
+    assert shapes["finish"]["cells"] == ((1, 64, 32), (64, 64, 32), (64, 64, 32))
+    assert set(shapes["score_masked"]) == {"tokens", "masks"}
+    assert json.dumps(shapes)

@@ -1,0 +1,178 @@
+"""COCO files load in pycocotools, hold exactly the recorded masks, and stay below their size."""
+
+import contextlib
+import io
+import json
+import math
+import weakref
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+from support.results import failed, random_masks, result_of
+
+from sam_batch.config import StorageConfig
+from sam_batch.data.storage import Storage
+from sam_batch.errors import StorageError
+from sam_batch.export.coco import is_complete, write_coco
+from sam_batch.output.schema import results_to_table
+
+GIGABYTE = 1 << 30
+METADATA = {"model": "demo", "fingerprint": "f"}
+
+
+@pytest.fixture
+def storage(tmp_path):
+    return Storage(str(tmp_path), StorageConfig())
+
+
+def image(image_id, count=4, key=None):
+    return result_of(key or f"folder é/{image_id}.jpg", random_masks(30, 40, count, image_id), image_id, (30, 40))
+
+
+def parts_of(*shards):
+    return [results_to_table(shard, METADATA) for shard in shards]
+
+
+def load(storage, key, tmp_path):
+    with contextlib.redirect_stdout(io.StringIO()):
+        return COCO(tmp_path / key)
+
+
+def test_pycocotools_decodes_the_recorded_masks(storage, tmp_path):
+    results = [image(0), image(1, 0), failed("bad.jpg", 2), image(3, 2)]
+    keys = write_coco(parts_of(results[:2], results[2:]), storage, GIGABYTE)
+    assert keys == ["coco/annotations.json"]
+    coco = load(storage, keys[0], tmp_path)
+    assert {one["id"]: one["file_name"] for one in coco.loadImgs(coco.getImgIds())} == {
+        0: "folder é/0.jpg",
+        1: "folder é/1.jpg",
+        3: "folder é/3.jpg",
+    }
+    for result in results:
+        entries = coco.loadAnns(coco.getAnnIds([result.ref.image_id]))
+        assert len(entries) == len(result.annotations)
+        for entry, recorded in zip(entries, result.annotations, strict=True):
+            mask = coco.annToMask(entry)
+            rows, columns = np.nonzero(mask)
+            assert mask.sum() == entry["area"] == recorded.area
+            corner = [columns.min(), rows.min()]
+            assert entry["bbox"] == [*corner, np.ptp(columns) + 1, np.ptp(rows) + 1] == list(recorded.bbox)
+            assert entry["predicted_iou"] == recorded.predicted_iou
+            assert entry["point_coords"] == [list(point) for point in recorded.point_coords]
+            assert entry["crop_box"] == list(recorded.crop_box)
+
+
+def test_masks_count_from_one_in_the_order_of_the_plan_and_are_no_crowds(storage, tmp_path):
+    write_coco(parts_of([image(0), image(1)], [image(2)]), storage, GIGABYTE)
+    entries = json.loads((tmp_path / "coco/annotations.json").read_text())["annotations"]
+    assert [entry["id"] for entry in entries] == list(range(1, 13))
+    assert [entry["image_id"] for entry in entries] == [0] * 4 + [1] * 4 + [2] * 4
+    assert {(entry["iscrowd"], entry["category_id"]) for entry in entries} == {(0, 1)}
+    assert isinstance(entries[0]["segmentation"]["counts"], str)
+
+
+def test_predictions_equal_to_the_truth_score_an_average_precision_of_one(storage, tmp_path):
+    """Also with an image of id 0, which COCO's tools take; a mask of id 0 would spoil the score."""
+    keys = write_coco(parts_of([image(0, 6), image(1, 6)]), storage, GIGABYTE)
+    truth = load(storage, keys[0], tmp_path)
+    with contextlib.redirect_stdout(io.StringIO()):
+        scored = [{**entry, "score": 0.9} for entry in truth.dataset["annotations"]]
+        evaluation = COCOeval(truth, truth.loadRes(scored), "segm")
+        evaluation.params.maxDets = [100, 100, 100]
+        evaluation.evaluate()
+        evaluation.accumulate()
+    precision = evaluation.eval["precision"][:, :, 0, 0, -1]
+    assert precision.min() == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("shards", [[], [[]], [[failed("bad.jpg")]]], ids=["no parts", "no rows", "only failures"])
+def test_a_dataset_without_images_is_valid(storage, tmp_path, shards):
+    coco = load(storage, *write_coco(parts_of(*shards), storage, GIGABYTE), tmp_path)
+    assert coco.dataset["images"] == coco.dataset["annotations"] == []
+    assert coco.dataset["categories"] == [{"id": 1, "name": "object", "supercategory": "object"}]
+
+
+def test_the_metadata_of_the_parts_is_the_info(storage, tmp_path):
+    write_coco(parts_of([image(0)]), storage, GIGABYTE)
+    info = json.loads((tmp_path / "coco/annotations.json").read_text())["info"]
+    assert info == {"description": "Masks of objects", **METADATA}
+
+
+def test_the_bytes_do_not_depend_on_how_the_rows_are_cut_into_parts(storage, tmp_path):
+    results = [image(index) for index in range(4)]
+    write_coco(parts_of(results), storage, GIGABYTE, "one")
+    write_coco(parts_of(results[:1], results[1:]), storage, GIGABYTE, "two")
+    assert (tmp_path / "one/annotations.json").read_bytes() == (tmp_path / "two/annotations.json").read_bytes()
+
+
+@settings(max_examples=25)
+@given(st.lists(st.integers(0, 5), max_size=8), st.integers(500, 6000))
+def test_files_above_the_limit_are_split_into_complete_ones(tmp_path_factory, counts, max_bytes):
+    folder = tmp_path_factory.mktemp("split")
+    results = [image(index, count) for index, count in enumerate(counts)]
+    keys = write_coco(parts_of(results), Storage(str(folder), StorageConfig()), max_bytes)
+    written = {key: json.loads((folder / key).read_text()) for key in keys}
+
+    images = [one["id"] for data in written.values() for one in data["images"]]
+    assert images == list(range(len(counts)))
+    ids = [one["id"] for data in written.values() for one in data["annotations"]]
+    assert ids == list(range(1, sum(counts) + 1))
+    for key, data in written.items():
+        assert {one["image_id"] for one in data["annotations"]} <= {one["id"] for one in data["images"]}
+        assert (folder / key).stat().st_size <= max_bytes or len(data["images"]) <= 1
+    assert is_complete(keys)
+    if len(keys) > 1:
+        assert keys == [f"coco/annotations-{number:05d}.json" for number in range(len(keys))]
+
+
+def test_an_interruption_leaves_no_first_file(storage, monkeypatch):
+    written = []
+
+    def put_file(key, path):
+        if len(written) == 2:
+            raise StorageError("the network is gone")
+        written.append(key)
+
+    monkeypatch.setattr(storage, "put_file", put_file)
+    with pytest.raises(StorageError):
+        write_coco(parts_of([image(index) for index in range(6)]), storage, 2000)
+    assert written
+    assert not is_complete(written)
+
+
+def test_a_full_scratch_folder_is_a_storage_error(storage, tmp_path, monkeypatch):
+    # /dev/full takes every open and refuses every byte, as a full disk does.
+    monkeypatch.setattr("sam_batch.export.coco.TemporaryFile", partial(Path.open, Path("/dev/full"), "r+b"))
+    with pytest.raises(StorageError, match="scratch files: No space left on device"):
+        write_coco(parts_of([image(0)]), storage, GIGABYTE)
+    assert not (tmp_path / "coco").exists()
+
+
+def test_numbers_that_json_cannot_say_are_refused(storage, tmp_path):
+    bad = image(0)
+    wrong = replace(bad.annotations[0], predicted_iou=math.nan)
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_coco(parts_of([replace(bad, annotations=(wrong,))]), storage, GIGABYTE)
+    assert not (tmp_path / "coco").exists()
+
+
+def test_parts_that_were_read_are_let_go(storage):
+    tables = []
+
+    def parts():
+        for index in range(6):
+            table = results_to_table([image(index)], {})
+            tables.append(weakref.ref(table))
+            yield table
+            del table
+            assert sum(one() is not None for one in tables) <= 2  # the first, for its metadata, and the last
+
+    write_coco(parts(), storage, GIGABYTE)
+    assert len(tables) == 6

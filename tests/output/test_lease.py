@@ -1,0 +1,99 @@
+"""One driver an output."""
+
+import dataclasses
+import json
+import os
+import time
+
+import pytest
+
+from sam_batch.config import StorageConfig
+from sam_batch.data.storage import Storage
+from sam_batch.errors import LeaseError
+from sam_batch.output import layout, lease
+
+
+@pytest.fixture
+def storage(tmp_path):
+    return Storage(str(tmp_path), StorageConfig())
+
+
+def holder(**changes):
+    return dataclasses.replace(lease.Holder.this_process(), **changes)
+
+
+def test_a_second_driver_is_refused_and_told_who_holds_the_output(storage):
+    held = lease.acquire(storage)
+    with pytest.raises(LeaseError, match=f"in use by process {os.getpid()}"):
+        lease.acquire(storage)
+    held.release()
+    lease.acquire(storage).release()
+
+
+def test_release_removes_the_lease(storage):
+    lease.acquire(storage).release()
+    assert not storage.exists(layout.LEASE)
+
+
+def test_a_dead_process_of_this_machine_holds_nothing(storage):
+    storage.create(layout.LEASE, holder(born="0").to_bytes())  # the same number, another process
+    lease.acquire(storage).release()
+
+
+def test_another_machine_holds_as_long_as_it_renews(storage):
+    storage.create(layout.LEASE, holder(host="elsewhere").to_bytes())
+    with pytest.raises(LeaseError, match="elsewhere"):
+        lease.acquire(storage)
+    storage.write(layout.LEASE, holder(host="elsewhere", renewed=time.time() - 61).to_bytes())
+    lease.acquire(storage).release()
+
+
+def test_a_lease_that_somebody_else_took_over_is_noticed_and_left_alone(storage, monkeypatch):
+    monkeypatch.setattr(lease, "RENEW_SECONDS", 0.5)  # the first renewal comes after the other's
+    held = lease.acquire(storage)
+    storage.write(layout.LEASE, holder(token="other").to_bytes())
+    held._thread.join(timeout=10)  # it ends when it notices
+    assert not held._thread.is_alive()
+    with pytest.raises(LeaseError, match="taken this output over"):
+        held.check()
+    held.release()
+    assert lease.read_holder(storage).token == "other"
+
+
+def test_a_held_lease_is_renewed(storage, monkeypatch):
+    monkeypatch.setattr(lease, "RENEW_SECONDS", 0.01)
+    held = lease.acquire(storage)
+    before = lease.read_holder(storage).renewed
+    deadline = time.monotonic() + 10
+    while lease.read_holder(storage).renewed == before:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    held.release()
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"{}", b"[]", b"\xff", json.dumps({"token": 1}).encode()])
+def test_a_damaged_lease_holds_nothing(storage, content, monkeypatch):
+    monkeypatch.setattr(lease, "RENEW_SECONDS", 0.01)
+    storage.write(layout.LEASE, content)
+    assert lease.read_holder(storage).is_gone()
+    held = lease.acquire(storage)
+    assert lease.read_holder(storage).token == held._holder.token
+    held.release()
+    assert not storage.exists(layout.LEASE)
+
+
+def test_a_holder_that_lives_mends_its_damaged_lease_and_keeps_it(storage, monkeypatch):
+    def until_renewed(seconds):
+        assert seconds > lease.RENEW_SECONDS
+        deadline = time.monotonic() + 10
+        while lease.read_holder(storage) is lease.UNREADABLE:
+            assert time.monotonic() < deadline
+
+    monkeypatch.setattr(lease, "RENEW_SECONDS", 0.1)
+    monkeypatch.setattr(time, "sleep", until_renewed)
+    held = lease.acquire(storage)
+    storage.write(layout.LEASE, b"{")
+    with pytest.raises(LeaseError, match=f"in use by process {os.getpid()}"):
+        lease.acquire(storage)
+    held.check()
+    held.release()

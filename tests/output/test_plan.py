@@ -1,0 +1,80 @@
+"""The plan never changes what it has; it only grows."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.jobs import job_config
+
+from sam_batch.config import StorageConfig
+from sam_batch.data.storage import Entry, Storage
+from sam_batch.errors import AlreadyExistsError
+from sam_batch.output import plan as plans
+
+KEYS = st.lists(st.text(min_size=1, max_size=5), unique=True, max_size=20)
+
+
+def entries(keys):
+    return [Entry(key, f"/photos/{key}", 10) for key in keys]
+
+
+def grown(plan, keys, shard_size=3):
+    rows = plans.extend(plan, entries(keys), shard_size)
+    return plans.Plan(plans.pa.concat_tables([plan.rows, rows]) if plan else rows, {}, 1)
+
+
+@given(KEYS, KEYS, st.integers(1, 5))
+def test_a_later_listing_adds_shards_and_changes_none(first, second, shard_size):
+    before = grown(None, first, shard_size)
+    after = grown(before, second, shard_size)
+    assert after.rows.slice(0, len(before)).equals(before.rows)
+    assert after.rows["image_id"].to_pylist() == list(range(len(after)))
+    assert sorted(after.rows["key"].to_pylist()) == sorted({*first, *second})
+
+
+@given(KEYS, KEYS, st.integers(1, 5))
+def test_shards_hold_every_image_once_in_order(first, second, shard_size):
+    plan = grown(grown(None, first, shard_size), second, shard_size)
+    shards = list(plan.shards(set(range(plan.shard_count))))
+    assert [row for shard in shards for row in shard["image_id"].to_pylist()] == list(range(len(plan)))
+    assert all(len(set(shard["shard"].to_pylist())) == 1 <= shard.num_rows <= shard_size for shard in shards)
+    assert len(shards) == plan.shard_count
+
+
+@pytest.mark.parametrize(("layers", "images"), [(0, 85), (1, 17), (2, 4), (3, 1), (4, 1)])
+def test_crops_make_shards_smaller_and_never_larger_than_asked_for(layers, images):
+    def cut(shard_size):
+        generator = {"points_per_side": 32, "crop_n_layers": layers}
+        return plans.images_per_shard(job_config("in", "out", generator=generator, run={"shard_size": shard_size}))
+
+    assert [cut(1000), cut(2)] == [images, min(2, images)]
+
+
+def test_only_the_wanted_shards_are_given():
+    plan = grown(None, "abcdefgh")
+    assert [shard["shard"][0].as_py() for shard in plan.shards({0, 2})] == [0, 2]
+    assert plan.image_count({0, 2}) == 5
+
+
+def test_a_stored_plan_reads_back(tmp_path):
+    storage = Storage(str(tmp_path), StorageConfig())
+    assert plans.read_plan(storage) is None
+    first = plans.store(storage, None, plans.extend(None, entries("ab"), 1), {"a": "1"})
+    second = plans.store(storage, first, plans.extend(first, entries("abc"), 1), {"a": "1"})
+    read = plans.read_plan(storage)
+    assert read.rows.equals(second.rows)
+    assert (read.fingerprint, read.parts) == ({"a": "1"}, 2)
+
+
+def test_a_plan_is_stored_once(tmp_path):
+    storage = Storage(str(tmp_path), StorageConfig())
+    rows = plans.extend(None, entries("ab"), 1)
+    plans.store(storage, None, rows, {})
+    with pytest.raises(AlreadyExistsError):
+        plans.store(storage, None, rows, {})
+
+
+def test_done_shards_are_the_parts_that_exist(tmp_path):
+    storage = Storage(str(tmp_path), StorageConfig())
+    for name in ("part-00003.parquet", "part-100000.parquet", "part-1.parquet.tmp", "other.parquet"):
+        storage.write(f"annotations/{name}", b"x")
+    assert plans.committed_shards(storage) == {3, 100000}

@@ -1,0 +1,208 @@
+"""Pictures hold exactly the masks, come out the same every time, and have names that never meet."""
+
+import io
+import string
+import tarfile
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from support.corpus import picture
+from support.results import annotation_of, random_masks
+
+from sam_batch.errors import ImageError
+from sam_batch.output import render
+
+HEIGHT, WIDTH = 60, 80
+
+
+def box(top, left, bottom, right):
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[top:bottom, left:right] = True
+    return mask
+
+
+def annotated(*masks):
+    return [annotation_of(mask, index) for index, mask in enumerate(masks)]
+
+
+def read(png):
+    """RGB, RGBA or grey as stored."""
+    image = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED)
+    return image if image.ndim == 2 else image[..., [2, 1, 0, 3][: image.shape[2]]]
+
+
+def label_by_hand(masks):
+    """Larger masks first, so that smaller ones cover them; of equal ones the first stays on top."""
+    labels = np.zeros((HEIGHT, WIDTH), int)
+    for index in sorted(range(len(masks)), key=lambda index: (masks[index].sum(), index), reverse=True):
+        labels[masks[index]] = index + 1
+    return labels
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 12))
+def test_labels_are_mask_ids_plus_one_with_small_masks_on_top(seed, count):
+    masks = random_masks(HEIGHT, WIDTH, count, seed)
+    labels = read(render.label_mask(annotated(*masks), HEIGHT, WIDTH))
+    assert labels.dtype == np.uint16
+    np.testing.assert_array_equal(labels, label_by_hand(masks))
+
+
+def test_labels_use_all_16_bits_and_no_more():
+    mask = box(0, 0, 2, 2)
+    labels = read(render.label_mask([annotation_of(mask, 65534)], HEIGHT, WIDTH))
+    assert labels[0, 0] == 65535
+    with pytest.raises(ImageError, match="does not fit"):
+        render.label_mask([annotation_of(mask, 65535)], HEIGHT, WIDTH)
+
+
+def test_colours_lie_on_black_exactly_where_the_masks_are():
+    masks = random_masks(HEIGHT, WIDTH, 6, seed=1)
+    drawn = read(render.color_mask(None, annotated(*masks), HEIGHT, WIDTH))
+    assert drawn.shape == (HEIGHT, WIDTH, 3)
+    np.testing.assert_array_equal(drawn.any(axis=2), np.any(masks, axis=0))
+    for label in np.unique(label_by_hand(masks)):
+        assert len(np.unique(drawn[label_by_hand(masks) == label], axis=0)) == 1
+
+
+def test_over_an_image_the_background_stays_and_masks_are_blended():
+    image = picture(WIDTH, HEIGHT)
+    mask = box(10, 10, 40, 50)
+    drawn = read(render.color_mask(image, annotated(mask), HEIGHT, WIDTH))
+    np.testing.assert_array_equal(drawn[~mask], image[~mask])
+    color = read(render.color_mask(None, annotated(mask), HEIGHT, WIDTH))[20, 20]
+    np.testing.assert_allclose(drawn[mask], 0.45 * image[mask] + 0.55 * color, atol=1)
+
+
+def test_an_image_without_masks_is_shown_as_it_is():
+    image = picture(WIDTH, HEIGHT)
+    np.testing.assert_array_equal(read(render.color_mask(image, [], HEIGHT, WIDTH)), image)
+    assert not read(render.color_mask(None, [], HEIGHT, WIDTH)).any()
+    assert not read(render.label_mask([], HEIGHT, WIDTH)).any()
+
+
+def test_a_colour_depends_on_the_mask_id_alone():
+    one, other = box(0, 0, 5, 5), box(30, 30, 50, 50)
+    alone = read(render.color_mask(None, [annotation_of(other, 7)], HEIGHT, WIDTH))
+    among = read(render.color_mask(None, [annotation_of(one, 2), annotation_of(other, 7)], HEIGHT, WIDTH))
+    np.testing.assert_array_equal(alone[40, 40], among[40, 40])
+
+
+def test_three_hundred_masks_have_colours_of_their_own_and_neighbours_differ_clearly():
+    strip = np.eye(300, dtype=bool)[:, None, :]
+    drawn = read(render.color_mask(None, [annotation_of(mask, index) for index, mask in enumerate(strip)], 1, 300))[0]
+    assert len(np.unique(drawn, axis=0)) == 300
+    assert drawn.max(axis=1).min() > 150
+    assert np.abs(np.diff(drawn.astype(int), axis=0)).max(axis=1).min() > 60
+
+
+@pytest.mark.parametrize("frame", ["crop", "full"])
+def test_cut_outs_hold_the_pixels_of_the_mask_and_nothing_else(frame):
+    image = picture(WIDTH, HEIGHT)
+    masks = random_masks(HEIGHT, WIDTH, 5, seed=3)
+    cutouts = dict(render.segment_cutouts(image, annotated(*masks), 0, frame))
+    assert list(cutouts) == [0, 1, 2, 3, 4]
+    for index, mask in enumerate(masks):
+        rows, columns = (np.s_[values.min() : values.max() + 1] for values in np.nonzero(mask))
+        window = (rows, columns) if frame == "crop" else np.s_[:, :]
+        expected = np.dstack([image, np.full((HEIGHT, WIDTH), 255, np.uint8)]) * mask[..., None]
+        np.testing.assert_array_equal(read(cutouts[index]), expected[window])
+
+
+def test_masks_below_the_minimum_area_are_not_cut_out():
+    masks = annotated(box(0, 0, 2, 5), box(0, 0, 3, 3), box(0, 0, 9, 9))
+    cutouts = render.segment_cutouts(picture(WIDTH, HEIGHT), masks, 10, "crop")
+    assert [mask_id for mask_id, _ in cutouts] == [0, 2]
+
+
+def test_pictures_are_the_same_bytes_every_time():
+    image, masks = picture(WIDTH, HEIGHT), annotated(*random_masks(HEIGHT, WIDTH, 5))
+
+    def everything():
+        cutouts = list(render.segment_cutouts(image, masks, 0, "crop"))
+        return (
+            render.color_mask(image, masks, HEIGHT, WIDTH),
+            cutouts,
+            render.tar_bytes((str(i), d) for i, d in cutouts),
+        )
+
+    assert everything() == everything()
+
+
+def test_an_encoder_that_fails_is_an_error(monkeypatch):
+    monkeypatch.setattr(cv2, "imencode", lambda *_: (False, None))
+    with pytest.raises(ImageError, match="no PNG"):
+        render.color_mask(None, [], HEIGHT, WIDTH)
+
+
+def test_what_is_packed_can_be_unpacked():
+    members = [("b/1.png", b"one"), ("a/ä.png", b""), (f"{'long/' * 60}0.png", b"two")]
+    assert list(render.tar_members(render.tar_bytes(members))) == members
+
+
+def test_a_tar_holds_its_members_in_order_without_times_and_owners():
+    members = [("b/ü.jpg/0.png", b"one"), ("a" * 300, b""), ("c", b"three")]
+    with tarfile.open(fileobj=io.BytesIO(render.tar_bytes(members))) as tar:
+        read_back = [(member.name, tar.extractfile(member).read()) for member in tar]
+        assert read_back == members
+        assert {(member.mtime, member.uid, member.gid, member.uname) for member in tar.getmembers()} == {(0, 0, 0, "")}
+
+
+@pytest.mark.parametrize("key", ["a.jpg", "b/a.jpg", "A b/ü#%*[1]?.png", "v1.2/x~y.tif", "..a/b..jpg", "~/-rf.jpg"])
+def test_usual_keys_are_their_own_names(key):
+    assert render.output_name(key, ".png") == f"{key}.png"
+
+
+_COMPONENTS = st.one_of(
+    st.sampled_from(
+        ["", ".", "..", "a", "a.jpg", "a.jpg.png", "a.PNG", "0.png", "a\n", "a\0", "\ud800", "x" * 255, "é" * 130]
+    ),
+    st.text(st.characters(codec=None), max_size=4),
+    st.text(string.ascii_letters + ".~/\\", max_size=300),
+)
+_KEYS = st.builds(
+    lambda folders, file, extension: "/".join([*folders, file + extension]),
+    st.lists(_COMPONENTS, max_size=5),
+    _COMPONENTS,
+    st.sampled_from([".jpg", ".png", ".TIFF"]),
+)
+_SUFFIXES = st.sampled_from([".png", ""])
+
+
+@given(_KEYS, _SUFFIXES)
+def test_any_key_has_a_usable_name(key, suffix):
+    name = render.output_name(key, suffix)
+    parts = name.split("/")
+    assert {"", ".", ".."}.isdisjoint(parts)
+    assert all(len(part.encode()) <= 255 for part in parts)
+    assert len(name.encode()) <= 800
+    assert name.endswith(suffix)
+    assert not any(ord(letter) < 32 for letter in name)
+
+
+@given(_KEYS, _KEYS, _SUFFIXES)
+def test_different_keys_have_names_that_do_not_meet(first, second, suffix):
+    """Neither is the other's name, nor a folder on its way."""
+    assume(first != second)
+    one, other = render.output_name(first, suffix), render.output_name(second, suffix)
+    assert one != other
+    assert not one.startswith(f"{other}/")
+    assert not other.startswith(f"{one}/")
+
+
+@given(_KEYS, _SUFFIXES)
+def test_a_key_made_of_anothers_name_does_not_meet_it(key, suffix):
+    name = render.output_name(key, suffix)
+    imitation = name.removesuffix(suffix)
+    assume(imitation != key)
+    assert render.output_name(imitation, suffix) != name
+
+
+@given(_KEYS)
+def test_a_picture_inside_a_folder_named_like_a_picture_does_not_meet_it(key):
+    for suffix in (".png", ""):
+        outer = render.output_name(key, suffix)
+        inner = render.output_name(f"{key}{suffix}/0.png", suffix)
+        assert not inner.startswith(f"{outer}/")
