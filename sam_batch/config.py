@@ -4,9 +4,25 @@ YAML files and `section.key=value` overrides end in one frozen tree. Reading the
 module does no input or output and imports no heavy package.
 """
 
-from typing import Annotated, Any, Literal, Self
+from enum import Enum
+from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, field_validator, model_validator
+
+T = TypeVar("T")
+
+
+class Effect(Enum):
+    """What a key does to results; each key says it of itself, and a test refuses one that does not."""
+
+    SHAPES = "shapes"  # another value gives other results: part of the fingerprint
+    RESOLVED = "resolved"  # what it resolves to is in the fingerprint instead, under a name of its own
+    NEUTRAL = "neutral"  # may differ between two runs into one output
+
+
+Shapes: TypeAlias = Annotated[T, Effect.SHAPES]
+Resolved: TypeAlias = Annotated[T, Effect.RESOLVED]
+Neutral: TypeAlias = Annotated[T, Effect.NEUTRAL]
 
 UnitInterval = Annotated[float, Field(ge=0.0, le=1.0)]
 PointGrid = list[tuple[UnitInterval, UnitInterval]]
@@ -21,20 +37,22 @@ class Section(BaseModel):
 class InputConfig(Section):
     """Which images are labelled."""
 
-    uri: str | tuple[str, ...] = Field(
+    uri: Resolved[str | tuple[str, ...]] = Field(
         description="Folder, glob, object-store prefix, manifest (.parquet, .csv, .jsonl, .txt), or a list of them."
     )
-    recursive: bool = Field(True, description="Look into sub-folders.")
-    extensions: tuple[str, ...] = Field(
+    recursive: Neutral[bool] = Field(True, description="Look into sub-folders.")
+    extensions: Neutral[tuple[str, ...]] = Field(
         ("jpg", "jpeg", "png", "webp", "tif", "tiff", "bmp"),
         min_length=1,
         description="Files with other extensions are not listed (case is ignored).",
     )
-    limit: StrictInt | None = Field(None, ge=1, description="Label only the first so many images; null for all.")
-    max_pixels: StrictInt = Field(
+    limit: Neutral[StrictInt | None] = Field(
+        None, ge=1, description="Label only the first so many images; null for all."
+    )
+    max_pixels: Shapes[StrictInt] = Field(
         64_000_000, ge=1, description="Images with more pixels fail without being decoded (header check)."
     )
-    max_bytes: StrictInt = Field(512 << 20, ge=1, description="Files with more bytes fail without being read.")
+    max_bytes: Shapes[StrictInt] = Field(512 << 20, ge=1, description="Files with more bytes fail without being read.")
 
     @field_validator("uri")
     @classmethod
@@ -58,21 +76,23 @@ class InputConfig(Section):
 class StorageConfig(Section):
     """How object stores are reached. Credentials come from the environment alone."""
 
-    endpoint_url: str | None = Field(None, description="S3-compatible endpoint, e.g. http://minio:9000.")
-    region: str | None = Field(None, description="Region of the bucket.")
-    anonymous: bool = Field(False, description="Send unsigned requests (public buckets).")
-    attempts: StrictInt = Field(8, ge=1, le=20, description="Tries of one read or write before it counts as failed.")
+    endpoint_url: Neutral[str | None] = Field(None, description="S3-compatible endpoint, e.g. http://minio:9000.")
+    region: Neutral[str | None] = Field(None, description="Region of the bucket.")
+    anonymous: Neutral[bool] = Field(False, description="Send unsigned requests (public buckets).")
+    attempts: Neutral[StrictInt] = Field(
+        8, ge=1, le=20, description="Tries of one read or write before it counts as failed."
+    )
 
 
 class ModelConfig(Section):
     """Which weights."""
 
-    name: Literal["demo", "vit_b", "vit_l", "vit_h", "auto"] = Field(
+    name: Resolved[Literal["demo", "vit_b", "vit_l", "vit_h", "auto"]] = Field(
         "vit_h",
         description="demo is in the package; the others are Meta's; auto reads the type from the checkpoint.",
     )
-    checkpoint: str = Field("auto", description="auto (by name), a path (.pth or .safetensors), or a URL.")
-    sha256: str | None = Field(
+    checkpoint: Resolved[str] = Field("auto", description="auto (by name), a path (.pth or .safetensors), or a URL.")
+    sha256: Resolved[str | None] = Field(
         None, pattern="^[0-9a-f]{64}$", description="Refuse the checkpoint unless it has this hash."
     )
 
@@ -86,33 +106,39 @@ class ModelConfig(Section):
 class VerifyConfig(Section):
     """How near a TensorRT engine must come to torch in float32 before it is used."""
 
-    images: StrictInt = Field(2, ge=1, le=64, description="Photographs of the input that it is tried on.")
-    min_cosine: UnitInterval = Field(0.999, description="Least cosine between two embeddings of an image.")
-    max_iou_error: UnitInterval = Field(0.05, description="Largest difference between two predicted IoUs.")
-    min_mask_iou: UnitInterval = Field(0.99, description="Least mean IoU between two masks of a prompt.")
-    max_count_change: UnitInterval = Field(0.02, description="Largest change in how many masks pass pred_iou_thresh.")
+    images: Neutral[StrictInt] = Field(2, ge=1, le=64, description="Photographs of the input that it is tried on.")
+    min_cosine: Neutral[UnitInterval] = Field(0.999, description="Least cosine between two embeddings of an image.")
+    max_iou_error: Neutral[UnitInterval] = Field(0.05, description="Largest difference between two predicted IoUs.")
+    min_mask_iou: Neutral[UnitInterval] = Field(0.99, description="Least mean IoU between two masks of a prompt.")
+    max_count_change: Neutral[UnitInterval] = Field(
+        0.02, description="Largest change in how many masks pass pred_iou_thresh."
+    )
 
 
 class EngineConfig(Section):
     """How the model is run."""
 
-    kind: Literal["auto", "torch", "tensorrt", "fake"] = Field(
+    kind: Resolved[Literal["auto", "torch", "tensorrt", "fake"]] = Field(
         "auto",
         description="auto is tensorrt where its engines are built and verified, else torch; fake is for tests.",
     )
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+    precision: Resolved[Literal["auto", "fp32", "bf16", "fp16"]] = Field(
         "auto", description="auto is fp16 on CUDA, bf16 on CPUs with AVX-512 BF16 or AMX, and fp32 on others."
     )
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto is cuda where there is a GPU.")
-    folder: str = Field("engines", min_length=1, description="Where TensorRT engines are built and looked for.")
-    build: Literal["never", "on_start"] = Field(
+    device: Neutral[Literal["auto", "cpu", "cuda"]] = Field("auto", description="auto is cuda where there is a GPU.")
+    folder: Neutral[str] = Field(
+        "engines", min_length=1, description="Where TensorRT engines are built and looked for."
+    )
+    build: Neutral[Literal["never", "on_start"]] = Field(
         "never", description="on_start builds the TensorRT engines that are missing before a job starts."
     )
-    workspace_bytes: StrictInt | None = Field(
+    workspace_bytes: Neutral[StrictInt | None] = Field(
         None, ge=1 << 20, description="GPU memory that a TensorRT engine may use for scratch; null for all of it."
     )
-    max_images: StrictInt = Field(1, ge=1, le=64, description="Images that a TensorRT encoder takes at once.")
-    max_prompts: StrictInt = Field(64, ge=1, le=1024, description="Prompts that a TensorRT decoder takes at once.")
+    max_images: Neutral[StrictInt] = Field(1, ge=1, le=64, description="Images that a TensorRT encoder takes at once.")
+    max_prompts: Neutral[StrictInt] = Field(
+        64, ge=1, le=1024, description="Prompts that a TensorRT decoder takes at once."
+    )
     verify: VerifyConfig = Field(default_factory=lambda: VerifyConfig())
 
     @model_validator(mode="after")
@@ -125,41 +151,49 @@ class EngineConfig(Section):
 class GeneratorConfig(Section):
     """Everything mode: segment-anything's names and defaults, then filters that are off by default."""
 
-    mode: Literal["everything"] = Field("everything", description="Segment everything from a grid of points.")
-    points_per_side: StrictInt | None = Field(
+    mode: Shapes[Literal["everything"]] = Field("everything", description="Segment everything from a grid of points.")
+    points_per_side: Shapes[StrictInt | None] = Field(
         32,
         ge=1,
         le=512,
         description="Points along one side of the grid; null exactly when point_grids is given.",
     )
-    points_per_batch: StrictInt = Field(
+    points_per_batch: Neutral[StrictInt] = Field(
         64, ge=1, description="Prompts decoded at once; changes memory and speed, not masks but for rounding."
     )
-    pred_iou_thresh: UnitInterval = Field(0.88, description="Masks with a lower predicted IoU are dropped.")
-    stability_score_thresh: UnitInterval = Field(0.95, description="Masks with a lower stability are dropped.")
-    stability_score_offset: float = Field(1.0, gt=0, description="Shift of the logits when stability is measured.")
-    box_nms_thresh: UnitInterval = Field(0.7, description="Box IoU above which the worse of two masks is dropped.")
-    crop_n_layers: StrictInt = Field(0, ge=0, le=4, description="Also run on crops: layer i has 4**i of them.")
-    crop_nms_thresh: UnitInterval = Field(0.7, description="The same between the masks of different crops.")
-    crop_overlap_ratio: float = Field(512 / 1500, ge=0, lt=1, description="Overlap of crops, of the shorter side.")
-    crop_n_points_downscale_factor: StrictInt = Field(
+    pred_iou_thresh: Shapes[UnitInterval] = Field(0.88, description="Masks with a lower predicted IoU are dropped.")
+    stability_score_thresh: Shapes[UnitInterval] = Field(0.95, description="Masks with a lower stability are dropped.")
+    stability_score_offset: Shapes[float] = Field(
+        1.0, gt=0, description="Shift of the logits when stability is measured."
+    )
+    box_nms_thresh: Shapes[UnitInterval] = Field(
+        0.7, description="Box IoU above which the worse of two masks is dropped."
+    )
+    crop_n_layers: Shapes[StrictInt] = Field(0, ge=0, le=4, description="Also run on crops: layer i has 4**i of them.")
+    crop_nms_thresh: Shapes[UnitInterval] = Field(0.7, description="The same between the masks of different crops.")
+    crop_overlap_ratio: Shapes[float] = Field(
+        512 / 1500, ge=0, lt=1, description="Overlap of crops, of the shorter side."
+    )
+    crop_n_points_downscale_factor: Shapes[StrictInt] = Field(
         1, ge=1, description="Layer i has points_per_side / factor**i points a side."
     )
-    point_grids: tuple[PointGrid, ...] | None = Field(
+    point_grids: Shapes[tuple[PointGrid, ...] | None] = Field(
         None,
         description="Own grids instead of points_per_side: one a layer, each a list of [x, y] in 0 to 1.",
     )
-    min_mask_region_area: StrictInt = Field(
+    min_mask_region_area: Shapes[StrictInt] = Field(
         0, ge=0, description="Fill holes and drop islands smaller than this; 0 is off."
     )
-    max_mask_region_area: StrictInt = Field(0, ge=0, description="Drop masks with more pixels than this; 0 is off.")
-    mask_nms_thresh: UnitInterval | None = Field(
+    max_mask_region_area: Shapes[StrictInt] = Field(
+        0, ge=0, description="Drop masks with more pixels than this; 0 is off."
+    )
+    mask_nms_thresh: Shapes[UnitInterval | None] = Field(
         None, description="Mask IoU above which the worse of two masks is dropped; null is off."
     )
-    containment_thresh: UnitInterval | None = Field(
+    containment_thresh: Shapes[UnitInterval | None] = Field(
         None, description="Drop a mask of which at least this share lies in a better one; null is off."
     )
-    max_masks_per_image: StrictInt | None = Field(
+    max_masks_per_image: Shapes[StrictInt | None] = Field(
         None, ge=1, description="Keep only the best so many masks; null is off."
     )
 
@@ -187,36 +221,38 @@ class GeneratorConfig(Section):
 class ColorMasksConfig(Section):
     """One picture an image, every mask in a colour of its own, small masks on top."""
 
-    enabled: bool = Field(True, description="Write them.")
-    over_image: bool = Field(True, description="Blend the colours over the photograph; else on black.")
+    enabled: Shapes[bool] = Field(True, description="Write them.")
+    over_image: Shapes[bool] = Field(True, description="Blend the colours over the photograph; else on black.")
 
 
 class SegmentsConfig(Section):
     """RGBA cut-outs, one a mask."""
 
-    enabled: bool = Field(True, description="Write them.")
-    min_area: StrictInt = Field(0, ge=0, description="Masks with fewer pixels get no cut-out.")
-    frame: Literal["crop", "full"] = Field("crop", description="Cut to the mask's box, or keep the whole frame.")
-    pack: Literal["none", "tar"] = Field("none", description="One file a mask, or one tar a shard.")
+    enabled: Shapes[bool] = Field(True, description="Write them.")
+    min_area: Shapes[StrictInt] = Field(0, ge=0, description="Masks with fewer pixels get no cut-out.")
+    frame: Shapes[Literal["crop", "full"]] = Field(
+        "crop", description="Cut to the mask's box, or keep the whole frame."
+    )
+    pack: Shapes[Literal["none", "tar"]] = Field("none", description="One file a mask, or one tar a shard.")
 
 
 class LabelMasksConfig(Section):
     """One 16-bit picture an image: 0 is background, mask_id + 1 elsewhere, small masks on top."""
 
-    enabled: bool = Field(False, description="Write them.")
+    enabled: Shapes[bool] = Field(False, description="Write them.")
 
 
 class CocoConfig(Section):
     """COCO instance annotations over the whole output."""
 
-    enabled: bool = Field(True, description="Write coco/annotations.json when the job ends.")
-    max_bytes: StrictInt = Field(1 << 30, ge=1 << 16, description="Split into several files above this size.")
+    enabled: Neutral[bool] = Field(True, description="Write coco/annotations.json when the job ends.")
+    max_bytes: Neutral[StrictInt] = Field(1 << 30, ge=1 << 16, description="Split into several files above this size.")
 
 
 class OutputConfig(Section):
     """What is written, and where."""
 
-    uri: str = Field(min_length=1, description="Folder or object-store prefix.")
+    uri: Neutral[str] = Field(min_length=1, description="Folder or object-store prefix.")
     color_masks: ColorMasksConfig = Field(default_factory=lambda: ColorMasksConfig())
     segments: SegmentsConfig = Field(default_factory=lambda: SegmentsConfig())
     label_masks: LabelMasksConfig = Field(default_factory=lambda: LabelMasksConfig())
@@ -226,22 +262,26 @@ class OutputConfig(Section):
 class RunConfig(Section):
     """How the work is spread; nothing here changes a result; shard_size counts for new shards alone."""
 
-    executor: Literal["ray", "inline"] = Field("ray", description="inline is a plain loop in this process.")
-    shard_size: StrictInt = Field(
+    executor: Neutral[Literal["ray", "inline"]] = Field("ray", description="inline is a plain loop in this process.")
+    shard_size: Neutral[StrictInt] = Field(
         32,
         ge=1,
         le=4096,
         description="Images a shard, the unit of work, commit and resume; fewer where views take more than 256 MiB.",
     )
-    actors: StrictInt | Literal["auto"] = Field("auto", description="Engines; auto is one a GPU, or one on the CPU.")
-    max_failure_rate: UnitInterval = Field(0.05, description="More failed images than this end in exit code 3.")
-    retry_failed: bool = Field(False, description="Work again on images that failed in earlier runs.")
-    stall_timeout_seconds: StrictInt = Field(
+    actors: Neutral[StrictInt | Literal["auto"]] = Field(
+        "auto", description="Engines; auto is one a GPU, or one on the CPU."
+    )
+    max_failure_rate: Neutral[UnitInterval] = Field(
+        0.05, description="More failed images than this end in exit code 3."
+    )
+    retry_failed: Neutral[bool] = Field(False, description="Work again on images that failed in earlier runs.")
+    stall_timeout_seconds: Neutral[StrictInt] = Field(
         7200,
         ge=10,
         description="Give up when no shard moves or no GPU comes free for so long; a shard on a CPU can take an hour.",
     )
-    verbose: bool = Field(False, description="Show Ray's own log and progress bars, and tracebacks.")
+    verbose: Neutral[bool] = Field(False, description="Show Ray's own log and progress bars, and tracebacks.")
 
     @field_validator("actors")
     @classmethod

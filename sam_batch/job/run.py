@@ -13,7 +13,7 @@ import contextlib
 import logging
 import signal
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FrameType
 from typing import NoReturn
 
@@ -122,6 +122,7 @@ def _work(run: Run, listed: Sequence[Entry], overwrite: bool) -> None:
     plan = _extended_plan(run, listed)
     run.report.planned = len(plan)
     try:
+        run = replace(run, job=replace(run.job, adopted=plan.fingerprint))
         changed = _label(run, plan)
         _finish(run, plan, changed)
     except (KeyboardInterrupt, JobError, StorageError, EngineError) as error:
@@ -147,6 +148,7 @@ def _extended_plan(run: Run, listed: Sequence[Entry]) -> Plan:
     fingerprint = run.job.fingerprint()
     if plan is not None:
         refuse_other(plan.fingerprint, fingerprint)
+        fingerprint = plan.fingerprint  # as it was written: the parts carry its digest
     plan = store(run.storage, plan, extend(plan, listed, images_per_shard(run.job.config)), fingerprint)
     effective = configfile.to_yaml(run.job.config).encode()
     if not run.storage.exists(layout.CONFIG) or run.storage.read(layout.CONFIG) != effective:

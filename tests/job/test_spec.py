@@ -68,6 +68,20 @@ def test_equal_settings_are_not_refused():
     refuse_other(spec().fingerprint(), spec().fingerprint())
 
 
+def test_a_key_that_one_side_does_not_know_counts_as_its_default():
+    stored = spec().fingerprint()
+    unset = {key: value for key, value in stored.items() if key != "generator.containment_thresh"}
+    refuse_other(unset, stored)
+    refuse_other(stored, unset)
+    with pytest.raises(FingerprintError, match=r"generator.containment_thresh: there null, now 0.5"):
+        refuse_other(unset, spec(generator={"containment_thresh": 0.5}).fingerprint())
+
+
+def test_a_later_run_marks_its_parts_as_the_plan_is_marked():
+    job = dataclasses.replace(spec(), adopted={"a": "1"})
+    assert job.metadata()["sam_batch.fingerprint"] == digest({"a": "1"})
+
+
 def test_it_reaches_the_workers_and_the_parts():
     job = spec()
     assert pickle.loads(pickle.dumps(job)) == job
