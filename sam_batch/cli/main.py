@@ -142,7 +142,7 @@ def _quiet(verbose: bool) -> Iterator[Console]:
 @contextlib.contextmanager
 def _logged_on(console: Console, level: int) -> Iterator[None]:
     """Show what the package logs from this level on."""
-    log, handler = logging.getLogger(__package__), _ConsoleHandler(console)
+    log, handler = logging.getLogger("sam_batch"), _ConsoleHandler(console)
     before = log.level
     log.setLevel(level)
     log.addHandler(handler)

@@ -108,7 +108,7 @@ def test_list_says_what_lies_there_and_for_which_gpu(job, call):
 @pytest.mark.parametrize("arguments", [["build", "--help"], ["list", "{job}"]])
 def test_help_and_list_load_neither_torch_nor_ray(job, arguments):
     code = (
-        "import sys; from sam_batch import cli\n"
+        "import sys; from sam_batch.cli import main as cli\n"
         "try: cli.app(sys.argv[1:])\n"
         "except SystemExit: pass\n"
         "print(sorted({'torch', 'ray', 'onnx'} & set(sys.modules)))"

@@ -134,7 +134,7 @@ def test_version():
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["plan", "{job}"], ["status", "{job}"]])
 def test_light_verbs_never_load_torch_or_ray(job, arguments):
     code = (
-        "import sys; from sam_batch import cli\n"
+        "import sys; from sam_batch.cli import main as cli\n"
         "try: cli.app(sys.argv[1:])\n"
         "except SystemExit: pass\n"
         "print(sorted({'torch', 'ray'} & set(sys.modules)))"

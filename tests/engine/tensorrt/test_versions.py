@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from support import tensorrt_bindings
 
-ROOT = Path(__file__).parents[2]
-TESTS = [str(Path(__file__).with_name(f"test_tensorrt_{name}.py")) for name in ("build", "run", "log", "inspect")]
+ROOT = Path(__file__).parents[3]
+TESTS = [str(Path(__file__).with_name(f"test_{name}.py")) for name in ("build", "run", "log", "inspect")]
 
 
 @pytest.mark.parametrize("requirement", tensorrt_bindings.OTHERS)
