@@ -28,7 +28,7 @@ from benchmarks.harness.weights import BUILDERS, load_model
 from sam_batch.config import EngineConfig, GeneratorConfig
 from sam_batch.engine.choice import EngineChoice
 from sam_batch.engine.factory import resolve
-from sam_batch.engine.torch_engine import prepare_process
+from sam_batch.engine.torch_engine import set_up_process
 from sam_batch.model.precision import DTYPES
 
 MEASUREMENTS = {name: partial(measure, system) for name, system in SYSTEMS.items()} | {"job": measure_job}
@@ -64,7 +64,7 @@ def main(argv: list[str] | None = None) -> None:
         f"predicted IoU > {generator.pred_iou_thresh:.3f}, stability >= {generator.stability_score_thresh:.3f}\n"
     )
     published = state_ceiling(arguments.model, generator, choice)
-    prepare_process(choice.device)  # as our engine would: it holds for every system, whichever comes first
+    set_up_process(choice.device)  # as our engine would: it holds for every system, whichever comes first
     measured: dict[str, Measured] = {}
     for name in [one for one in MEASUREMENTS if one not in arguments.skip]:
         try:

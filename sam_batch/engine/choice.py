@@ -20,3 +20,8 @@ class EngineChoice:
     precision: str
     device: str
     settings: EngineConfig | None = None
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether a worker needs a GPU."""
+        return self.device != "cpu"

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sam_batch.engine.protocol import EngineSpec, Prompts, ScoredPrompts
+from sam_batch.engine.protocol import Embeddings, EngineSpec, Prompts, ScoredPrompts
 from sam_batch.model.names import FAKE
 
 IMAGE_SIDE = FAKE.image_side
@@ -68,20 +68,21 @@ class FakeEngine:
     def __init__(self, milliseconds_per_image: float = 0.0) -> None:
         self._seconds = milliseconds_per_image / 1000
 
-    def embed(self, images_N3SS: Tensor) -> Tensor:
+    def embed(self, images_N3SS: Tensor) -> Embeddings:
         """The mean colour of each 16 x 16 cell, 0 to 255; ends the process at the killer picture."""
         colors = images_N3SS.cpu() * torch.tensor(PIXEL_STD).view(3, 1, 1) + torch.tensor(PIXEL_MEAN).view(3, 1, 1)
         if any(_is_killer(one, shown) for one, shown in zip(colors, images_N3SS, strict=True)):
             os._exit(1)
         if self._seconds:
             time.sleep(self._seconds * len(images_N3SS))
-        return F.avg_pool2d(colors, 16)
+        return Embeddings((F.avg_pool2d(colors, 16),))
 
-    def score(self, embedding: Tensor, prompts: Prompts) -> ScoredPrompts:
+    def score(self, embedding: Embeddings, prompts: Prompts) -> ScoredPrompts:
         """Lay an ellipse for each prompt and mask; predict IoUs of 0.8 to 1, or 0 on black."""
         center_P2, radii_P2 = _extent(prompts)
         column, row = (center_P2 / 16).long().clamp(0, IMAGE_SIDE // 16 - 1).unbind(dim=1)
-        brightness_P = embedding.mean(dim=0)[row, column]
+        (colors_13ss,) = embedding.features
+        brightness_P = colors_13ss.mean(dim=(0, 1))[row, column]
         if radii_P2 is None:
             radii_P2 = (_SMALLEST_RADIUS * (1 + brightness_P / 255))[:, None].expand(-1, 2)
         if prompts.masks is not None:

@@ -11,8 +11,8 @@ from sam_batch.engine.protocol import EngineSpec
 from sam_batch.records import UInt8Array, View
 
 
-class Preparer:
-    """Prepares batches of views; on CUDA on a stream of its own, so that another thread's work goes on meanwhile.
+class Normaliser:
+    """Preprocesses batches of views; on CUDA on a stream of its own, so that another thread's work goes on meanwhile.
 
     Args:
         spec: Of the engine.
@@ -21,13 +21,13 @@ class Preparer:
     def __init__(self, spec: EngineSpec) -> None:
         self._spec = spec
         self._streams: tuple[torch.cuda.Stream, torch.cuda.Stream] | None = None
-        if spec.device.startswith("cuda"):
+        if spec.on_gpu:
             own = torch.cuda.Stream(spec.device)  # type: ignore[no-untyped-call]  # torch has no types for it
             self._streams = torch.cuda.current_stream(spec.device), own
 
     @torch.inference_mode()
     def __call__(self, views: Sequence[View]) -> Tensor:
-        """Prepare views; returns when they are ready for use on the stream that was current when this was made.
+        """Preprocess views; returns when they are ready for use on the stream that was current when this was made.
 
         Returns:
             (N, 3, S, S) float32 on the engine's device.
@@ -49,7 +49,7 @@ def preprocess(pixels_hw3: UInt8Array, spec: EngineSpec) -> Tensor:
         (1, 3, S, S) float32 on the engine's device.
     """
     mean_311, std_311 = _colors(spec)
-    pixels_3hw = _on_device(pixels_hw3, spec.device).permute(2, 0, 1).contiguous()
+    pixels_3hw = _on_device(pixels_hw3, spec).permute(2, 0, 1).contiguous()
     normalised_3hw = (pixels_3hw - mean_311) / std_311
     height, width = normalised_3hw.shape[1:]
     return F.pad(normalised_3hw, (0, spec.image_side - width, 0, spec.image_side - height))[None]
@@ -62,10 +62,10 @@ def _colors(spec: EngineSpec) -> tuple[Tensor, Tensor]:
     return mean_3[:, None, None], std_3[:, None, None]
 
 
-def _on_device(pixels_hw3: UInt8Array, device: str) -> Tensor:
+def _on_device(pixels_hw3: UInt8Array, spec: EngineSpec) -> Tensor:
     """A copy, as bytes: on CUDA by way of pinned memory, from which the device reads by itself."""
-    if not device.startswith("cuda"):
+    if not spec.on_gpu:
         return torch.tensor(pixels_hw3)
     pinned_hw3 = torch.empty(pixels_hw3.shape, dtype=torch.uint8, pin_memory=True)
     pinned_hw3.numpy()[:] = pixels_hw3
-    return pinned_hw3.to(device, non_blocking=True)
+    return pinned_hw3.to(spec.device, non_blocking=True)

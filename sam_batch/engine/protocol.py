@@ -5,9 +5,11 @@ drops is never up-scaled. Engines return low-resolution logits; filtering is wri
 engines can be compared number by number. Nothing is remembered between calls: embeddings are values.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 
@@ -36,6 +38,39 @@ class EngineSpec:
     mask_threshold: float
     precision: str
     device: str
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the engine computes beside the CPU, which then has time for other work."""
+        return torch.device(self.device).type != "cpu"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Embeddings:
+    """N images as an engine's encoder left them: a value, opaque to all but the engine that made it.
+
+    Attributes:
+        features: The encoder's feature maps, each with the images first; SAM has one, (N, C, S/16, S/16).
+    """
+
+    features: tuple[Tensor, ...]
+
+    def __len__(self) -> int:
+        return len(self.features[0])
+
+    def __getitem__(self, index: int) -> "Embeddings":
+        """One image, as embeddings of length 1; it shares memory with the others."""
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"there are {len(self)} images, and none with the index {index}")
+        start = index % len(self)
+        return Embeddings(tuple(features[start : start + 1] for features in self.features))
+
+    def __iter__(self) -> Iterator["Embeddings"]:
+        return (self[index] for index in range(len(self)))
+
+    def to(self, device: str | torch.device) -> "Embeddings":
+        """The same on another device; itself, if it is there already."""
+        return Embeddings(tuple(features.to(device) for features in self.features))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,22 +118,22 @@ class Engine(Protocol):
         """What this engine is."""
         ...
 
-    def embed(self, images_N3SS: Tensor) -> Tensor:
+    def embed(self, images_N3SS: Tensor) -> Embeddings:
         """Run the image encoder.
 
         Args:
             images_N3SS: (N, 3, S, S) float32, normalised, zero-padded at the right and bottom.
 
         Returns:
-            (N, C, S/16, S/16) embeddings on the engine's device, in the engine's precision.
+            N embeddings on the engine's device, in the engine's precision.
         """
         ...
 
-    def score(self, embedding: Tensor, prompts: Prompts) -> ScoredPrompts:
+    def score(self, embedding: Embeddings, prompts: Prompts) -> ScoredPrompts:
         """Run the decoder's transformer and IoU head.
 
         Args:
-            embedding: (C, S/16, S/16), one image of what `embed` returned.
+            embedding: One image of what `embed` returned.
             prompts: P of them.
 
         Raises:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sam_batch.engine.checks import require_finite, require_within
 from sam_batch.engine.heap import keep_freed_memory
-from sam_batch.engine.protocol import EngineSpec, Prompts, ScoredPrompts
+from sam_batch.engine.protocol import Embeddings, EngineSpec, Prompts, ScoredPrompts
 from sam_batch.model.decoder import Decoder, Scored
 from sam_batch.model.encoder import Encoder
 from sam_batch.model.precision import DTYPES, lower
@@ -33,7 +33,7 @@ class TorchEngine:
     """
 
     def __init__(self, sam: Sam, *, model: str, precision: str, device: str) -> None:
-        prepare_process(device)
+        set_up_process(device)
         self._dtype = DTYPES[precision]
         lower(sam, self._dtype)
         self._sam = sam.to(device)
@@ -53,15 +53,16 @@ class TorchEngine:
         self._encoder = Encoder(self._sam.image_encoder)
 
     @torch.inference_mode()
-    def embed(self, images_N3SS: Tensor) -> Tensor:
+    def embed(self, images_N3SS: Tensor) -> Embeddings:
         """Run the image encoder."""
-        return self._encoder(images_N3SS.to(self._device)).to(self._dtype)
+        return Embeddings((self._encoder(images_N3SS.to(self._device)).to(self._dtype),))
 
     @torch.inference_mode()
-    def score(self, embedding: Tensor, prompts: Prompts) -> ScoredPrompts:
+    def score(self, embedding: Embeddings, prompts: Prompts) -> ScoredPrompts:
         """Run the decoder's transformer and its IoU head."""
         sparse, dense = self._encode(prompts)
-        scored = self._decoder.score(embedding.to(self._device), sparse, dense, multimask=prompts.multimask)
+        (features_1Css,) = embedding.to(self._device).features
+        scored = self._decoder.score(features_1Css[0], sparse, dense, multimask=prompts.multimask)
         require_finite(scored.iou, "a predicted IoU")
         return ScoredPrompts(scored.iou, scored)
 
@@ -78,7 +79,7 @@ class TorchEngine:
     def close(self) -> None:
         """Free the device's memory."""
         del self._sam, self._decoder, self._encoder
-        if self._device.type == "cuda":
+        if self.spec.on_gpu:
             torch.cuda.empty_cache()
 
     def _encode(self, prompts: Prompts) -> tuple[Tensor, Tensor | None]:
@@ -88,7 +89,7 @@ class TorchEngine:
         return sparse, None if masks is None else encoder.mask_downscaling(masks.to(self._device))
 
 
-def prepare_process(device: str) -> None:
+def set_up_process(device: str) -> None:
     """Set what holds for all of a process that runs a torch engine on this device."""
     if torch.device(device).type == "cpu":
         keep_freed_memory()

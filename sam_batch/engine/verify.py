@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sam_batch.config import VerifyConfig
-from sam_batch.engine.protocol import Engine, Prompts
+from sam_batch.engine.protocol import Embeddings, Engine, Prompts
 
 POINTS_PER_SIDE = 8
 BOXES_PER_SIDE = 3
@@ -41,8 +41,8 @@ class Comparison:
     Attributes:
         images: Photographs compared.
         masks: That pass the threshold on predicted IoU in the reference.
-        cosine: Between two embeddings of an image, the least.
-        embedding_error: Largest difference, in standard deviations of the reference's embedding.
+        cosine: Between two feature maps of an image, the least.
+        embedding_error: Largest difference, in standard deviations of the reference's feature map.
         iou_error: Largest difference between two predicted IoUs.
         logits_error: Mean difference between the logits of those masks, in standard deviations of the reference's.
         mask_iou: Mean IoU of those masks, low-resolution.
@@ -120,9 +120,10 @@ def compare(engine: Engine, reference: Engine, photographs: Sequence[Photograph]
     rounds: list[_Round] = []
     for photograph in photographs:
         embeddings = [one.embed(photograph.image[None])[0] for one in (reference, engine)]
-        expected, found = (one.float().cpu() for one in embeddings)
-        cosines.append(F.cosine_similarity(expected.flatten(), found.flatten(), dim=0).item())
-        errors.append(((found - expected).abs().max() / expected.std()).item())
+        for maps in zip(*(one.features for one in embeddings), strict=True):
+            expected, found = (one.float().cpu() for one in maps)
+            cosines.append(F.cosine_similarity(expected.flatten(), found.flatten(), dim=0).item())
+            errors.append(((found - expected).abs().max() / expected.std()).item())
         rounds += _rounds((reference, engine), embeddings, photograph, pred_iou_thresh)
     threshold = reference.spec.mask_threshold
     overlaps = torch.cat([_overlap(one.logits, threshold) for one in rounds])
@@ -141,7 +142,7 @@ def compare(engine: Engine, reference: Engine, photographs: Sequence[Photograph]
 
 
 def _rounds(
-    engines: tuple[Engine, Engine], embeddings: Sequence[Tensor], photograph: Photograph, threshold: float
+    engines: tuple[Engine, Engine], embeddings: Sequence[Embeddings], photograph: Photograph, threshold: float
 ) -> Iterator[_Round]:
     def play(prompts: Prompts) -> _Round:
         scored = [one.score(embedding, prompts) for one, embedding in zip(engines, embeddings, strict=True)]

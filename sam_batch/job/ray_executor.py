@@ -109,7 +109,7 @@ class RayExecutor:
             compute=pool,
             # On one machine an engine takes no slot, or a machine with few cores would have none left to load.
             num_cpus=0 if self._resources.is_local else 1,
-            num_gpus=1 if _on_gpu(job) else None,
+            num_gpus=1 if job.engine.on_gpu else None,
             # Ray Data never replaces an actor that has used them up.
             max_restarts=max(WORKER_RESTARTS, (RETRIES + 1) * len(packed)),
             max_task_retries=RETRIES,
@@ -118,11 +118,11 @@ class RayExecutor:
     def _actor_count(self, job: JobSpec) -> int:
         if job.config.run.actors != "auto":
             return job.config.run.actors
-        return max(1, self._resources.gpus if _on_gpu(job) else self._resources.nodes)
+        return max(1, self._resources.gpus if job.engine.on_gpu else self._resources.nodes)
 
     def _threads(self, job: JobSpec, actors: int) -> int | None:
         """CPU threads of one engine; None leaves it to the engine."""
-        if _on_gpu(job):
+        if job.engine.on_gpu:
             return None
         here = usable_cpus() if self._resources.is_local else self._resources.cpus
         return max(1, here // actors)
@@ -290,7 +290,3 @@ def _set_context(job: JobSpec) -> None:
     context.execution_no_progress_timeout_s = job.config.run.stall_timeout_seconds
     context.max_errored_blocks = -1  # the shards that are missing are counted and done again by the caller
     context.target_max_block_size = None
-
-
-def _on_gpu(job: JobSpec) -> bool:
-    return job.engine.device.startswith("cuda")

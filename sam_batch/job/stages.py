@@ -29,8 +29,7 @@ from sam_batch.segment.ahead import ahead, helpers
 from sam_batch.segment.views import cut_views
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
+    from sam_batch.engine.protocol import Embeddings
     from sam_batch.segment.candidates import Candidate
 
 TICKET = b"sam_batch.ticket"
@@ -119,7 +118,7 @@ class Segmenter:
         self._embedder = embeddings.Embedder(self._engine)
         self._finder = everything.Finder(self._engine, self._generator)
         self._annotations = everything.conclude
-        self._pool = helpers(self._engine.spec.device)
+        self._pool = helpers(self._engine.spec.on_gpu)
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """Find the masks of a loaded shard.
@@ -150,7 +149,7 @@ class Segmenter:
         for result in ahead(self._conclude, zip(images, found, strict=True), self._pool):
             yield result()
 
-    def _find(self, image: LoadedImage, embeddings: "Iterable[Tensor]") -> "list[Candidate] | ImageResult":
+    def _find(self, image: LoadedImage, embeddings: "Iterable[Embeddings]") -> "list[Candidate] | ImageResult":
         size_hw = (image.height, image.width)
         return attempt_on(image, Stage.SEGMENT, lambda: self._finder.find(image.views, embeddings, size_hw))
 

@@ -12,13 +12,13 @@ R = TypeVar("R")
 THREADS_BESIDE_A_GPU = 2  # one prepares what comes, one concludes what was
 
 
-def helpers(device: str) -> ThreadPoolExecutor | None:
+def helpers(on_gpu: bool) -> ThreadPoolExecutor | None:
     """Threads to work beside an engine; none on a CPU, which the engine keeps busy.
 
     Args:
-        device: The engine's, as torch writes it.
+        on_gpu: Where the engine computes.
     """
-    return ThreadPoolExecutor(THREADS_BESIDE_A_GPU) if device.startswith("cuda") else None
+    return ThreadPoolExecutor(THREADS_BESIDE_A_GPU) if on_gpu else None
 
 
 def ahead(

@@ -1,4 +1,4 @@
-"""Embeddings of many images' views: made in batches, of which the next is prepared while the present one is used."""
+"""Embeddings of many images' views: made in batches, of which the next is normalised while the present one is used."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
@@ -7,8 +7,8 @@ from itertools import accumulate, islice
 import torch
 from torch import Tensor
 
-from sam_batch.engine.preprocess import Preparer
-from sam_batch.engine.protocol import Engine
+from sam_batch.engine.preprocess import Normaliser
+from sam_batch.engine.protocol import Embeddings, Engine, EngineSpec
 from sam_batch.errors import NonFiniteError
 from sam_batch.records import View
 from sam_batch.segment.ahead import ahead
@@ -18,11 +18,11 @@ MOST_VIEWS = 8  # more at once keep a GPU no busier
 BYTES_A_VIEW = 4 << 30  # ViT-H in float32 with three matrices of global attention, 16 heads of 4096 x 4096
 
 
-def views_at_once(device: str) -> int:
+def views_at_once(spec: EngineSpec) -> int:
     """How many views are embedded together: on a GPU as many as its free memory allows, on a CPU one."""
-    if not device.startswith("cuda"):
+    if not spec.on_gpu:
         return 1
-    free, _ = torch.cuda.mem_get_info(device)
+    free, _ = torch.cuda.mem_get_info(spec.device)
     return max(1, min(MOST_VIEWS, free // BYTES_A_VIEW))
 
 
@@ -35,13 +35,12 @@ class Embedder:
     """
 
     def __init__(self, engine: Engine, at_once: int | None = None) -> None:
-        device = engine.spec.device
         self._engine = engine
-        self._at_once = at_once or views_at_once(device)
-        self._size = BatchSize("views embedded at once", self._at_once, device)
-        self._prepare = Preparer(engine.spec)
+        self._at_once = at_once or views_at_once(engine.spec)
+        self._size = BatchSize("views embedded at once", self._at_once, engine.spec)
+        self._normalise = Normaliser(engine.spec)
 
-    def embed(self, images: Sequence[Sequence[View]], pool: Executor | None = None) -> list[Iterator[Tensor]]:
+    def embed(self, images: Sequence[Sequence[View]], pool: Executor | None = None) -> list[Iterator[Embeddings]]:
         """Give, for each image, its views' embeddings in order, not made before the first of a batch is asked for.
 
         The iterators must be used up one after the other, but each may be left early. What an iterator raises is its
@@ -49,49 +48,49 @@ class Embedder:
 
         Args:
             images: Views of each.
-            pool: Prepares the next batch while the present one is used; None prepares it when its turn comes.
+            pool: Normalises the next batch while the present one is used; None does it when its turn comes.
         """
         views = [view for image in images for view in image]
         batches = (views[start : start + self._at_once] for start in range(0, len(views), self._at_once))
-        made = _Batches(self, views, self._at_once, ahead(self._prepare, batches, pool))
+        made = _Batches(self, views, self._at_once, ahead(self._normalise, batches, pool))
         ends = accumulate(map(len, images))
         return [map(made.at, range(end - len(image), end)) for image, end in zip(images, ends, strict=True)]
 
-    def together(self, prepared: Callable[[], Tensor]) -> list[Tensor]:
+    def together(self, normalised: Callable[[], Tensor]) -> list[Embeddings]:
         """Embed a batch; nothing, if one of its views cannot be embedded, whichever it is.
 
         Raises:
             EngineError: The engine is broken.
         """
         try:
-            images_N3SS = prepared()
+            images_N3SS = normalised()
             batches = self._size.over(len(images_N3SS), lambda some: self._engine.embed(images_N3SS[some]))
-            return [one for batch in batches for one in batch]
+            return [embedding for batch in batches for embedding in batch]
         except (NonFiniteError, RuntimeError, ValueError):  # torch's own errors are RuntimeErrors
             return []
 
-    def alone(self, view: View) -> Tensor:
+    def alone(self, view: View) -> Embeddings:
         """Embed one view, which answers for itself."""
-        (embedding,) = self._size.over(1, lambda _: self._engine.embed(self._prepare([view])))
-        return embedding[0]
+        (embedding,) = self._size.over(1, lambda _: self._engine.embed(self._normalise([view])))
+        return embedding
 
 
 class _Batches:
     """The embeddings of a sequence of views, of which one batch at a time is kept."""
 
     def __init__(
-        self, embedder: Embedder, views: Sequence[View], size: int, prepared: Iterator[Callable[[], Tensor]]
+        self, embedder: Embedder, views: Sequence[View], size: int, normalised: Iterator[Callable[[], Tensor]]
     ) -> None:
-        self._embedder, self._views, self._size, self._prepared = embedder, views, size, prepared
+        self._embedder, self._views, self._size, self._normalised = embedder, views, size, normalised
         self._batch = -1
-        self._embeddings: list[Tensor] = []
+        self._embeddings: list[Embeddings] = []
 
-    def at(self, index: int) -> Tensor:
+    def at(self, index: int) -> Embeddings:
         """The embedding of a view; indices must not fall."""
         batch, place = divmod(index, self._size)
         if batch > self._batch:
             self._embeddings = []
-            prepared = next(islice(self._prepared, batch - self._batch - 1, None))
+            normalised = next(islice(self._normalised, batch - self._batch - 1, None))
             self._batch = batch
-            self._embeddings = self._embedder.together(prepared)
+            self._embeddings = self._embedder.together(normalised)
         return self._embeddings[place] if self._embeddings else self._embedder.alone(self._views[index])

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sam_batch.config import GeneratorConfig
-from sam_batch.engine.protocol import Engine, Prompts, ScoredPrompts
+from sam_batch.engine.protocol import Embeddings, Engine, Prompts, ScoredPrompts
 from sam_batch.masks.geometry import points_to_view
 from sam_batch.masks.grids import layer_point_grids
 from sam_batch.masks.logits import Scale, stable_masks
@@ -83,10 +83,10 @@ class Finder:
 
     def __init__(self, engine: Engine, generator: GeneratorConfig) -> None:
         self._engine, self._generator = engine, generator
-        self._size = BatchSize("prompts decoded at once", generator.points_per_batch, engine.spec.device)
+        self._size = BatchSize("prompts decoded at once", generator.points_per_batch, engine.spec)
 
     @torch.inference_mode()
-    def find(self, views: Sequence[View], embeddings: Iterable[Tensor], image_hw: Size) -> list[Candidate]:
+    def find(self, views: Sequence[View], embeddings: Iterable[Embeddings], image_hw: Size) -> list[Candidate]:
         """Find an image's masks that pass the thresholds and are no duplicates within their view, view by view.
 
         Args:
@@ -108,7 +108,7 @@ class Finder:
             found += suppress_within_crop(in_view, self._generator.box_nms_thresh)
         return found
 
-    def _in_view(self, view: View, points_P2: FloatArray, embedding: Tensor) -> Iterator[Candidate]:
+    def _in_view(self, view: View, points_P2: FloatArray, embedding: Embeddings) -> Iterator[Candidate]:
         def work(some: slice) -> list[Candidate]:
             # 1. Score three masks a point, and choose by predicted IoU.
             scored = self._engine.score(embedding, _prompts(points_P2[some], view))

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import torch
 
+from sam_batch.engine.protocol import EngineSpec
 from sam_batch.errors import EngineError
 
 R = TypeVar("R")
@@ -26,11 +27,11 @@ class BatchSize:
     Args:
         what: The items, for messages.
         size: To begin with.
-        device: As torch writes it.
+        spec: Of the engine that works on them.
     """
 
-    def __init__(self, what: str, size: int, device: str) -> None:
-        self._what, self._size, self._device = what, size, device
+    def __init__(self, what: str, size: int, spec: EngineSpec) -> None:
+        self._what, self._size, self._spec = what, size, spec
         self._announced = size
 
     def over(self, count: int, work: Callable[[slice], R]) -> Iterator[R]:
@@ -66,10 +67,10 @@ class BatchSize:
                 if not self._ran_out(error):
                     raise
                 if last and some.stop - some.start == 1:
-                    message = f"{self._device} has too little memory for one of the {self._what} alone; a smaller"
+                    message = f"{self._spec.device} has too little memory for one of the {self._what} alone; a smaller"
                     message += " model, a lower precision or fewer processes on the device would need less"
                     raise EngineError(message) from error
-            if self._device.startswith("cuda"):  # not earlier: the error holds the frames that hold the tensors
+            if self._spec.on_gpu:  # not earlier: the error holds the frames that hold the tensors
                 torch.cuda.empty_cache()
         return []
 
@@ -81,12 +82,12 @@ class BatchSize:
         """
         if isinstance(error, torch.OutOfMemoryError):
             return True
-        if not self._device.startswith("cuda"):
+        if not self._spec.on_gpu:
             return False
         if any(words in str(error) for words in SHORTAGE):
             return True
-        if isinstance(error, torch.AcceleratorError) or not _answers(self._device):
-            raise EngineError(f"{self._device} failed: {error}") from error
+        if isinstance(error, torch.AcceleratorError) or not _answers(self._spec.device):
+            raise EngineError(f"{self._spec.device} failed: {error}") from error
         return False
 
     def _announce(self) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sam_batch.engine.protocol import Engine, Prompts
+from sam_batch.engine.protocol import Embeddings, Engine, Prompts
 
 P = 5
 
@@ -42,6 +42,10 @@ def all_pairs(prompts: int, masks: int) -> Tensor:
     return torch.tensor(list(product(range(prompts), range(masks)))).reshape(-1, 2)
 
 
+def assert_equal(found: Embeddings, expected: Embeddings) -> None:
+    assert all(torch.equal(*pair) for pair in zip(found.features, expected.features, strict=True))
+
+
 class EngineContract:
     """Inherit, and give a fixture `engine`.
 
@@ -72,22 +76,26 @@ class EngineContract:
         assert torch.device(spec.device).type in {"cpu", "cuda"}
         assert pickle.loads(pickle.dumps(spec)) == spec
 
-    def test_embeddings_have_a_sixteenth_of_the_side_and_the_engines_precision(self, engine, embeddings):
+    def test_embeddings_are_on_the_engines_device_and_in_its_precision(self, engine, embeddings):
         dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[engine.spec.precision]
-        cells = engine.spec.image_side // 16
-        assert embeddings.shape[0] == 2
-        assert embeddings.shape[2:] == (cells, cells)
-        assert embeddings.dtype == dtype
-        assert str(embeddings.device) == engine.spec.device
-        assert not embeddings.requires_grad
+        assert {(one.dtype, str(one.device)) for one in embeddings.features} == {(dtype, engine.spec.device)}
+        assert not any(one.requires_grad for one in embeddings.features)
+
+    def test_embeddings_are_counted_and_picked_image_by_image(self, engine, embeddings):
+        assert [len(embeddings), len(embeddings[0]), len(list(embeddings))] == [2, 1, 2]
+        assert_equal(embeddings[-1], embeddings[1])
+        with pytest.raises(IndexError):
+            embeddings[2]
 
     def test_an_embedding_does_not_depend_on_the_other_images(self, engine, embeddings):
-        alone = engine.embed(pictures(engine)[1:])
-        self.close_to(alone[0], embeddings[1])
-        assert not torch.allclose(embeddings[0], embeddings[1])
+        (alone,) = engine.embed(pictures(engine)[1:])
+        for found, expected in zip(alone.features, embeddings[1].features, strict=True):
+            self.close_to(found, expected)
+        assert not torch.allclose(embeddings[0].features[0], embeddings[1].features[0])
 
     def test_same_input_gives_same_bits(self, engine, embeddings):
         again = engine.embed(pictures(engine))
+        assert_equal(again, embeddings)
         scored, scored_again = (engine.score(one, point_prompts(engine)) for one in (embeddings[0], again[0]))
         pairs = all_pairs(P, 3)
         assert torch.equal(scored.iou, scored_again.iou)

@@ -6,8 +6,8 @@ from support.blobs import BlobEngine
 from support.pictures import picture
 from support.small_sam import small_sam
 
-from sam_batch.engine import preprocess as prepare_module
-from sam_batch.engine.preprocess import Preparer, preprocess
+from sam_batch.engine import preprocess as preprocess_module
+from sam_batch.engine.preprocess import Normaliser, preprocess
 from sam_batch.engine.torch_engine import TorchEngine
 from sam_batch.records import View
 
@@ -28,22 +28,22 @@ def test_read_only_pixels_are_taken_as_they_come():
 
 def test_a_models_colours_are_copied_to_its_device_once(monkeypatch):
     """What is copied from memory that is not pinned is waited for."""
-    prepare, views = Preparer(BlobEngine.spec), [View((0, 0, 1, 1), picture(8, 8))]
-    expected = prepare(views)
-    monkeypatch.setattr(prepare_module, "_on_device", lambda pixels, device: torch.from_numpy(pixels))
+    normalise, views = Normaliser(BlobEngine.spec), [View((0, 0, 1, 1), picture(8, 8))]
+    expected = normalise(views)
+    monkeypatch.setattr(preprocess_module, "_on_device", lambda pixels, device: torch.from_numpy(pixels))
     monkeypatch.setattr(torch, "tensor", Mock(side_effect=AssertionError("another copy")))
-    assert torch.equal(prepare(views), expected)
+    assert torch.equal(normalise(views), expected)
 
 
 def test_views_of_any_shapes_make_one_batch():
     pixels = [picture(100, 128), picture(128, 60)]
-    prepared = Preparer(BlobEngine.spec)([View((0, 0, 1, 1), one) for one in pixels])
-    assert torch.equal(prepared, torch.cat([preprocess(one, BlobEngine.spec) for one in pixels]))
+    normalised = Normaliser(BlobEngine.spec)([View((0, 0, 1, 1), one) for one in pixels])
+    assert torch.equal(normalised, torch.cat([preprocess(one, BlobEngine.spec) for one in pixels]))
 
 
 if torch.cuda.is_available():  # pinned memory needs a GPU, and so does a stream
 
     def test_a_gpu_gets_the_same_numbers_by_way_of_pinned_memory():
         views = [View((0, 0, 1, 1), picture(128, 60, seed)) for seed in range(3)]
-        on_gpu = Preparer(replace(BlobEngine.spec, device="cuda:0"))(views)
-        torch.testing.assert_close(on_gpu.cpu(), Preparer(BlobEngine.spec)(views), rtol=1e-6, atol=1e-6)
+        on_gpu = Normaliser(replace(BlobEngine.spec, device="cuda:0"))(views)
+        torch.testing.assert_close(on_gpu.cpu(), Normaliser(BlobEngine.spec)(views), rtol=1e-6, atol=1e-6)

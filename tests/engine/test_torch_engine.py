@@ -165,7 +165,10 @@ class TestReducedPrecision:
         """Within `tolerance` of the spread of what is compared."""
         full, reduced = engine_of(small_sam(lively=False)), engine_of(small_sam(lively=False), precision)
         image, prompts = pictures(full, 1), point_prompts(full, 16)
-        outputs = [(engine.embed(image).float(), *iou_and_logits(engine, image, prompts)) for engine in (full, reduced)]
+        outputs = [
+            (engine.embed(image).features[0].float(), *iou_and_logits(engine, image, prompts))
+            for engine in (full, reduced)
+        ]
         for expected, found in zip(*outputs, strict=True):
             assert (found - expected).abs().max() < tolerance * (expected.max() - expected.min())
 
@@ -203,7 +206,7 @@ class TestReducedPrecision:
         assert len(norms) == 2
         expected, found = (engine_of(sam, "fp16") for sam in (plain, large))
         image = pictures(expected, 1)
-        torch.testing.assert_close(found.embed(image), expected.embed(image), rtol=0, atol=0.02)
+        torch.testing.assert_close(found.embed(image).features, expected.embed(image).features, rtol=0, atol=0.02)
 
     def test_predicted_iou_is_not_rounded_to_half(self):
         engine = engine_of(precision="bf16")
@@ -250,10 +253,10 @@ def test_every_tensor_stays_on_the_engines_device(precision, prompts, monkeypatc
     sam = small_sam()
     with ImaginedCuda():
         engine = engine_of(sam, precision, "cuda:0")
-        embedding = engine.embed(torch.zeros(2, 3, SIDE, SIDE))
-        scored = engine.score(embedding[0], prompts)
+        embeddings = engine.embed(torch.zeros(2, 3, SIDE, SIDE))
+        scored = engine.score(embeddings[0], prompts)
         logits = engine.finish(scored, torch.tensor([[4, 2], [0, 0], [4, 1]]))
-    assert {str(one.device) for one in (embedding, scored.iou, logits)} == {"cuda:0"}
+    assert {str(one.device) for one in (*embeddings.features, scored.iou, logits)} == {"cuda:0"}
 
 
 @pytest.fixture

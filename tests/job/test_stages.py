@@ -115,10 +115,10 @@ class PickyEngine(BlobEngine):
         self.step, self.error, self.room = step, error, room
 
     def _sums(self, pixels):
-        return super().embed(preprocess(pixels, self.spec)).sum().item()
+        return super().embed(preprocess(pixels, self.spec)).features[0].sum().item()
 
     def _fail_on(self, step, embeddings):
-        if step == self.step and any(one.sum().item() in self.bad for one in embeddings):
+        if step == self.step and any(one.features[0].sum().item() in self.bad for one in embeddings):
             raise self.error("this image")
 
     def embed(self, images_N3SS):
@@ -129,7 +129,7 @@ class PickyEngine(BlobEngine):
     def score(self, embedding, prompts):
         if len(prompts) > self.room:
             raise torch.OutOfMemoryError("no room")
-        self._fail_on("score", embedding[None])
+        self._fail_on("score", embedding)
         return super().score(embedding, prompts)
 
 

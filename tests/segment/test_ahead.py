@@ -58,6 +58,6 @@ def test_without_a_pool_work_is_done_when_it_is_asked_for():
 
 
 def test_threads_help_beside_a_gpu_alone():
-    assert helpers("cpu") is None
-    with helpers("cuda:0") as pool:
+    assert helpers(on_gpu=False) is None
+    with helpers(on_gpu=True) as pool:
         assert pool.submit(str, 1).result() == "1"

@@ -11,7 +11,7 @@ from support.blobs import SIDE, BlobEngine
 from support.pictures import picture
 from support.small_sam import small_sam
 
-from sam_batch.engine.preprocess import Preparer
+from sam_batch.engine.preprocess import Normaliser
 from sam_batch.engine.torch_engine import TorchEngine
 from sam_batch.errors import EngineError, NonFiniteError
 from sam_batch.records import View
@@ -19,7 +19,11 @@ from sam_batch.segment.embeddings import Embedder, views_at_once
 
 ERRORS = (NonFiniteError, RuntimeError, ValueError)
 VIEWS = [View((0, 0, SIDE, SIDE), picture(SIDE, SIDE, seed)) for seed in range(12)]
-OWN = [BlobEngine().embed(Preparer(BlobEngine.spec)([view]))[0] for view in VIEWS]
+OWN = [BlobEngine().embed(Normaliser(BlobEngine.spec)([view]))[0] for view in VIEWS]
+
+
+def same(one, other):
+    return torch.equal(one.features[0], other.features[0])
 
 
 class PickyEngine(BlobEngine):
@@ -34,7 +38,7 @@ class PickyEngine(BlobEngine):
         if len(images_N3SS) > self.room:
             raise torch.OutOfMemoryError("no room")
         embeddings = super().embed(images_N3SS)
-        if any(torch.equal(one, bad) for one in embeddings for bad in self.bad):
+        if any(same(one, bad) for one in embeddings for bad in self.bad):
             raise self.error("this view")
         return embeddings
 
@@ -71,7 +75,7 @@ def test_every_view_gets_its_embedding_and_a_bad_one_fails_its_image_alone(count
         if bad & set(mine):
             assert embeddings == "failed"
         else:
-            assert all(torch.equal(one, OWN[index]) for one, index in zip(embeddings, mine, strict=True))
+            assert all(same(one, OWN[index]) for one, index in zip(embeddings, mine, strict=True))
 
 
 def test_views_of_several_images_are_embedded_together():
@@ -85,7 +89,7 @@ def test_a_batch_changes_a_models_embeddings_by_no_more_than_rounding():
     engine = TorchEngine(small_sam(lively=False), model="small", precision="fp32", device="cpu")
     (alone,), (together,) = (Embedder(engine, size).embed([VIEWS[:4]]) for size in (1, 3))
     for one, other in zip(alone, together, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(one.features, other.features, rtol=1e-4, atol=1e-5)
 
 
 def test_nothing_is_embedded_before_it_is_asked_for_or_when_its_image_was_left():
@@ -106,16 +110,16 @@ def test_the_next_batch_is_prepared_while_the_present_one_is_embedded(monkeypatc
             assert prepared[1].wait(60)
             return super().embed(images_N3SS)
 
-    class TellingPreparer(Preparer):
+    class TellingNormaliser(Normaliser):
         def __call__(self, views):
             images_N3SS = super().__call__(views)
             prepared[0 if views[0] is VIEWS[0] else 1].set()
             return images_N3SS
 
-    monkeypatch.setattr("sam_batch.segment.embeddings.Preparer", TellingPreparer)
+    monkeypatch.setattr("sam_batch.segment.embeddings.Normaliser", TellingNormaliser)
     with ThreadPoolExecutor(1) as pool:
         (embeddings,) = Embedder(WaitingEngine(), 1).embed([VIEWS[:2]], pool)
-        assert torch.equal(next(embeddings), OWN[0])
+        assert same(next(embeddings), OWN[0])
 
 
 def test_a_broken_engine_raises_from_a_batch_too():
@@ -126,7 +130,7 @@ def test_a_broken_engine_raises_from_a_batch_too():
 
 def test_a_device_that_fails_while_views_are_prepared_is_an_engine_error(monkeypatch):
     failed = Mock(side_effect=RuntimeError("CUDA error: an illegal memory access was encountered"))
-    monkeypatch.setattr("sam_batch.segment.embeddings.Preparer", lambda spec: failed)
+    monkeypatch.setattr("sam_batch.segment.embeddings.Normaliser", lambda spec: failed)
     monkeypatch.setattr(torch.cuda, "synchronize", failed)
     engine = PickyEngine()
     engine.spec = replace(engine.spec, device="cuda:0")
@@ -144,8 +148,8 @@ def test_memory_for_not_even_one_view_is_an_engine_error():
 @pytest.mark.parametrize(("free", "views"), [(139, 8), (23, 5), (9, 2), (1, 1)])
 def test_a_gpu_embeds_as_many_views_at_once_as_its_memory_allows(monkeypatch, free, views):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free << 30, 140 << 30))
-    assert views_at_once("cuda:0") == views
+    assert views_at_once(replace(BlobEngine.spec, device="cuda:0")) == views
 
 
 def test_a_cpu_embeds_one_view_at_a_time():
-    assert views_at_once("cpu") == 1
+    assert views_at_once(BlobEngine.spec) == 1

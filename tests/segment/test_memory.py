@@ -1,14 +1,17 @@
 import weakref
+from dataclasses import replace
 from unittest.mock import Mock
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from support.blobs import BlobEngine
 
 from sam_batch.errors import EngineError
 from sam_batch.segment.memory import BatchSize
 
+CPU, CUDA = BlobEngine.spec, replace(BlobEngine.spec, device="cuda:0")
 NO_ROOM = torch.OutOfMemoryError("no room")
 
 
@@ -28,13 +31,13 @@ class Device:
 @given(count=st.integers(0, 70), size=st.integers(1, 64), room=st.integers(1, 64))
 def test_every_item_is_done_once_and_in_order_whatever_fits(count, size, room):
     device = Device(room)
-    results = list(BatchSize("items", size, "cpu").over(count, device.work))
+    results = list(BatchSize("items", size, CPU).over(count, device.work))
     assert [item for batch in results for item in batch] == list(range(count))
     assert results == device.done
 
 
 def test_the_smaller_size_is_kept_and_said_once(caplog):
-    size, device = BatchSize("prompts at once", 64, "cpu"), Device(15)
+    size, device = BatchSize("prompts at once", 64, CPU), Device(15)
     for _ in range(3):
         list(size.over(40, device.work))
     assert {len(batch) for batch in device.done} == {10}
@@ -45,7 +48,7 @@ def test_the_smaller_size_is_kept_and_said_once(caplog):
 
 def test_an_item_that_does_not_fit_alone_is_an_engine_error():
     with pytest.raises(EngineError, match="too little memory for one of the prompts alone"):
-        list(BatchSize("prompts", 4, "cpu").over(8, Device(0).work))
+        list(BatchSize("prompts", 4, CPU).over(8, Device(0).work))
 
 
 @pytest.fixture
@@ -65,11 +68,11 @@ def test_a_passing_shortage_changes_no_size():
             raise shortages.pop()
         return some.stop - some.start
 
-    assert list(BatchSize("items", 64, "cpu").over(128, work)) == [64, 64]
+    assert list(BatchSize("items", 64, CPU).over(128, work)) == [64, 64]
 
 
 def test_a_remainder_that_does_not_fit_is_halved_alone():
-    size, device = BatchSize("items", 64, "cpu"), Device(64)
+    size, device = BatchSize("items", 64, CPU), Device(64)
     for _ in size.over(66, device.work):
         device.room = 1  # while the last two are at work
     device.room = 64
@@ -86,10 +89,10 @@ def test_a_remainder_that_does_not_fit_is_halved_alone():
 ])  # fmt: skip
 def test_memory_that_runs_out_beside_torchs_allocator_is_a_shortage_too(cuda, error):
     device = Device(15, error)
-    list(BatchSize("items", 64, "cuda:0").over(40, device.work))
+    list(BatchSize("items", 64, CUDA).over(40, device.work))
     assert {len(batch) for batch in device.done} == {10}
     with pytest.raises(EngineError, match="too little memory"):
-        list(BatchSize("items", 64, "cuda:0").over(40, Device(0, error).work))
+        list(BatchSize("items", 64, CUDA).over(40, Device(0, error).work))
 
 
 @pytest.mark.parametrize("error", [
@@ -101,14 +104,14 @@ def test_a_device_that_fails_is_an_engine_error(cuda, error):
     """After an illegal access or an assertion on the device every later call fails too, whatever the image."""
     cuda.side_effect = torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
     with pytest.raises(EngineError, match="cuda:0 failed: ") as raised:
-        list(BatchSize("prompts", 4, "cuda:0").over(8, Device(0, error).work))
+        list(BatchSize("prompts", 4, CUDA).over(8, Device(0, error).work))
     assert raised.value.__cause__ is error
 
 
-@pytest.mark.parametrize("device", ["cpu", "cuda:0"])
-def test_any_other_error_is_the_items_own(cuda, device):
+@pytest.mark.parametrize("spec", [CPU, CUDA], ids=["cpu", "cuda"])
+def test_any_other_error_is_the_items_own(cuda, spec):
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
-        list(BatchSize("prompts", 4, device).over(8, Device(0, RuntimeError("shapes cannot be multiplied")).work))
+        list(BatchSize("prompts", 4, spec).over(8, Device(0, RuntimeError("shapes cannot be multiplied")).work))
 
 
 def test_the_devices_cache_is_emptied_when_the_failed_works_tensors_are_gone(monkeypatch):
@@ -122,5 +125,5 @@ def test_the_devices_cache_is_emptied_when_the_failed_works_tensors_are_gone(mon
             raise torch.OutOfMemoryError("no room")
         return some
 
-    list(BatchSize("items", 4, "cuda:0").over(2, work))
+    list(BatchSize("items", 4, CUDA).over(2, work))
     assert gone == [True, True]

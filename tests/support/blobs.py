@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sam_batch.engine.protocol import EngineSpec, Prompts, ScoredPrompts
+from sam_batch.engine.protocol import Embeddings, EngineSpec, Prompts, ScoredPrompts
 
 SIDE = 128
 LOW = SIDE // 4
@@ -27,19 +27,20 @@ class BlobEngine:
         device="cpu",
     )
 
-    def embed(self, images_N3SS: Tensor) -> Tensor:
+    def embed(self, images_N3SS: Tensor) -> Embeddings:
         """Mean and spread of the colours in cells of 16 x 16 pixels."""
         mean = F.avg_pool2d(images_N3SS, 16)
-        return torch.cat([mean, F.avg_pool2d(images_N3SS.square(), 16) - mean.square()], dim=1)
+        return Embeddings((torch.cat([mean, F.avg_pool2d(images_N3SS.square(), 16) - mean.square()], dim=1),))
 
-    def score(self, embedding: Tensor, prompts: Prompts) -> ScoredPrompts:
+    def score(self, embedding: Embeddings, prompts: Prompts) -> ScoredPrompts:
         """Draw each prompt's three masks at once; predicted IoUs spread over 0 to 1.1."""
         assert prompts.points is not None
         point_P2 = ((prompts.points[:, 0] + 0.5) / SIDE).float()
         object_P2 = (point_P2 * 3).floor().clamp(0, 2) / 3 + 1 / 6  # of a 3 x 3 grid: neighbouring points mean the same
         column_P, row_P = (object_P2 * (SIDE // 16)).long().unbind(dim=1)
         last_digits_P = (prompts.points[:, 0].double().sum(dim=1) * 1e4).frac().float()
-        seed_P = embedding.sum(dim=0)[row_P, column_P] + embedding.mean() + last_digits_P / 10
+        colors_Css = embedding.features[0][0]
+        seed_P = colors_Css.sum(dim=0)[row_P, column_P] + colors_Css.mean() + last_digits_P / 10
         chance_PM = [_chance(seed_P[:, None] + torch.arange(3) * 0.7, salt) for salt in range(6)]
         state = _draw(object_P2, *chance_PM[1:])
         return ScoredPrompts(1.1 * chance_PM[0].sqrt(), state)

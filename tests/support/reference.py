@@ -13,7 +13,7 @@ from segment_anything.utils.transforms import ResizeLongestSide
 from torch import nn
 
 from sam_batch.config import GeneratorConfig
-from sam_batch.engine.protocol import Engine, Prompts, ScoredPrompts
+from sam_batch.engine.protocol import Embeddings, Engine, Prompts, ScoredPrompts
 from sam_batch.records import Annotation, UInt8Array
 
 OWN = {"mode", "max_mask_region_area", "mask_nms_thresh", "containment_thresh", "max_masks_per_image"}
@@ -105,7 +105,7 @@ class _ImageEncoder(nn.Module):
         self.engine, self.img_size = engine, engine.spec.image_side
 
     def forward(self, images_N3SS: torch.Tensor) -> torch.Tensor:
-        return self.engine.embed(images_N3SS)
+        return self.engine.embed(images_N3SS).features[0]
 
 
 class _PromptEncoder(nn.Module):
@@ -124,6 +124,6 @@ class _MaskDecoder(nn.Module):
     def forward(
         self, *, image_embeddings: torch.Tensor, sparse_prompt_embeddings: Prompts, **_: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        scored = self.engine.score(image_embeddings[0], sparse_prompt_embeddings)
+        scored = self.engine.score(Embeddings((image_embeddings,)), sparse_prompt_embeddings)
         logits_Khw = self.engine.finish(scored, torch.ones_like(scored.iou).nonzero())
         return logits_Khw.unflatten(0, scored.iou.shape), scored.iou

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sam_batch.engine.checks import require_finite, require_within
 from sam_batch.engine.onnx.graph_set import GRAPHS, GraphSet
-from sam_batch.engine.protocol import EngineSpec, Prompts, ScoredPrompts
+from sam_batch.engine.protocol import Embeddings, EngineSpec, Prompts, ScoredPrompts
 from sam_batch.engine.tensorrt.host import Host
 from sam_batch.engine.tensorrt.run import PlanRunner
 from sam_batch.errors import EngineError
@@ -69,18 +69,20 @@ class TensorRTEngine:
         )
 
     @torch.inference_mode()
-    def embed(self, images_N3SS: Tensor) -> Tensor:
+    def embed(self, images_N3SS: Tensor) -> Embeddings:
         """Run the image encoder."""
-        return self._plans["encoder"].run({"images": images_N3SS}, len(images_N3SS))["embeddings"]
+        made = self._plans["encoder"].run({"images": images_N3SS}, len(images_N3SS))
+        return Embeddings((made["embeddings"],))
 
     @torch.inference_mode()
-    def score(self, embedding: Tensor, prompts: Prompts) -> ScoredPrompts:
+    def score(self, embedding: Embeddings, prompts: Prompts) -> ScoredPrompts:
         """Run the decoder's transformer and IoU head.
 
         Raises:
             EngineError: The prompts are not one point or one box each; the graphs were exported for these.
         """
-        inputs = {"embedding": embedding[None], "tokens": self._tokens(prompts)}
+        (features_1Css,) = embedding.features
+        inputs = {"embedding": features_1Css, "tokens": self._tokens(prompts)}
         if prompts.masks is not None:
             inputs["masks"] = prompts.masks
         plan = self._plans["score" if prompts.masks is None else "score_masked"]
@@ -117,7 +119,7 @@ class TensorRTEngine:
             plan.close()
         self._plans.clear()
         del self._prompt_encoder
-        if self._device.type == "cuda":
+        if self.spec.on_gpu:
             torch.cuda.empty_cache()
 
     def _tokens(self, prompts: Prompts) -> Tensor:

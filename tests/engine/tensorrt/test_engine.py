@@ -8,7 +8,7 @@ from support import tensorrt_standin
 from support.small_sam import small_sam
 from support.tensorrt_engines import PICTURE, QUIET, hold_small_sam, prepared, preprocess
 
-from sam_batch.engine.protocol import Prompts
+from sam_batch.engine.protocol import Embeddings, Prompts
 from sam_batch.engine.torch_engine import TorchEngine
 from sam_batch.errors import EngineError, NonFiniteError
 
@@ -51,7 +51,7 @@ class TestFloat32(TensorRTContract):
         reference = TorchEngine(small_sam(lively=False), model="demo", precision="fp32", device="cpu")
         images = pictures(engine, 3)
         embeddings = [one.embed(images) for one in (engine, reference)]
-        torch.testing.assert_close(*embeddings, rtol=0, atol=1e-4)
+        torch.testing.assert_close(*(one.features for one in embeddings), rtol=0, atol=1e-4)
         for make in (point_prompts, box_prompts):
             for multimask in (True, False):
                 prompts = replace(make(engine, 11), multimask=multimask)
@@ -67,7 +67,7 @@ class TestFloat32(TensorRTContract):
 
     def test_what_is_no_number_is_an_engine_error(self, engine, embeddings):
         with pytest.raises(NonFiniteError, match="predicted IoU"):
-            engine.score(torch.full_like(embeddings[0], torch.nan), point_prompts(engine))
+            engine.score(Embeddings((torch.full_like(embeddings[0].features[0], torch.nan),)), point_prompts(engine))
 
 
 class TestFloat16(TensorRTContract):
