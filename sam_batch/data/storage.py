@@ -47,11 +47,14 @@ class Entry:
         key: Relative to the listed root, POSIX, always valid UTF-8 (bytes that are not become `%XX`).
         uri: Where `read_uri` finds exactly these bytes.
         size: Bytes; None where the listing could not tell.
+        modified: Another one as soon as the content is: a file's time of change, an object's ETag or time. None where
+            the storage tells neither.
     """
 
     key: str
     uri: str
-    size: int | None
+    size: int | None = None
+    modified: str | None = None
 
 
 class _Files(Protocol):
@@ -59,9 +62,9 @@ class _Files(Protocol):
 
     def below(self, name: str) -> "_Files": ...
     def uri(self, name: str) -> str: ...
-    def list(self, prefix: str, recursive: bool) -> Iterator[tuple[str, int | None]]: ...
+    def list(self, prefix: str, recursive: bool) -> Iterator[tuple[str, int | None, str | None]]: ...
     def is_folder(self, name: str) -> bool: ...
-    def size(self, name: str) -> int: ...
+    def stat(self, name: str) -> tuple[int, str | None]: ...
     def read(self, name: str, max_bytes: int | None = None) -> bytes: ...
     def write(self, name: str, data: bytes) -> None: ...
     def replace(self, name: str, data: bytes) -> None: ...
@@ -96,8 +99,8 @@ class Storage:
         """
         folder = prefix.rstrip("/")
         with _translated("list", self._files.uri(folder) if folder else self.root):
-            for name, size in self._files.list(_checked(folder) if folder else "", recursive):
-                yield Entry(escape_undecodable(name), _escaped_uri(self._files.uri(name)), size)
+            for name, size, modified in self._files.list(_checked(folder) if folder else "", recursive):
+                yield Entry(escape_undecodable(name), _escaped_uri(self._files.uri(name)), size, modified)
 
     def is_folder(self) -> bool:
         """Whether the root is a local folder that exists, or a prefix with objects below it."""
@@ -107,7 +110,7 @@ class Storage:
     def stat(self, key: str) -> Entry:
         """The entry of one file; raises `NotFoundError` also where the key is a folder."""
         with _translated("look up", self._files.uri(key)):
-            return Entry(key, self._files.uri(key), self._files.size(_checked(key)))
+            return Entry(key, self._files.uri(key), *self._files.stat(_checked(key)))
 
     def exists(self, key: str) -> bool:
         """Whether a file or object has exactly this key."""
@@ -197,16 +200,17 @@ def locate(uri: str, config: StorageConfig) -> Entry:
     """The canonical URI of a file or object without looking at it; its key is the path from `/` or the bucket down."""
     files, name = _locate(uri, config)
     canonical = _escaped_uri(files.uri(name))
-    return Entry(escape_undecodable(files.uri(name).partition("://")[2] or name), canonical, None)
+    return Entry(escape_undecodable(files.uri(name).partition("://")[2] or name), canonical)
 
 
 def stat_uri(uri: str, config: StorageConfig) -> Entry:
-    """The same, with the size; raises `NotFoundError` where there is no such regular file or object."""
+    """The same, with size and modification; raises `NotFoundError` where there is no such regular file or object."""
     files, name = _locate(uri, config)
     with _translated("look up", uri):
         if not name:
             raise FileNotFoundError(errno.ENOENT, "a bucket is no object")
-        return replace(locate(uri, config), size=files.size(name))
+        size, modified = files.stat(name)
+        return replace(locate(uri, config), size=size, modified=modified)
 
 
 def lies_under(uri: str, folder: str, config: StorageConfig) -> bool:

@@ -36,8 +36,8 @@ class LocalFiles:
         """The absolute path."""
         return os.path.join(self._root, name)
 
-    def list(self, prefix: str, recursive: bool) -> Iterator[tuple[str, int | None]]:
-        """Names and sizes of what lies in a folder, `.tmp` left out.
+    def list(self, prefix: str, recursive: bool) -> Iterator[tuple[str, int | None, str | None]]:
+        """Names, sizes and times of change of what lies in a folder, `.tmp` left out.
 
         Links to folders are not followed, so each folder is seen once and loops end; links to files are listed where
         they lead to a place under the root. What is listed without a size could not be looked at: a broken link,
@@ -56,7 +56,7 @@ class LocalFiles:
                 elif entry.is_symlink() and not _is_listed_link(entry, real_root):
                     skipped += 1
                 else:
-                    yield name, _size_of(entry)
+                    yield name, *_stat_of(entry)
         if skipped:
             _log.warning("%s: skipped %d links to folders or out of it", self._root, skipped)
 
@@ -74,12 +74,12 @@ class LocalFiles:
         except (FileNotFoundError, NotADirectoryError):
             return False
 
-    def size(self, name: str) -> int:
-        """Bytes of a regular file."""
+    def stat(self, name: str) -> tuple[int, str | None]:
+        """Bytes and time of change, in nanoseconds, of a regular file."""
         status = os.stat(self.uri(name))
         if not stat.S_ISREG(status.st_mode):
             raise FileNotFoundError(errno.ENOENT, "not a regular file")
-        return status.st_size
+        return status.st_size, str(status.st_mtime_ns)
 
     def read(self, name: str, max_bytes: int | None = None) -> bytes:
         """The whole file; pipes, devices and folders fail at once instead of blocking."""
@@ -192,12 +192,12 @@ def _is_listed_link(entry: os.DirEntry[str], real_root: str) -> bool:
     return os.path.commonpath((real_root, os.path.realpath(entry.path))) == real_root
 
 
-def _size_of(entry: os.DirEntry[str]) -> int | None:
+def _stat_of(entry: os.DirEntry[str]) -> tuple[int | None, str | None]:
     try:
         status = entry.stat()
     except OSError:
-        return None
-    return status.st_size if stat.S_ISREG(status.st_mode) else None
+        return None, None
+    return (status.st_size, str(status.st_mtime_ns)) if stat.S_ISREG(status.st_mode) else (None, None)
 
 
 def _sync_file_system(descriptor: int) -> None:

@@ -6,8 +6,9 @@ before an exception; neither is used. Errors are plain `OSError`s; `storage` tra
 
 import errno
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from sam_batch.config import StorageConfig
 from sam_batch.data.storage_clients import client_of, tried
 
 _WRITER = "writer"
+# What clients call an object's version, or else its time.
+_MODIFIED = ("etag", "ETag", "generation", "updated", "last_modified", "LastModified", "mtime", "created")
 
 
 class S3Objects:
@@ -36,15 +39,15 @@ class S3Objects:
         """The URI, with the key as it is."""
         return f"s3://{self._bucket}/{self._prefix}{name}"
 
-    def list(self, prefix: str, recursive: bool) -> Iterator[tuple[str, int | None]]:
-        """Names and sizes below a prefix; the empty objects that stand for folders are left out."""
+    def list(self, prefix: str, recursive: bool) -> Iterator[tuple[str, int | None, str | None]]:
+        """Names, sizes and ETags below a prefix; the empty objects that stand for folders are left out."""
         start = f"{self._prefix}{prefix}/" if prefix else self._prefix
         wanted = {"Prefix": start} if recursive else {"Prefix": start, "Delimiter": "/"}
         while True:
             page = self._call("list_objects_v2", **wanted)
             for found in page.get("Contents", ()):
                 if not found["Key"].endswith("/"):
-                    yield found["Key"][len(self._prefix) :], found["Size"]
+                    yield found["Key"][len(self._prefix) :], found["Size"], _modified(found)
             if not page.get("IsTruncated"):
                 return
             wanted["ContinuationToken"] = page["NextContinuationToken"]
@@ -54,9 +57,10 @@ class S3Objects:
         prefix = f"{self._prefix}{name}/" if name else self._prefix
         return bool(self._call("list_objects_v2", Prefix=prefix, MaxKeys=1).get("Contents"))
 
-    def size(self, name: str) -> int:
-        """Bytes, by a HEAD request."""
-        return int(self._call("head_object", Key=self._prefix + name)["ContentLength"])
+    def stat(self, name: str) -> tuple[int, str | None]:
+        """Bytes and ETag, by a HEAD request."""
+        head = self._call("head_object", Key=self._prefix + name)
+        return int(head["ContentLength"]), _modified(head)
 
     def read(self, name: str, max_bytes: int | None = None) -> bytes:
         """The whole object, by one request: never parts of two versions."""
@@ -139,13 +143,13 @@ class FsspecObjects:
         """The URI, with the key as it is."""
         return f"{self._scheme}://{self._bucket}/{self._prefix}{name}"
 
-    def list(self, prefix: str, recursive: bool) -> Iterator[tuple[str, int | None]]:
-        """Names and sizes below a prefix."""
+    def list(self, prefix: str, recursive: bool) -> Iterator[tuple[str, int | None, str | None]]:
+        """Names, sizes and modifications below a prefix."""
         start = self._path(prefix) if prefix else self._path("").rstrip("/")
         skipped = len(self._path("").rstrip("/")) + 1
         for path, info in self._call("find", start, detail=True).items():
             if info["type"] == "file" and (recursive or "/" not in path[len(start) + 1 :]) and path != start:
-                yield path[skipped:], info["size"]
+                yield path[skipped:], info["size"], _modified(info)
 
     def is_folder(self, name: str) -> bool:
         """Whether there is anything below a prefix."""
@@ -154,16 +158,16 @@ class FsspecObjects:
         except FileNotFoundError:
             return False
 
-    def size(self, name: str) -> int:
-        """Bytes of one object."""
+    def stat(self, name: str) -> tuple[int, str | None]:
+        """Bytes and modification of one object."""
         info = self._call("info", self._path(name))
         if info["type"] != "file":
             raise FileNotFoundError(errno.ENOENT, "not an object")
-        return int(info["size"])
+        return int(info["size"]), _modified(info)
 
     def read(self, name: str, max_bytes: int | None = None) -> bytes:
         """The whole object."""
-        size = self.size(name)
+        size, _ = self.stat(name)
         _check_size(size, max_bytes)
         data: bytes = self._call("cat_file", self._path(name))
         if len(data) != size:
@@ -212,6 +216,13 @@ class FsspecObjects:
     def _call(self, method: str, *args: Any, **options: Any) -> Any:
         client = self._client()
         return tried(self._config, lambda: getattr(client, method)(*args, **options))
+
+
+def _modified(info: Mapping[str, Any]) -> str | None:
+    """The version or time in what a store says of an object; listings and single answers spell it differently."""
+    mark = next((info[name] for name in _MODIFIED if info.get(name)), None)
+    mark = mark.timestamp() if isinstance(mark, datetime) else mark
+    return None if mark is None else str(mark).strip('"')
 
 
 def _check_size(size: int, max_bytes: int | None) -> None:

@@ -106,7 +106,8 @@ def test_a_folder_named_like_a_glob_is_a_folder(tmp_path: Path) -> None:
 
 def test_one_image_is_taken_whatever_its_extension(tmp_path: Path) -> None:
     make(tmp_path, "sub/scan.dat")
-    assert listed(tmp_path / "sub/scan.dat") == [Entry("scan.dat", f"{tmp_path}/sub/scan.dat", 12)]
+    modified = str((tmp_path / "sub/scan.dat").stat().st_mtime_ns)
+    assert listed(tmp_path / "sub/scan.dat") == [Entry("scan.dat", f"{tmp_path}/sub/scan.dat", 12, modified)]
 
 
 def test_several_folders_are_told_apart_by_their_names(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """One contract for every kind of storage; what only one kind can do is tested beside its module."""
 
 import pickle
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import uuid4
@@ -88,6 +89,16 @@ def test_a_write_replaces(storage: Storage, verb: str) -> None:
     getattr(storage, verb)("a", b"first, and longer")
     getattr(storage, verb)("a", b"second")
     assert storage.read("a") == b"second"
+
+
+def test_another_content_is_another_modification(storage: Storage) -> None:
+    storage.write("a", b"first")
+    before = storage.stat("a")
+    assert list(storage.list()) == [before]
+    time.sleep(0.02)  # the clock of file systems ticks every few milliseconds
+    storage.write("a", b"other")
+    assert before.modified
+    assert before.modified != storage.stat("a").modified
 
 
 def test_an_empty_object_can_be_written(storage: Storage) -> None:
