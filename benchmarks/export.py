@@ -1,12 +1,12 @@
 """What ONNX export makes of the models: sizes, nodes, time, memory, and how far the graphs are from segment-anything.
 
-Each model and recipe has a process of its own, so that peaks of memory are theirs. Weights are random but for the
+Each model and precision has a process of its own, so that peaks of memory are theirs. Weights are random but for the
 demo's; positions, which start as zeros, get values. ONNX Runtime on the CPU runs the graphs against segment-anything
 in float32: one image, and 64 points, boxes, and boxes with masks. An error is the largest difference, where the
 reference has a root mean square of one. ONNX Runtime computes half precision in float32 between the operators' results,
 so what a GPU makes of the same graph may differ more. At the end one JSON line.
 
-    python benchmarks/export.py --models demo vit_b --recipes fp32 fp16
+    python benchmarks/export.py --models demo vit_b --precisions fp32 fp16
 """
 
 import argparse
@@ -43,7 +43,7 @@ def build(model: str) -> Sam:
     return sam
 
 
-def measure(model: str, recipe: str, opset: int, attention: bool, parity: bool) -> dict[str, Any]:
+def measure(model: str, precision: str, opset: int, attention: bool, parity: bool) -> dict[str, Any]:
     """One row of the table."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -51,9 +51,10 @@ def measure(model: str, recipe: str, opset: int, attention: bool, parity: bool) 
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         started, started_cpu = time.perf_counter(), time.process_time()
-        export(sam, model=model, checkpoint_sha256="", recipe=recipe, folder=folder, opset=opset, attention=attention)
+        options = {"precision": precision, "opset": opset, "attention": attention}
+        export(sam, model=model, checkpoint_sha256="", folder=folder, **options)
         spent = {"seconds": time.perf_counter() - started, "cpu_seconds": time.process_time() - started_cpu}
-        row = {"model": model, "recipe": recipe, "opset": opset, "attention": attention, "peak_bytes": peak_bytes()}
+        row = {"model": model, **options, "peak_bytes": peak_bytes()}
         row |= {name: round(value, 1) for name, value in spent.items()}
         row |= {"bytes": {name: size(folder, name) for name in GRAPHS}}
         row |= {"nodes": {name: nodes(folder, name) for name in GRAPHS}}
@@ -133,7 +134,7 @@ def run(folder: Path, name: str, *inputs: Tensor) -> list[Tensor]:
 def show(row: dict[str, Any]) -> str:
     """A row of a Markdown table."""
     decoder = sum(row["bytes"][name] for name in GRAPHS[1:])
-    cells = [row["model"], row["recipe"], str(row["opset"]) + (", Attention" if row["attention"] else "")]
+    cells = [row["model"], row["precision"], str(row["opset"]) + (", Attention" if row["attention"] else "")]
     cells += [f"{row['bytes']['encoder'] / 1e6:.1f}", f"{decoder / 1e6:.1f}"]
     cells += [" / ".join(str(row["nodes"][name]) for name in GRAPHS)]
     cells += [f"{row['cpu_seconds']:.0f}", f"{row['peak_bytes'] / 1e9:.1f}"]
@@ -142,7 +143,7 @@ def show(row: dict[str, Any]) -> str:
 
 
 HEADING = (
-    "| model | recipe | opset | encoder MB | decoder MB | nodes: encoder / score / score_masked / finish "
+    "| model | precision | opset | encoder MB | decoder MB | nodes: encoder / score / score_masked / finish "
     "| CPU s | peak GB | embedding error | IoU error | logit error |\n" + "|---" * 11 + "|"
 )
 
@@ -150,7 +151,7 @@ HEADING = (
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=["demo"], choices=list(BUILDERS))
-    parser.add_argument("--recipes", nargs="+", default=["fp32", "fp16"], choices=["fp32", "fp16"])
+    parser.add_argument("--precisions", nargs="+", default=["fp32", "fp16"], choices=["fp32", "fp16"])
     parser.add_argument("--opset", type=int, default=20)
     parser.add_argument("--attention", action="store_true", help="the Attention operator in the encoder; opset 23")
     parser.add_argument("--no-parity", dest="parity", action="store_false", help="run nothing, compare nothing")
@@ -158,9 +159,9 @@ def main(arguments: list[str] | None = None) -> None:
     print(HEADING)
     rows = []
     for model in given.models:
-        for recipe in given.recipes:
+        for precision in given.precisions:
             with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-                one = pool.submit(measure, model, recipe, given.opset, given.attention, given.parity).result()
+                one = pool.submit(measure, model, precision, given.opset, given.attention, given.parity).result()
             rows.append(one)
             print(show(one), flush=True)
     print(json.dumps({"benchmark": "export", "torch": torch.__version__, "rows": rows}))

@@ -9,7 +9,7 @@
     │   │   ├── FingerprintError   it holds results of other settings
     │   │   └── LeaseError         another driver works on it
     │   ├── CheckpointError    the weights are missing, damaged or of another model
-    │   └── PlanError          a TensorRT plan is missing, altered, unverified or of another machine
+    │   └── EngineFileError          a TensorRT plan is missing, altered, unverified or of another machine
     ├── StorageError           one read or write failed after its retries
     │   ├── NotFoundError
     │   ├── AlreadyExistsError
@@ -74,7 +74,7 @@ class CheckpointError(ConfigError):
     """The weights are missing, damaged, unsafe or of another model."""
 
 
-class PlanError(ConfigError):
+class EngineFileError(ConfigError):
     """A TensorRT plan is missing, altered, unverified or of another machine; names the command that mends it."""
 
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from sam_batch.cli import main as cli
 from sam_batch.engine.tensorrt import host as tensorrt_host
-from sam_batch.errors import PlanError
+from sam_batch.errors import EngineFileError
 
 __all__ = ["one_thread"]
 
@@ -86,7 +86,7 @@ def test_a_job_on_them_finds_the_masks_of_torch_in_float32(built, call, capfd):
 
 
 def test_a_job_stops_before_it_starts_if_its_engines_are_not_built(call):
-    with pytest.raises(PlanError, match=r"no TensorRT engines of demo in fp32 .*; run sam-batch engine build"):
+    with pytest.raises(EngineFileError, match=r"no TensorRT engines of demo in fp32 .*; run sam-batch engine build"):
         call("run", "engine.kind=tensorrt", "engine.precision=fp32", f"output.uri={call.folder / 'none'}")
     assert not (call.folder / "none").exists()
 

@@ -13,7 +13,7 @@ from sam_batch.engine.onnx.export import export
 from sam_batch.engine.tensorrt import host as tensorrt_host
 from sam_batch.engine.tensorrt.build import build_plan, options
 from sam_batch.engine.tensorrt.engine import TensorRTEngine
-from sam_batch.engine.tensorrt.prepare import profiles
+from sam_batch.engine.tensorrt.engine_set import profiles
 from sam_batch.errors import ConfigError
 
 
@@ -30,7 +30,7 @@ def build(sam: Sam, generator: GeneratorConfig, choice: EngineChoice) -> TensorR
     settings = EngineConfig(max_prompts=min(1024, generator.points_per_batch), max_images=1)
     with tempfile.TemporaryDirectory() as temporary, Progress(console=Console(stderr=True)) as progress:
         folder = Path(temporary)
-        graphs = export(sam, model="benchmark", checkpoint_sha256="0" * 64, recipe=choice.precision, folder=folder)
+        graphs = export(sam, model="benchmark", checkpoint_sha256="0" * 64, precision=choice.precision, folder=folder)
         plans, cache = {}, b""
         for name, shapes in profiles(graphs, settings).items():
             how = options(settings.workspace_bytes)

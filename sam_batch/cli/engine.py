@@ -26,11 +26,11 @@ def export(
     """Write a model as ONNX graphs, which `build` else does by itself. Needs neither a GPU nor TensorRT."""
     config = read_config(arguments)
     from sam_batch.engine import factory
-    from sam_batch.engine.tensorrt import prepare as tensorrt_prepare
+    from sam_batch.engine.tensorrt import engine_set
     from sam_batch.model.checkpoints import resolve_checkpoint
 
     checkpoint, precision = resolve_checkpoint(config.model), factory.tensorrt_choice(config.engine).precision
-    graphs = tensorrt_prepare.exported(
+    graphs = engine_set.exported(
         config.engine,
         checkpoint,
         precision,
@@ -39,9 +39,9 @@ def export(
         attention=attention,
         anew=force,
     )
-    folder = tensorrt_prepare.graphs_folder(config.engine, checkpoint, precision)
+    folder = engine_set.graphs_folder(config.engine, checkpoint, precision)
     operator = ", with the Attention operator" if graphs.attention else ""
-    typer.echo(f"{folder}: {graphs.model} in {graphs.recipe}, opset {graphs.opset}{operator}")
+    typer.echo(f"{folder}: {graphs.model} in {graphs.precision}, opset {graphs.opset}{operator}")
 
 
 @engine_app.command()
@@ -91,5 +91,5 @@ def inspect(arguments: Arguments) -> None:
     from sam_batch.job import settle
     from sam_batch.model.checkpoints import resolve_checkpoint
 
-    for found in settle.prepare(config, resolve_checkpoint(config.model)).inspect():
+    for found in settle.engine_set(config, resolve_checkpoint(config.model)).inspect():
         typer.echo(found.to_text())

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from sam_batch.errors import NonFiniteError
+from sam_batch.model.state import is_finite
 
 
 def require_finite(values: Tensor, what: str) -> None:
@@ -12,7 +13,7 @@ def require_finite(values: Tensor, what: str) -> None:
     Raises:
         NonFiniteError: Some value is one.
     """
-    if values.numel() and not torch.stack(torch.aminmax(values)).isfinite().all():
+    if not is_finite(values):
         raise NonFiniteError(f"the engine returned {what} that is NaN or infinite")
 
 

@@ -70,7 +70,7 @@ def build(choice: EngineChoice, checkpoint: ResolvedCheckpoint, threads: int | N
 
     Raises:
         CheckpointError: The weights are not what was resolved.
-        PlanError: The TensorRT engines may not be used here.
+        EngineFileError: The TensorRT engines may not be used here.
         EngineError: This worker sees no GPU.
     """
     if threads is not None:
@@ -86,7 +86,7 @@ def build(choice: EngineChoice, checkpoint: ResolvedCheckpoint, threads: int | N
 
 
 def _tensorrt(choice: EngineChoice, checkpoint: ResolvedCheckpoint) -> Engine:
-    from sam_batch.engine.tensorrt.prepare import Prepared
+    from sam_batch.engine.tensorrt.engine_set import EngineSet
 
     assert choice.settings is not None  # noqa: S101 - `tensorrt_choice` makes it so
-    return Prepared(tensorrt_host.find_host(), choice.settings, checkpoint, choice.precision).load()
+    return EngineSet(tensorrt_host.find_host(), choice.settings, checkpoint, choice.precision).load()

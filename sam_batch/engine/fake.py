@@ -9,7 +9,6 @@ crash in a driver or in native code would. It is how jobs are tested to survive 
 """
 
 import os
-import time
 from dataclasses import dataclass
 
 import torch
@@ -45,11 +44,7 @@ class _Ellipses:
 
 
 class FakeEngine:
-    """Ellipses around points, and in boxes; `engine.protocol.Engine` says what its methods promise.
-
-    Args:
-        milliseconds_per_image: Time that `embed` sleeps for each image, for tests that need a slow engine.
-    """
+    """Ellipses around points, and in boxes; `engine.protocol.Engine` says what its methods promise."""
 
     KILLER_RGB = (255, 0, 254)
 
@@ -65,16 +60,11 @@ class FakeEngine:
         device="cpu",
     )
 
-    def __init__(self, milliseconds_per_image: float = 0.0) -> None:
-        self._seconds = milliseconds_per_image / 1000
-
     def embed(self, images_N3SS: Tensor) -> Embeddings:
         """The mean colour of each 16 x 16 cell, 0 to 255; ends the process at the killer picture."""
         colors = images_N3SS.cpu() * torch.tensor(PIXEL_STD).view(3, 1, 1) + torch.tensor(PIXEL_MEAN).view(3, 1, 1)
         if any(_is_killer(one, shown) for one, shown in zip(colors, images_N3SS, strict=True)):
             os._exit(1)
-        if self._seconds:
-            time.sleep(self._seconds * len(images_N3SS))
         return Embeddings((F.avg_pool2d(colors, 16),))
 
     def score(self, embedding: Embeddings, prompts: Prompts) -> ScoredPrompts:

@@ -50,7 +50,7 @@ class TorchEngine:
             device=str(self._device),
         )
         self._decoder = Decoder(self._sam)
-        self._encoder = Encoder(self._sam.image_encoder)
+        self._encoder = Encoder(self._sam.image_encoder, "extended" if self.spec.on_gpu else "blocks")
 
     @torch.inference_mode()
     def embed(self, images_N3SS: Tensor) -> Embeddings:

@@ -18,13 +18,11 @@ WINDOW_SECONDS = 60.0  # the rate is that of the last minute: start-up must not 
 class RunProgress:
     """Counts receipts and shows images/s, masks/s, failed and the time left."""
 
-    def __init__(
-        self, console: Console, total: int, done: int = 0, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, console: Console, total: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._console = console
         self._clock = clock
         self._total = total
-        self._done = done
+        self._done = 0
         self._failed = 0
         self._window: deque[tuple[float, int, int]] = deque([(clock(), 0, 0)])
         self._images = 0
@@ -33,7 +31,7 @@ class RunProgress:
         self._bar = Progress(
             BarColumn(), TextColumn("{task.description}"), console=console, disable=not console.is_terminal
         )
-        self._task = self._bar.add_task(self.line(), total=total, completed=done)
+        self._task = self._bar.add_task(self.line(), total=total)
 
     def __enter__(self) -> Self:
         self._bar.start()

@@ -19,18 +19,18 @@ from sam_batch.engine.choice import EngineChoice
 from sam_batch.engine.factory import tensorrt_choice
 from sam_batch.engine.preprocess import preprocess
 from sam_batch.engine.tensorrt import host as tensorrt_host
+from sam_batch.engine.tensorrt.engine_set import EngineSet
 from sam_batch.engine.tensorrt.plans import PlanStore
-from sam_batch.engine.tensorrt.prepare import Prepared
 from sam_batch.engine.verify import Comparison
 from sam_batch.errors import (
     ConfigError,
     EngineError,
+    EngineFileError,
     ImageError,
     InputError,
     JobError,
     NotFoundError,
     PermissionDeniedError,
-    PlanError,
     SamBatchError,
 )
 from sam_batch.job.cluster import connected
@@ -42,14 +42,14 @@ from sam_batch.segment.views import cut_views
 TRIED = 200  # images: where so many cannot be read, something else is wrong, and each may cost a request
 
 
-def prepare(config: Config, checkpoint: ResolvedCheckpoint) -> Prepared:
+def engine_set(config: Config, checkpoint: ResolvedCheckpoint) -> EngineSet:
     """The engines of a job on this machine.
 
     Raises:
         ConfigError: TensorRT is not installed, or there is no GPU.
     """
     choice = tensorrt_choice(config.engine)
-    return Prepared(tensorrt_host.find_host(), config.engine, checkpoint, choice.precision)
+    return EngineSet(tensorrt_host.find_host(), config.engine, checkpoint, choice.precision)
 
 
 def build(
@@ -63,21 +63,21 @@ def build(
         config: The job; its first photographs serve for verification.
         checkpoint: The weights.
         console: For progress.
-        rebuild: Build again what is there; see `Prepared.build`.
+        rebuild: Build again what is there; see `EngineSet.build`.
 
     Raises:
         ConfigError: Something that building needs is missing, or the folder cannot be written.
         EngineError: It cannot be built.
-        PlanError: It was built, but is too far from torch to be used.
+        EngineFileError: It was built, but is too far from torch to be used.
     """
-    engines = prepare(config, checkpoint)
+    engines = engine_set(config, checkpoint)
     if rebuild is None:
         with contextlib.suppress(ConfigError, EngineError):  # what is missing or damaged is mended below
             return engines.require_verified()
     pictures = photographs(config, checkpoint.image_side)  # what the input lacks shows before minutes of building
     for record in engines.build(console, rebuild=rebuild):
         console.print(f"built {record.name}, {record.size / 1e6:.1f} MB in {record.seconds:.0f} s", highlight=False)
-    with contextlib.suppress(PlanError):  # another may have built and verified them meanwhile
+    with contextlib.suppress(EngineFileError):  # another may have built and verified them meanwhile
         return engines.require_verified()
     return _verify(engines, pictures, config, console)
 
@@ -88,12 +88,12 @@ def verify(config: Config, checkpoint: ResolvedCheckpoint, console: Console) -> 
     Raises:
         ConfigError: There are no photographs.
         EngineError: The engine does not run.
-        PlanError: It is not built, or too far from torch to be used.
+        EngineFileError: It is not built, or too far from torch to be used.
     """
-    return _verify(prepare(config, checkpoint), photographs(config, checkpoint.image_side), config, console)
+    return _verify(engine_set(config, checkpoint), photographs(config, checkpoint.image_side), config, console)
 
 
-def _verify(engines: Prepared, pictures: list[UInt8Array], config: Config, console: Console) -> Comparison:
+def _verify(engines: EngineSet, pictures: list[UInt8Array], config: Config, console: Console) -> Comparison:
     found = engines.verify(pictures, preprocess, config.generator.pred_iou_thresh)
     console.print(found.to_text(), highlight=False, soft_wrap=True)
     return engines.require_verified()
@@ -137,7 +137,7 @@ def settle(
         console: Is told which engine it is, where that was open.
 
     Raises:
-        PlanError: TensorRT was asked for, and its engines cannot be used.
+        EngineFileError: TensorRT was asked for, and its engines cannot be used.
         JobError: A node's GPU does not come free.
     """
     if choice.kind != "tensorrt" and not _may_be_tensorrt(config, choice):
@@ -149,7 +149,7 @@ def settle(
         console.print("engine: TensorRT, verified against torch in float32", highlight=False)
         return tensorrt_choice(config.engine)
     if config.engine.kind == "tensorrt":
-        raise PlanError(faults[0])
+        raise EngineFileError(faults[0])
     console.print(f"engine: torch, since TensorRT cannot be used: {faults[0]}", highlight=False, soft_wrap=True)
     return choice
 
@@ -193,7 +193,7 @@ def _ready_here(config: Config, checkpoint: ResolvedCheckpoint, console: Console
     """On a node: why its engines cannot be used, or nothing; builds them first where that is wanted."""
     if config.engine.build == "on_start":
         return _build_here(config, checkpoint, rebuild=None, console=console)
-    return _fault(lambda: prepare(config, checkpoint).require_verified())
+    return _fault(lambda: engine_set(config, checkpoint).require_verified())
 
 
 def _build_here(config: Config, checkpoint: ResolvedCheckpoint, rebuild: str | None, console: Console | None) -> str:

@@ -33,7 +33,7 @@ class Projections(NamedTuple):
 
 def product(left: Tensor, right: Tensor) -> Tensor:
     """Batched `left @ right`; what CPUs multiply faster as matrices, one by one."""
-    if torch.compiler.is_compiling() or not _is_for_matrices(left, right):
+    if not _is_for_matrices(left, right):
         return torch.bmm(left, right)
     if len(left) == 1:
         matrix, other = left[0], right[0]
@@ -64,11 +64,9 @@ def _is_for_one_dnn(values: Tensor) -> bool:
 
     Torch gives float32 matrices to MKL, which leaves AMD's AVX-512 idle. It has no public way to ask for oneDNN: 1 x 1
     convolutions are even slower, and batched products go to MKL too. The operator is the one that torch's own compiler
-    emits, so it may leave as it came; it has no gradient, and exported graphs shall not hold it.
+    emits, so it may leave as it came; it has no gradient.
     """
-    if values.dtype != torch.float32 or values.device.type != "cpu":
-        return False
-    if torch.compiler.is_compiling() or torch.is_grad_enabled():
+    if values.dtype != torch.float32 or values.device.type != "cpu" or torch.is_grad_enabled():
         return False
     return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")  # type: ignore[no-untyped-call]
 

@@ -34,14 +34,13 @@ class Encoder(nn.Module):
 
     Args:
         encoder: With absolute and relative positions, on its device and in its precision.
-        attention: As in `model.relative`; by default blocks on a CPU, else extended. Blocks are not for export.
+        way: Of attention, as in `model.relative`: blocks for a CPU, extended for a GPU.
     """
 
     position: Tensor
 
-    def __init__(self, encoder: ImageEncoderViT, attention: Way | None = None) -> None:
+    def __init__(self, encoder: ImageEncoderViT, way: Way) -> None:
         super().__init__()
-        way: Way = attention or ("blocks" if encoder.pos_embed.device.type == "cpu" else "extended")
         grid: tuple[int, int] = tuple(encoder.pos_embed.shape[1:3])
         self.in_blocks = way == "blocks"
         self.image_chunk = max(1, IMAGE_ROWS // (grid[0] * grid[1]))

@@ -1,10 +1,9 @@
 """Self attention with decomposed relative positions, without the matrix of biases.
 
 segment-anything adds to each logit q . k a term q . R_y for the difference of rows and one for that of columns, and
-for that writes a matrix of the size of the logits: 768 MB for one image in vit_b. There are three ways to the same
+for that writes a matrix of the size of the logits: 768 MB for one image in vit_b. There are two ways to the same
 numbers here, equal in real arithmetic:
 
-    explicit: as segment-anything does it. For export, where the engine's builder fuses what it can.
     extended: the two terms as further dimensions of the heads, [q, q . R_y, q . R_x] . [k, onehot(y), onehot(x)], so
         that any flash attention without a bias serves. For CUDA; which kernel is fastest there is not measured.
     blocks: a megabyte or two of logits at a time, for the cache of a CPU. There it takes half to two thirds of the
@@ -23,7 +22,7 @@ from torch.nn.functional import pad, scaled_dot_product_attention
 
 from sam_batch.model.attention import product
 
-Way = Literal["explicit", "extended", "blocks"]
+Way = Literal["extended", "blocks"]
 
 BLOCK = 1 << 19  # logits at a time: 2 MB in float32, 1 MB in half
 LANES = 32  # From this many columns on a CPU adds rows of biases faster than it multiplies further dimensions.
@@ -64,9 +63,9 @@ class RelativeAttention(nn.Module):
         height, width = grid
         channels = rows.shape[1]
         self.scale: float = channels**-0.5
-        self.way: Way = "extended" if way == "blocks" and width < LANES else way
         self.in_blocks = way == "blocks"
-        more = -(channels + height + width) % ALIGNED if self.way == "extended" else 0
+        self.is_extended = not self.in_blocks or width < LANES
+        more = -(channels + height + width) % ALIGNED if self.is_extended else 0
         tables = get_rel_pos(height, height, rows).mT, pad(get_rel_pos(width, width, columns).mT, (0, more))
         cells = torch.eye(height).repeat_interleave(width, 0), pad(torch.eye(width).repeat(height, 1), (0, more))
         self.register_buffer("rows_yDh", tables[0].to(dtype).contiguous(), persistent=False)
@@ -83,16 +82,13 @@ class RelativeAttention(nn.Module):
             projected.key.flatten(2, 3),
             projected.value.flatten(2, 3),
         )
-        if self.way == "extended":
+        if self.is_extended:
             query = torch.cat([query, rows, columns], -1)
             key = torch.cat([key, self.onehot_TE.expand(*key.shape[:2], -1, -1)], -1)
-        if self.in_blocks:
-            biases = None if self.way == "extended" else (rows.flatten(0, 1), columns.flatten(0, 1))
-            return _in_blocks(query.flatten(0, 1), key.flatten(0, 1), value.flatten(0, 1), biases).view_as(value)
-        if self.way == "extended":
+        if not self.in_blocks:
             return _flash(query, key, value)
-        logits = query @ key.mT + (rows[..., :, None] + columns[..., None, :]).flatten(3)
-        return logits.softmax(-1) @ value
+        biases = None if self.is_extended else (rows.flatten(0, 1), columns.flatten(0, 1))
+        return _in_blocks(query.flatten(0, 1), key.flatten(0, 1), value.flatten(0, 1), biases).view_as(value)
 
 
 def _flash(query: Tensor, key: Tensor, value: Tensor) -> Tensor:

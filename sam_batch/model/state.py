@@ -72,8 +72,13 @@ def require_finite(state: dict[str, Tensor], path: Path) -> None:
         CheckpointError: Some do; the message names the first.
     """
     for name, tensor in state.items():
-        if tensor.numel() and not torch.stack(torch.aminmax(tensor)).isfinite().all():
+        if not is_finite(tensor):
             raise CheckpointError(f"{path}: {name} holds NaN or infinity; use a checkpoint of an earlier step")
+
+
+def is_finite(values: Tensor) -> bool:
+    """Whether there is no NaN and no infinity, in one pass and without a mask of that size."""
+    return not values.numel() or bool(torch.stack(torch.aminmax(values)).isfinite().all())
 
 
 def _reader(path: Path, head: bytes) -> Callable[[Path], Any]:

@@ -28,7 +28,7 @@ def on_each_core(work: Callable[[T], R], items: Sequence[T], device: str) -> lis
         The results, in the order of the items.
     """
     threads = torch.get_num_threads()
-    if device != "cpu" or min(threads, len(items)) < 2 or torch.compiler.is_compiling():
+    if device != "cpu" or min(threads, len(items)) < 2:
         return [work(item) for item in items]
     inference, gradients = torch.is_inference_mode_enabled(), torch.is_grad_enabled()
 

@@ -8,7 +8,7 @@ from sam_batch.config import EngineConfig
 from sam_batch.engine import factory
 from sam_batch.engine.choice import EngineChoice
 from sam_batch.engine.fake import FakeEngine
-from sam_batch.errors import ConfigError, EngineError, PlanError
+from sam_batch.errors import ConfigError, EngineError, EngineFileError
 from sam_batch.model.names import FAKE, ResolvedCheckpoint
 
 
@@ -94,5 +94,5 @@ def test_tensorrt_has_no_bfloat16():
 def test_a_worker_loads_tensorrt_engines_that_were_built_and_no_others(host, tmp_path, monkeypatch):
     monkeypatch.setattr(factory.tensorrt_host, "find_host", lambda: host)
     choice = factory.tensorrt_choice(EngineConfig(kind="tensorrt", folder=str(tmp_path)))
-    with pytest.raises(PlanError, match="sam-batch engine build"):
+    with pytest.raises(EngineFileError, match="sam-batch engine build"):
         factory.build(choice, ResolvedCheckpoint("demo", "weights", "a" * 64, 256))

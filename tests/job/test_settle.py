@@ -18,11 +18,11 @@ from sam_batch.engine.tensorrt.plans import Record
 from sam_batch.errors import (
     ConfigError,
     EngineError,
+    EngineFileError,
     InputError,
     JobError,
     NotFoundError,
     PermissionDeniedError,
-    PlanError,
 )
 from sam_batch.job import settle
 from sam_batch.job.executor import Answer, InlineExecutor
@@ -79,12 +79,12 @@ class TestSettle:
 
     def test_tensorrt_stops_where_one_node_is_not_ready(self, config, console):
         asked = config(kind="tensorrt")
-        with pytest.raises(PlanError, match=r"^gpu-1: no plan$"):
+        with pytest.raises(EngineFileError, match=r"^gpu-1: no plan$"):
             settle.settle(asked, CHECKPOINT, factory.resolve(asked.engine, False), Answers("", "no plan"), console)
 
     def test_tensorrt_stops_where_no_node_has_a_gpu(self, config, console):
         asked = config(kind="tensorrt")
-        with pytest.raises(PlanError, match="no GPU was found"):
+        with pytest.raises(EngineFileError, match="no GPU was found"):
             settle.settle(asked, CHECKPOINT, factory.resolve(asked.engine, False), Answers(), console)
 
     @pytest.mark.parametrize(
@@ -113,14 +113,14 @@ class TestSettle:
 
         monkeypatch.setattr(settle.tensorrt_host, "find_host", none)
         asked = config(kind="tensorrt")
-        with pytest.raises(PlanError, match="no GPU here"):
+        with pytest.raises(EngineFileError, match="no GPU here"):
             settle.settle(asked, CHECKPOINT, factory.resolve(asked.engine, False), InlineExecutor(), console)
 
     def test_what_the_disk_refuses_is_a_reason_for_torch(self, config, console, built, monkeypatch):
         def refuse(*_):
             raise PermissionError(errno.EACCES, "Permission denied", "engines")
 
-        monkeypatch.setattr(settle, "prepare", refuse)
+        monkeypatch.setattr(settle, "engine_set", refuse)
         assert settle.settle(config(), CHECKPOINT, TORCH, InlineExecutor(), console) == TORCH
         assert f"{platform.node()}: [Errno 13] Permission denied: 'engines'" in console.export_text()
 
@@ -190,7 +190,7 @@ class TestBuild:
             return answer
 
         made.require_verified = require_verified
-        monkeypatch.setattr(settle, "prepare", lambda *_: made)
+        monkeypatch.setattr(settle, "engine_set", lambda *_: made)
         return made
 
     def test_engines_that_are_ready_need_no_input(self, config, console, imagined, tmp_path):
@@ -200,7 +200,9 @@ class TestBuild:
         with pytest.raises(InputError):
             settle.build(config(), CHECKPOINT, console, rebuild="again")
 
-    @pytest.mark.parametrize("fault", [PlanError("no plans"), ConfigError("no graphs"), EngineError("damaged graphs")])
+    @pytest.mark.parametrize(
+        "fault", [EngineFileError("no plans"), ConfigError("no graphs"), EngineError("damaged graphs")]
+    )
     def test_what_another_has_built_and_verified_meanwhile_is_taken(self, config, console, imagined, fault):
         imagined.answers = [fault, "ready"]
         assert settle.build(config(), CHECKPOINT, console) == "ready"

@@ -112,24 +112,3 @@ def test_large_products_in_half_precision_are_those_of_a_batch(half, monkeypatch
     monkeypatch.setattr(torch, "bmm", None)
     monkeypatch.setattr(attention, "LARGE", 9)
     torch.testing.assert_close(product(left, right), left @ right)
-
-
-@pytest.mark.parametrize("low", [torch.float32, torch.float16])
-@pytest.mark.parametrize("count", ["fixed", "any"])
-@torch.no_grad()
-def test_both_can_be_exported_for_one_prompt_or_any_number(count, low):
-    """As a graph without the operators that only CPUs have, and with the same numbers."""
-    torch.manual_seed(0)
-    stock = Attention(C, num_heads=4, downsample_rate=2).to(low)
-    prompts = {"fixed": 1, "any": P}[count]
-    position, tokens = torch.randn(N, C, dtype=low), torch.randn(2, prompts, T, C, dtype=low)
-    image = torch.randn(prompts, N, C, dtype=low)
-    dynamic = {0: torch.export.Dim("prompts", min=2, max=64)} if count == "any" else None
-    for module, inputs in (
-        (Reading(stock, position, position.dtype), (tokens[0], image)),
-        (Writing(stock, position, position.dtype), (*tokens, image)),
-    ):
-        shapes = (dynamic,) * len(inputs) if dynamic else None
-        program = torch.export.export(module, inputs, dynamic_shapes=shapes)
-        assert "mkldnn" not in program.graph_module.code
-        torch.testing.assert_close(program.module()(*inputs), module(*inputs), rtol=1e-2, atol=1e-3)

@@ -161,19 +161,3 @@ def test_weights_are_those_of_the_model():
     theirs = {one.data_ptr() for one in sam.parameters()}
     own = {name for name, one in Decoder(sam).named_parameters() if one.data_ptr() not in theirs}
     assert own == {f"upscaler.{layer}.{part}" for layer in ("first", "second") for part in ("weight", "bias")}
-
-
-@torch.no_grad()
-def test_its_layers_can_be_exported_for_any_number_of_prompts():
-    first, second = Decoder(small_sam(lively=False)).layers
-    tokens, image, images = torch.randn(3, 7, 32), torch.randn(1, 64, 32), torch.randn(3, 64, 32)
-    any_ = {0: torch.export.Dim("prompts", min=2, max=64)}
-    shared = first.share(image[0])
-    fixed = shared._replace(read=shared.read._replace(keys=None, values=None), written=None)
-    for layer, inputs, shapes in (
-        (first, (tokens, tokens, Cells(image, image), shared), (any_, any_, Cells(None, None), fixed)),
-        (second, (tokens, tokens, Cells(images, images), None), (any_, any_, Cells(any_, any_), None)),
-    ):
-        program = torch.export.export(layer, inputs, dynamic_shapes=shapes)
-        assert "mkldnn" not in program.graph_module.code
-        torch.testing.assert_close(program.module()(*inputs), layer(*inputs))

@@ -13,7 +13,7 @@ from sam_batch.model import encoder as encoder_module
 from sam_batch.model.encoder import Encoder
 from sam_batch.model.precision import lower
 
-WAYS = ["explicit", "extended", "blocks"]
+WAYS = ["extended", "blocks"]
 SIDE = 128
 
 
@@ -50,16 +50,16 @@ def encoder_of(window, depth=2, channels=32, side=SIDE):
 def test_windows_of_any_size_with_and_without_padding(window):
     stock = encoder_of(window)
     images = pictures(1, torch.float64)
-    torch.testing.assert_close(Encoder(stock)(images), stock(images), rtol=0, atol=1e-9)
+    torch.testing.assert_close(Encoder(stock, "blocks")(images), stock(images), rtol=0, atol=1e-9)
 
 
 def test_images_go_through_a_cpu_in_chunks(monkeypatch):
     stock = small_sam().image_encoder
     images = pictures(5)
-    whole = Encoder(stock)(images)
+    whole = Encoder(stock, "blocks")(images)
     monkeypatch.setattr(encoder_module, "IMAGE_ROWS", 2 * 64)
     monkeypatch.setattr(encoder_module, "BLOCK_ROWS", 50)
-    chunked = Encoder(stock)
+    chunked = Encoder(stock, "blocks")
     seen = []
     chunked.neck.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
     torch.testing.assert_close(chunked(images), whole, rtol=0, atol=1e-5)
@@ -68,10 +68,11 @@ def test_images_go_through_a_cpu_in_chunks(monkeypatch):
 
 def test_what_is_not_chunked_is_not_copied(monkeypatch):
     """On a GPU nothing is; a copy of the residual stream would be one in every block."""
-    encoder, images = Encoder(small_sam().image_encoder, "explicit"), pictures(2)
-    expected = encoder(images)
-    monkeypatch.setattr(torch, "cat", Mock(side_effect=AssertionError("a copy")))
-    assert torch.equal(encoder(images), expected)
+    encoder = Encoder(small_sam().image_encoder, "extended")
+    cat = Mock(wraps=torch.cat)
+    monkeypatch.setattr(torch, "cat", cat)
+    encoder(pictures(2))
+    assert cat.call_count == 2 * len(encoder.blocks)  # queries and keys, which attention extends
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -93,7 +94,7 @@ def test_float16_survives_a_residual_stream_beyond_its_range():
     lower(large, torch.float16)
     expected = large.image_encoder.float()(pictures(1))
     lower(large, torch.float16)
-    found = Encoder(large.image_encoder)(pictures(1))
+    found = Encoder(large.image_encoder, "blocks")(pictures(1))
     assert found.isfinite().all()
     torch.testing.assert_close(found, expected, rtol=0, atol=0.05)
 
@@ -101,15 +102,6 @@ def test_float16_survives_a_residual_stream_beyond_its_range():
 def test_it_shares_the_matrices():
     stock = small_sam().image_encoder
     held = {parameter.untyped_storage().data_ptr() for parameter in stock.parameters()}
-    matrices = [parameter for parameter in Encoder(stock).parameters() if parameter.ndim > 1]
+    matrices = [parameter for parameter in Encoder(stock, "blocks").parameters() if parameter.ndim > 1]
     assert len(matrices) == 2 * 6 + 4  # two blocks; patches, positions and the neck's two
     assert all(matrix.untyped_storage().data_ptr() in held for matrix in matrices)
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # torch's own
-def test_the_explicit_way_can_be_exported_for_any_number_of_images():
-    encoder = Encoder(small_sam().image_encoder, "explicit")
-    count = torch.export.Dim("count", min=1, max=16)
-    program = torch.export.export(encoder, (pictures(2),), dynamic_shapes={"images_N3SS": {0: count}})
-    assert not any("mkldnn" in str(node.target) for node in program.graph.nodes)
-    torch.testing.assert_close(program.module()(pictures(3)), encoder(pictures(3)), rtol=0, atol=1e-5)

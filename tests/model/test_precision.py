@@ -33,7 +33,7 @@ def test_matrices_of_cells_are_half_and_all_else_stays(dtype):
 def test_the_residual_stream_stays_float32(dtype):
     sam = small_sam()
     lower(sam, dtype)
-    encoder = Encoder(sam.image_encoder)
+    encoder = Encoder(sam.image_encoder, "blocks")
     seen = []
     encoder.neck.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].dtype))
     with torch.inference_mode():

@@ -34,7 +34,7 @@ def ours(stock, way, dtype=torch.float64):
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("way", ["explicit", "extended", "blocks"])
+@pytest.mark.parametrize("way", ["extended", "blocks"])
 @pytest.mark.parametrize("lanes", [1, 32])
 @pytest.mark.parametrize(("dtype", "atol"), [(torch.float64, 1e-9), (torch.float32, 1e-4)])
 def test_finds_what_segment_anything_finds(stock, way, lanes, dtype, atol, monkeypatch):

@@ -36,13 +36,3 @@ def test_the_norm_is_float32_in_half_precision(dtype):
     found = Upscaler(sam.mask_decoder, 8, 8, 64)(image.to(dtype), weights.to(dtype))
     assert found.dtype == dtype
     torch.testing.assert_close(found.float(), plain(image, weights), rtol=0, atol=0.05)
-
-
-@torch.no_grad()
-def test_it_can_be_exported_for_any_number_of_prompts():
-    """As a graph without the operators that only CPUs have, and with the same numbers."""
-    upscaler = Upscaler(small_sam().mask_decoder, 8, 8, 64)
-    inputs, prompts = (torch.randn(2, 64, 32), torch.randn(2, 3, 4)), torch.export.Dim("prompts", min=2, max=64)
-    program = torch.export.export(upscaler, inputs, dynamic_shapes=({0: prompts}, {0: prompts}))
-    assert "mkldnn" not in program.graph_module.code
-    torch.testing.assert_close(program.module()(*inputs), upscaler(*inputs))

@@ -10,11 +10,12 @@ from rich.console import Console
 
 from sam_batch import configfile
 from sam_batch.config import Config
+from sam_batch.engine.fake import FakeEngine
 from sam_batch.job.run import run_job
 from sam_batch.output import schema
 from sam_batch.output.summary import Report
 
-KILLER_RGB = (255, 0, 254)  # what FakeEngine dies of
+KILLER_RGB = FakeEngine.KILLER_RGB
 RESULTS = ("annotations", "color_masks", "label_masks", "segments", "coco", "plan")
 
 

@@ -12,9 +12,9 @@ from rich.console import Console
 
 from sam_batch.config import EngineConfig
 from sam_batch.engine.protocol import EngineSpec
-from sam_batch.engine.tensorrt import prepare as tensorrt_prepare
+from sam_batch.engine.tensorrt import engine_set
+from sam_batch.engine.tensorrt.engine_set import EngineSet
 from sam_batch.engine.tensorrt.host import Host
-from sam_batch.engine.tensorrt.prepare import Prepared
 from sam_batch.engine.verify import Photograph
 from sam_batch.model.names import ResolvedCheckpoint
 from support.small_sam import small_sam
@@ -35,7 +35,7 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> Exports:
         folder = tmp_path_factory.mktemp("engines")
         with pytest.MonkeyPatch.context() as patch:
             hold_small_sam(patch)
-            tensorrt_prepare.exported(settings(folder), CHECKPOINT, precision, QUIET)
+            engine_set.exported(settings(folder), CHECKPOINT, precision, QUIET)
         return folder
 
     return export
@@ -43,7 +43,7 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> Exports:
 
 def hold_small_sam(patch: pytest.MonkeyPatch, seed: int = 0) -> None:
     """Every checkpoint holds the small SAM's weights."""
-    patch.setattr(tensorrt_prepare, "load_resolved", lambda _: small_sam(seed, lively=False))
+    patch.setattr(engine_set, "load_resolved", lambda _: small_sam(seed, lively=False))
 
 
 def settings(folder: Path, **keys: Any) -> EngineConfig:
@@ -51,9 +51,9 @@ def settings(folder: Path, **keys: Any) -> EngineConfig:
     return EngineConfig(**({"kind": "tensorrt", "folder": str(folder), "max_prompts": 4, "max_images": 2} | keys))
 
 
-def prepared(host: Host, folder: Path, precision: str = "fp32", **keys: Any) -> Prepared:
+def engine_set_in(host: Host, folder: Path, precision: str = "fp32", **keys: Any) -> EngineSet:
     """Engines in a folder, of what was exported there."""
-    return Prepared(host, settings(folder, **keys), CHECKPOINT, precision)
+    return EngineSet(host, settings(folder, **keys), CHECKPOINT, precision)
 
 
 def photograph(seed: int = 0) -> Photograph:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     import onnx
     from torch.onnx import ONNXProgram
 
-RECIPES = ("fp32", "fp16")
+PRECISIONS = ("fp32", "fp16")
 TOKENS = 2  # of a point with the padding that segment-anything gives it, or of a box
 OPSETS = range(20, 24)  # Gelu came with 20; torch exports no more than 23
 ATTENTION_OPSET = 23  # the first with the Attention operator
@@ -58,7 +58,7 @@ def export(
     *,
     model: str,
     checkpoint_sha256: str,
-    recipe: str,
+    precision: str,
     folder: Path,
     opset: int = 20,
     attention: bool = False,
@@ -69,19 +69,19 @@ def export(
         sam: float32, on the CPU, in eval mode; not changed.
         model: Its name.
         checkpoint_sha256: Of its file of weights.
-        recipe: fp32 or fp16.
+        precision: fp32 or fp16.
         folder: Made if it is missing; nobody else may export into it meanwhile.
         opset: ONNX's version of operators, 20 to 23.
         attention: Use the Attention operator in the encoder; needs opset 23.
 
     Raises:
-        ConfigError: A package is missing, or the recipe or the opset cannot be.
+        ConfigError: A package is missing, or the precision or the opset cannot be.
         OutputError: The folder cannot be written.
         EngineError: This version of torch exports what an engine could not be built from.
     """
     _require_packages()
-    if recipe not in RECIPES:
-        raise ConfigError(f"recipe {recipe} is unknown; use {' or '.join(RECIPES)}")
+    if precision not in PRECISIONS:
+        raise ConfigError(f"precision {precision} is unknown; use {' or '.join(PRECISIONS)}")
     if opset not in OPSETS:
         raise ConfigError(f"opset {opset} is not supported; use {OPSETS.start} to {OPSETS.stop - 1}")
     if attention and opset < ATTENTION_OPSET:
@@ -92,13 +92,13 @@ def export(
             shutil.rmtree(left)
         with tempfile.TemporaryDirectory(prefix=_TEMPORARY, dir=folder) as temporary:
             for name in GRAPHS:
-                program = _program(sam, name, DTYPES[recipe], opset, attention)
+                program = _program(sam, name, DTYPES[precision], opset, attention)
                 _save(program, Path(temporary) / f"{name}.onnx")
                 del program
             _remove_graphs(folder)
             for path in sorted(Path(temporary).iterdir()):
                 path.replace(folder / path.name)
-        graphs = _describe(sam, model, checkpoint_sha256, recipe, opset, attention, folder)
+        graphs = _describe(sam, model, checkpoint_sha256, precision, opset, attention, folder)
         write_manifest(graphs, folder)
     except OSError as error:
         raise OutputError(
@@ -214,14 +214,14 @@ def graph_faults(model: "onnx.ModelProto") -> Iterator[str]:
 
 
 def _describe(
-    sam: Sam, model: str, checkpoint_sha256: str, recipe: str, opset: int, attention: bool, folder: Path
+    sam: Sam, model: str, checkpoint_sha256: str, precision: str, opset: int, attention: bool, folder: Path
 ) -> GraphSet:
     red, green, blue = sam.pixel_mean.flatten().tolist()
     red_std, green_std, blue_std = sam.pixel_std.flatten().tolist()
     return GraphSet(
         version=1,
         model=model,
-        recipe=recipe,
+        precision=precision,
         checkpoint_sha256=checkpoint_sha256,
         opset=opset,
         attention=attention,

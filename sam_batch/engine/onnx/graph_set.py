@@ -20,7 +20,7 @@ MANIFEST = "graphs.json"
 class GraphSet:
     """What the four graphs of a folder are.
 
-    Tensors, where h is the recipe's type and s = `cells`:
+    Tensors, where h is the type that `precision` names and s = `cells`:
 
     - encoder: images float32 (N, 3, S, S) -> embeddings h (N, C, s, s)
     - score: embedding h (1, C, s, s), tokens float32 (P, 2, C) -> iou float32 (P, 4), mask_tokens float32 (P, 4, C),
@@ -32,9 +32,9 @@ class GraphSet:
 
     Attributes:
         version: Of the graphs' arithmetic and of this file; another is refused, and exported anew by a build. A change
-            to what the same weights and recipe export to raises it.
+            to what the same weights and precision export to raises it.
         model: demo, vit_b, vit_l or vit_h.
-        recipe: fp32 or fp16; `engine.encoder_graph` and `engine.decoder_graphs` say what stays float32.
+        precision: fp32 or fp16; `engine.encoder_graph` and `engine.decoder_graphs` say what stays float32.
         checkpoint_sha256: Of the file of weights.
         opset: ONNX's version of operators.
         attention: Whether the encoder has the Attention operator.
@@ -51,7 +51,7 @@ class GraphSet:
 
     version: Literal[1]
     model: str
-    recipe: str
+    precision: str
     checkpoint_sha256: str
     opset: int
     attention: bool

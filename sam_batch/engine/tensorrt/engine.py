@@ -64,7 +64,7 @@ class TensorRTEngine:
             pixel_mean=graphs.pixel_mean,
             pixel_std=graphs.pixel_std,
             mask_threshold=graphs.mask_threshold,
-            precision=graphs.recipe,
+            precision=graphs.precision,
             device=str(self._device),
         )
 

@@ -4,9 +4,9 @@ A *plan* is what TensorRT's builder makes of one graph. It is native code for on
 and loading one is running it: plans are only ever built here, in a folder that belongs to the user alone, and what
 does not match its key or its hash never reaches TensorRT. This module imports neither TensorRT nor torch.
 
-    <folder>/plans/<model>-<recipe>-<graph>-<key>.plan    the plan
-    <folder>/plans/<model>-<recipe>-<graph>-<key>.json    its sidecar: the whole key, the hash, what verification said
-    <folder>/timing/<machine>.cache                       TensorRT's timing cache
+    <folder>/plans/<model>-<precision>-<graph>-<key>.plan   the plan
+    <folder>/plans/<model>-<precision>-<graph>-<key>.json   its sidecar: key, hash, what verification said
+    <folder>/timing/<machine>.cache                         TensorRT's timing cache
 """
 
 import contextlib
@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 
 from sam_batch.configfile import flatten
-from sam_batch.errors import EngineError, OutputError, PlanError
+from sam_batch.errors import EngineError, EngineFileError, OutputError
 
 Shape = tuple[int, ...]
 Profile = tuple[Shape, Shape, Shape]  # smallest, most usual, largest
@@ -57,7 +57,7 @@ class PlanKey:
     Attributes:
         graph: encoder, score, score_masked or finish.
         model: demo, vit_b, vit_l or vit_h.
-        recipe: fp32 or fp16.
+        precision: fp32 or fp16.
         checkpoint_sha256: Of the weights.
         onnx_sha256: Of the graph with its weights.
         machine: Where it may run.
@@ -67,7 +67,7 @@ class PlanKey:
 
     graph: str
     model: str
-    recipe: str
+    precision: str
     checkpoint_sha256: str
     onnx_sha256: str
     machine: Machine
@@ -78,7 +78,7 @@ class PlanKey:
     def name(self) -> str:
         """Of the plan's files, without extension; no other key has it."""
         digest = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
-        return f"{self.model}-{self.recipe}-{self.graph}-{digest[:16]}"
+        return f"{self.model}-{self.precision}-{self.graph}-{digest[:16]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +160,7 @@ class PlanStore:
         """The sidecar of the plan for this key, if it may be loaded; reads all of the plan.
 
         Raises:
-            PlanError: There is none, it was altered, or others may write to it.
+            EngineFileError: There is none, it was altered, or others may write to it.
         """
         record, path = self._record(key), self._path(key.name, "plan")
         with _reading(path), path.open("rb") as file:
@@ -172,7 +172,7 @@ class PlanStore:
         """The plan for this key, after the sidecar that it was compared with.
 
         Raises:
-            PlanError: As `find`.
+            EngineFileError: As `find`.
         """
         record, path = self._record(key), self._path(key.name, "plan")
         with _reading(path):
@@ -198,13 +198,13 @@ class PlanStore:
         """Note in each sidecar what the verification of these plans, run together, has found.
 
         Raises:
-            PlanError: One is not there any more, or another in its place.
+            EngineFileError: One is not there any more, or another in its place.
             EngineError: A sidecar cannot be written.
         """
         for record in records:
             there = _parse(self._path(record.name, "json"))
             if there is None or there.sha256 != record.sha256:
-                raise PlanError(
+                raise EngineFileError(
                     f"{self.folder}: {record.name} was changed while it was verified; "
                     "run sam-batch engine verify CONFIG again"
                 )
@@ -215,11 +215,11 @@ class PlanStore:
         """What verification found for exactly these plans together.
 
         Raises:
-            PlanError: They were never verified.
+            EngineFileError: They were never verified.
         """
         for record in records:
             if record.verified is None or record.verified.get("plans") != _hashes(records):
-                raise PlanError(
+                raise EngineFileError(
                     f"{self.folder}: {record.name} was built but not verified; run sam-batch engine verify CONFIG"
                 )
         return dict(records[0].verified or {})
@@ -268,13 +268,13 @@ class PlanStore:
         path, plan = self._path(key.name, "json"), self._path(key.name, "plan")
         record = _parse(path)
         if record is None:
-            raise PlanError(f"{self.folder}: no TensorRT plan of {_describe(key)}{self._nearest(key)}; {_mend()}")
+            raise EngineFileError(f"{self.folder}: no TensorRT plan of {_describe(key)}{self._nearest(key)}; {_mend()}")
         if (record.name, record.key) != (key.name, _as_json(key)):
-            raise PlanError(f"{path}: does not describe the plan of that name; {_mend()}")
+            raise EngineFileError(f"{path}: does not describe the plan of that name; {_mend()}")
         with _reading(plan):
             whole = plan.is_file() and plan.stat().st_size == record.size
         if not whole:
-            raise PlanError(f"{plan}: is missing or truncated; {_mend()}")
+            raise EngineFileError(f"{plan}: is missing or truncated; {_mend()}")
         return record
 
     def _require_private(self) -> None:
@@ -283,11 +283,11 @@ class PlanStore:
         except FileNotFoundError:
             return
         except OSError as error:
-            raise PlanError(
+            raise EngineFileError(
                 f"{self._plans}: cannot be read: {error.strerror}; set engine.folder to another, then {BUILD_COMMAND}"
             ) from error
         if status.st_uid != os.geteuid() or status.st_mode & 0o022:
-            raise PlanError(
+            raise EngineFileError(
                 f"{self._plans}: others may write here, and a plan runs as native code; take it over (chown) and "
                 f"chmod 700 it, or set engine.folder to another, then {BUILD_COMMAND}"
             )
@@ -340,12 +340,12 @@ def _reading(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise PlanError(f"{path}: cannot be read: {error.strerror}; {_mend()}") from error
+        raise EngineFileError(f"{path}: cannot be read: {error.strerror}; {_mend()}") from error
 
 
 def _require_unaltered(path: Path, digest: str, record: Record) -> None:
     if digest != record.sha256:
-        raise PlanError(f"{path}: was altered since it was built (its sha256 is another); {_mend()}")
+        raise EngineFileError(f"{path}: was altered since it was built (its sha256 is another); {_mend()}")
 
 
 def _hashes(records: Sequence[Record]) -> list[str]:
@@ -364,7 +364,7 @@ def _differing(wanted: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]
 
 def _describe(key: PlanKey) -> str:
     machine = key.machine
-    return f"{key.model} {key.graph} in {key.recipe} for TensorRT {machine.tensorrt} on {machine.gpu}"
+    return f"{key.model} {key.graph} in {key.precision} for TensorRT {machine.tensorrt} on {machine.gpu}"
 
 
 def _mend() -> str:

@@ -38,10 +38,10 @@ def random_vit_b():
 class Exported:
     """A model, its graphs, and one embedding of it."""
 
-    def __init__(self, sam, folder, recipe, *, trained=False, **options):
-        self.sam, self.folder, self.recipe, self.trained = sam, folder, recipe, trained
-        self.graphs = export(sam, model="demo", checkpoint_sha256="ab", recipe=recipe, folder=folder, **options)
-        self.tolerance = TOLERANCE[recipe]
+    def __init__(self, sam, folder, precision, *, trained=False, **options):
+        self.sam, self.folder, self.precision, self.trained = sam, folder, precision, trained
+        self.graphs = export(sam, model="demo", checkpoint_sha256="ab", precision=precision, folder=folder, **options)
+        self.tolerance = TOLERANCE[precision]
 
     def load(self, name):
         return onnx.load(self.folder / f"{name}.onnx", load_external_data=False)
@@ -78,8 +78,8 @@ SETS = [
 
 @pytest.fixture(scope="module", params=SETS)
 def exported(request, tmp_path_factory):
-    build, recipe, options = request.param
-    return Exported(build(), tmp_path_factory.mktemp("graphs"), recipe, trained=build is DEMO, **options)
+    build, precision, options = request.param
+    return Exported(build(), tmp_path_factory.mktemp("graphs"), precision, trained=build is DEMO, **options)
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -106,7 +106,7 @@ def test_no_size_is_computed_at_run_time(exported):
 
 
 def test_inputs_and_outputs_are_those_of_the_contract(exported):
-    half = TensorProto.FLOAT16 if exported.recipe == "fp16" else TensorProto.FLOAT
+    half = TensorProto.FLOAT16 if exported.precision == "fp16" else TensorProto.FLOAT
     full, graphs = TensorProto.FLOAT, exported.graphs
     images = (full, ["images", 3, graphs.image_side, graphs.image_side])
     one = [graphs.channels, graphs.cells, graphs.cells]
@@ -152,7 +152,7 @@ def test_half_precision_normalises_in_float32(exported):
 
 @pytest.mark.parametrize("name", GRAPHS[1:])
 def test_half_precision_multiplies_cells_alone(exported, name):
-    low = TensorProto.FLOAT16 if exported.recipe == "fp16" else TensorProto.FLOAT
+    low = TensorProto.FLOAT16 if exported.precision == "fp16" else TensorProto.FLOAT
     cells = {exported.graphs.cells**2, 16 * exported.graphs.cells**2}  # and pixels of theirs
     found = {(bool(cells & sizes), kind) for kind, sizes in products(exported.load(name))}
     assert found == {(True, low), (False, TensorProto.FLOAT)}
@@ -172,7 +172,7 @@ def products(model):
 def test_the_manifest_describes_the_model(exported):
     graphs, sam = exported.graphs, exported.sam
     assert read_graphs(exported.folder) == graphs
-    assert (graphs.model, graphs.recipe, graphs.checkpoint_sha256) == ("demo", exported.recipe, "ab")
+    assert (graphs.model, graphs.precision, graphs.checkpoint_sha256) == ("demo", exported.precision, "ab")
     assert (graphs.image_side, graphs.mask_side) == (sam.image_encoder.img_size, sam.image_encoder.img_size // 4)
     assert graphs.pixel_mean == tuple(sam.pixel_mean.flatten().tolist())
 
@@ -209,13 +209,13 @@ def test_weights_too_many_for_one_file_lie_beside_it(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"recipe": "bf16"}, "recipe bf16 is unknown; use fp32 or fp16"),
+        ({"precision": "bf16"}, "precision bf16 is unknown; use fp32 or fp16"),
         ({"opset": 19}, "opset 19 is not supported; use 20 to 23"),
         ({"opset": 20, "attention": True}, "opset 20 has no Attention operator; use opset 23"),
     ],
 )
 def test_what_cannot_be_exported_is_refused_before_anything_is_written(tmp_path, options, reason):
-    arguments = {"model": "demo", "checkpoint_sha256": "", "recipe": "fp32", "folder": tmp_path / "new", **options}
+    arguments = {"model": "demo", "checkpoint_sha256": "", "precision": "fp32", "folder": tmp_path / "new", **options}
     with pytest.raises(ConfigError, match=reason):
         export(small_sam(), **arguments)
     assert not (tmp_path / "new").exists()
@@ -225,7 +225,7 @@ def test_what_cannot_be_exported_is_refused_before_anything_is_written(tmp_path,
 def test_a_missing_package_is_named_with_what_installs_it(tmp_path, monkeypatch, package):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ConfigError, match=rf"{package} is not installed; pip install 'sam-batch\[tensorrt\]'"):
-        export(small_sam(), model="demo", checkpoint_sha256="", recipe="fp32", folder=tmp_path)
+        export(small_sam(), model="demo", checkpoint_sha256="", precision="fp32", folder=tmp_path)
 
 
 @pytest.fixture
@@ -245,7 +245,7 @@ def full_disk(monkeypatch):
 def test_a_full_disk_is_named_and_leaves_what_there_was(tmp_path):
     (tmp_path / "encoder.onnx").write_bytes(b"old")
     with pytest.raises(OutputError, match="cannot be written: No space left on device"):
-        export(small_sam(), model="demo", checkpoint_sha256="", recipe="fp32", folder=tmp_path)
+        export(small_sam(), model="demo", checkpoint_sha256="", precision="fp32", folder=tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"encoder.onnx": b"old"}
 
 
@@ -256,7 +256,7 @@ def test_a_new_set_replaces_the_files_of_the_old_one_and_of_an_export_that_was_k
     (tmp_path / "notes.txt").write_bytes(b"kept")
     (tmp_path / ".export-killed").mkdir()
     (tmp_path / ".export-killed/encoder.onnx").write_bytes(b"gigabytes")
-    export(small_sam(), model="demo", checkpoint_sha256="", recipe="fp32", folder=tmp_path)
+    export(small_sam(), model="demo", checkpoint_sha256="", precision="fp32", folder=tmp_path)
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"graphs.json", "notes.txt", *(f"{name}.onnx" for name in GRAPHS)}
 

@@ -20,7 +20,7 @@ def described(folder):
     return GraphSet(
         version=1,
         model="demo",
-        recipe="fp16",
+        precision="fp16",
         checkpoint_sha256="ab",
         opset=20,
         attention=False,

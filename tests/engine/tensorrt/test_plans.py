@@ -8,13 +8,13 @@ from filelock import FileLock, Timeout
 
 from sam_batch.engine.tensorrt import plans as tensorrt_plans
 from sam_batch.engine.tensorrt.plans import Machine, PlanKey, PlanStore
-from sam_batch.errors import EngineError, OutputError, PlanError
+from sam_batch.errors import EngineError, EngineFileError, OutputError
 
 MACHINE = Machine("11.4.0", "13", "linux-x86_64", "Stand-in", "9.0")
 KEY = PlanKey(
     graph="encoder",
     model="vit_b",
-    recipe="fp16",
+    precision="fp16",
     checkpoint_sha256="a" * 64,
     onnx_sha256="b" * 64,
     machine=MACHINE,
@@ -29,7 +29,7 @@ OTHERS = {
     "compute_capability": replace(KEY, machine=replace(MACHINE, compute_capability="8.6")),
     "onnx_sha256": replace(KEY, onnx_sha256="c" * 64),
     "checkpoint_sha256": replace(KEY, checkpoint_sha256="c" * 64),
-    "recipe": replace(KEY, recipe="fp32"),
+    "precision": replace(KEY, precision="fp32"),
     "profiles.images": replace(KEY, profiles={"images": ((1, 3, 8, 8), (4, 3, 8, 8), (4, 3, 8, 8))}),
     "options.workspace_bytes": replace(KEY, options={"workspace_bytes": 1 << 20}),
 }
@@ -74,12 +74,14 @@ def test_the_folder_belongs_to_the_user_alone(store):
 @pytest.mark.parametrize("field", OTHERS)
 def test_a_plan_of_another_key_is_not_found_and_the_difference_is_named(store, field):
     store.store(OTHERS[field], b"plan", 1.5)
-    with pytest.raises(PlanError, match=rf"the nearest was built for another {field} .*sam-batch engine build"):
+    with pytest.raises(EngineFileError, match=rf"the nearest was built for another {field} .*sam-batch engine build"):
         store.read(KEY)
 
 
 def test_no_plan_at_all_names_the_command(store):
-    with pytest.raises(PlanError, match=r"no TensorRT plan of vit_b encoder in fp16 .*; run sam-batch engine build"):
+    with pytest.raises(
+        EngineFileError, match=r"no TensorRT plan of vit_b encoder in fp16 .*; run sam-batch engine build"
+    ):
         store.find(KEY)
 
 
@@ -90,7 +92,7 @@ def test_a_plan_that_changed_is_refused(store, data, message):
     store.store(KEY, b"plan", 1.5)
     path_of(store, "plan").write_bytes(data)
     for look in (store.find, store.read):
-        with pytest.raises(PlanError, match=message):
+        with pytest.raises(EngineFileError, match=message):
             look(KEY)
 
 
@@ -98,10 +100,10 @@ def test_a_sidecar_that_was_renamed_or_damaged_is_refused(store):
     other = store.store(OTHERS["gpu"], b"plan", 1.5)
     store.store(KEY, b"plan", 1.5)
     path_of(store, "json").write_bytes((store.folder / "plans" / f"{other.name}.json").read_bytes())
-    with pytest.raises(PlanError, match="does not describe"):
+    with pytest.raises(EngineFileError, match="does not describe"):
         store.find(KEY)
     path_of(store, "json").write_bytes(b"{")
-    with pytest.raises(PlanError, match="no TensorRT plan"):
+    with pytest.raises(EngineFileError, match="no TensorRT plan"):
         store.find(KEY)
 
 
@@ -113,8 +115,8 @@ def test_what_is_no_sidecar_is_passed_over(store, content):
     (store.folder / "plans" / "a folder.json").mkdir()
     (store.folder / "plans" / "other.json").write_bytes(content)
     assert list(store.records()) == [record]
-    with pytest.raises(PlanError, match="the nearest was built for another recipe"):
-        store.find(replace(KEY, recipe="fp32"))
+    with pytest.raises(EngineFileError, match="the nearest was built for another precision"):
+        store.find(replace(KEY, precision="fp32"))
 
 
 def test_a_sidecar_of_another_version_is_still_told_of(store):
@@ -127,7 +129,7 @@ def test_a_sidecar_names_no_other_file(store):
     store.store(KEY, b"plan", 1.5)
     told = json.loads(path_of(store, "json").read_text())
     path_of(store, "json").write_text(json.dumps(told | {"name": "../another"}))
-    with pytest.raises(PlanError, match="does not describe"):
+    with pytest.raises(EngineFileError, match="does not describe"):
         store.find(KEY)
 
 
@@ -156,13 +158,15 @@ def test_a_plan_that_cannot_be_read_is_an_error_that_names_it(store, monkeypatch
     store.store(KEY, b"plan", 1.5)
     monkeypatch.setattr(tensorrt_plans.Path, "open", stale)
     for look in (store.find, store.read):
-        with pytest.raises(PlanError, match=r"\.plan: cannot be read: Stale file handle; run sam-batch engine build"):
+        with pytest.raises(
+            EngineFileError, match=r"\.plan: cannot be read: Stale file handle; run sam-batch engine build"
+        ):
             look(KEY)
 
 
 def test_a_folder_that_cannot_be_entered_is_an_error_that_names_it(tmp_path):
     (tmp_path / "engines").write_text("")
-    with pytest.raises(PlanError, match=r"cannot be read: Not a directory; set engine\.folder to another"):
+    with pytest.raises(EngineFileError, match=r"cannot be read: Not a directory; set engine\.folder to another"):
         PlanStore(tmp_path / "engines").find(KEY)
 
 
@@ -170,14 +174,14 @@ def test_a_folder_that_others_may_write_to_is_refused(store):
     store.store(KEY, b"plan", 1.5)
     (store.folder / "plans").chmod(0o777)
     for look in (store.find, store.read):
-        with pytest.raises(PlanError, match="others may write here"):
+        with pytest.raises(EngineFileError, match="others may write here"):
             look(KEY)
 
 
 def test_a_folder_of_another_user_is_refused(store, monkeypatch):
     store.store(KEY, b"plan", 1.5)
     monkeypatch.setattr(tensorrt_plans.os, "geteuid", lambda: (store.folder / "plans").stat().st_uid + 1)
-    with pytest.raises(PlanError, match=r"others may write here.* or set engine\.folder to another"):
+    with pytest.raises(EngineFileError, match=r"others may write here.* or set engine\.folder to another"):
         store.find(KEY)
 
 
@@ -197,12 +201,12 @@ def test_a_file_in_the_folders_place_is_a_mistake_of_the_configuration(tmp_path)
 def test_plans_count_as_verified_only_together(store):
     decoder = replace(KEY, graph="score")
     built = [store.store(KEY, b"plan", 1.5), store.store(decoder, b"other", 1.5)]
-    with pytest.raises(PlanError, match="not verified; run sam-batch engine verify"):
+    with pytest.raises(EngineFileError, match="not verified; run sam-batch engine verify"):
         store.verified(built)
     store.set_verified(built, {"cosine": 0.9999})
     assert store.verified([store.find(KEY), store.find(decoder)])["cosine"] == 0.9999
     store.store(decoder, b"built anew", 1.5)
-    with pytest.raises(PlanError, match="not verified"):
+    with pytest.raises(EngineFileError, match="not verified"):
         store.verified([store.find(KEY), store.find(decoder)])
 
 
@@ -213,7 +217,9 @@ def test_what_changed_while_it_was_verified_is_not_marked(store, change):
     decoder = replace(KEY, graph="score")
     built = [store.store(decoder, b"other", 1.5), store.store(KEY, b"plan", 1.5)]
     change(store)
-    with pytest.raises(PlanError, match=f"{KEY.name} was changed while it was verified; run sam-batch engine verify"):
+    with pytest.raises(
+        EngineFileError, match=f"{KEY.name} was changed while it was verified; run sam-batch engine verify"
+    ):
         store.set_verified(built, {"cosine": 0.9999})
     assert not any(record.verified for record in store.records())
 

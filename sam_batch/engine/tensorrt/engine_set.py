@@ -27,7 +27,7 @@ from sam_batch.engine.tensorrt.inspect import Inspection, inspect
 from sam_batch.engine.tensorrt.plans import PlanKey, PlanStore, Profile, Record
 from sam_batch.engine.torch_engine import TorchEngine
 from sam_batch.engine.verify import Comparison, Photograph, compare
-from sam_batch.errors import ConfigError, EngineError, PlanError
+from sam_batch.errors import ConfigError, EngineError, EngineFileError
 from sam_batch.model.checkpoints import load_resolved
 from sam_batch.model.names import ResolvedCheckpoint
 from sam_batch.records import UInt8Array
@@ -37,7 +37,7 @@ Preprocess = Callable[[UInt8Array, EngineSpec], Tensor]  # (h, w, 3) to (1, 3, S
 DEFAULT_OPSET = 20  # the newest that every supported TensorRT reads
 
 
-class Prepared:
+class EngineSet:
     """The engines of one model in one precision, on one machine.
 
     Args:
@@ -86,7 +86,7 @@ class Prepared:
             pred_iou_thresh: Masks above it are compared.
 
         Raises:
-            PlanError: Plans are missing, altered, or built anew meanwhile.
+            EngineFileError: Plans are missing, altered, or built anew meanwhile.
             EngineError: The engine fails, or the GPU's memory is too little for it and torch side by side.
         """
         graphs = self._graphs()
@@ -118,7 +118,7 @@ class Prepared:
         """What verification found, if these engines may be used.
 
         Raises:
-            PlanError: They may not; says why, and which command mends it.
+            EngineFileError: They may not; says why, and which command mends it.
         """
         keys = self.keys(self._graphs())
         return self._require_verified([self.store.find(key) for key in keys.values()])
@@ -128,18 +128,18 @@ class Prepared:
         try:
             found = Comparison.of(stored)
         except KeyError:
-            raise PlanError(
+            raise EngineFileError(
                 f"{self._settings.folder}: was verified by another version; run sam-batch engine verify CONFIG"
             ) from None
         if not found.masks:
-            raise PlanError(
+            raise EngineFileError(
                 f"{self._settings.folder}: the {self._precision} engines of {self._checkpoint.name} could not be "
                 f"judged: no mask passes generator.pred_iou_thresh on the {found.images} photographs they were tried "
                 "on; raise engine.verify.images or name others in input.uri, then run sam-batch engine verify CONFIG"
             )
         faults = found.faults(self._settings.verify)
         if faults:
-            raise PlanError(
+            raise EngineFileError(
                 f"{self._settings.folder}: the {self._precision} engines of {self._checkpoint.name} differ too much "
                 f"from torch in float32 ({'; '.join(faults)}); use engine.precision=fp32 or engine.kind=torch"
             )
@@ -149,7 +149,7 @@ class Prepared:
         """The engine, verified.
 
         Raises:
-            PlanError: As `require_verified`.
+            EngineFileError: As `require_verified`.
             EngineError: TensorRT refuses a plan.
         """
         graphs = self._graphs()  # reads all of their gigabytes, so once
@@ -166,7 +166,7 @@ class Prepared:
         """What TensorRT made of each graph.
 
         Raises:
-            PlanError: Plans are missing or altered.
+            EngineFileError: Plans are missing or altered.
             EngineError: TensorRT refuses one.
         """
         for name, key in self.keys(self._graphs()).items():
@@ -180,7 +180,7 @@ class Prepared:
             name: PlanKey(
                 graph=name,
                 model=graphs.model,
-                recipe=graphs.recipe,
+                precision=graphs.precision,
                 checkpoint_sha256=graphs.checkpoint_sha256,
                 onnx_sha256=graphs.sha256[name],
                 machine=self._host.machine,
@@ -193,7 +193,7 @@ class Prepared:
     def _graphs(self) -> GraphSet:
         folder = graphs_folder(self._settings, self._checkpoint, self._precision)
         if not folder.is_dir():
-            raise PlanError(
+            raise EngineFileError(
                 f"{self._settings.folder}: no TensorRT engines of {self._checkpoint.name} in {self._precision} "
                 "were built here; run sam-batch engine build CONFIG"
             )
@@ -202,7 +202,7 @@ class Prepared:
     def _is_there(self, key: PlanKey, rebuild: str | None) -> bool:
         try:
             record = self.store.find(key)
-        except PlanError:
+        except EngineFileError:
             return False
         return rebuild in (None, record.rebuild)
 
@@ -278,7 +278,7 @@ def _exported(
         load_resolved(checkpoint),
         model=checkpoint.name,
         checkpoint_sha256=checkpoint.sha256,
-        recipe=precision,
+        precision=precision,
         folder=folder,
         opset=opset or DEFAULT_OPSET,
         attention=attention,

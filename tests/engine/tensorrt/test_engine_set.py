@@ -13,14 +13,14 @@ import torch
 from filelock import FileLock
 from rich.console import Console
 from support import tensorrt_standin
-from support.tensorrt_engines import CHECKPOINT, PICTURE, QUIET, hold_small_sam, prepared, preprocess, settings
+from support.tensorrt_engines import CHECKPOINT, PICTURE, QUIET, engine_set_in, hold_small_sam, preprocess, settings
 from support.tensorrt_standin import KNOBS, CpuGpu
 
 from sam_batch.engine.onnx.graph_set import GRAPHS, read_graphs, write_manifest
-from sam_batch.engine.tensorrt import prepare as tensorrt_prepare
+from sam_batch.engine.tensorrt import engine_set
+from sam_batch.engine.tensorrt.engine_set import exported, profiles
 from sam_batch.engine.tensorrt.plans import PlanStore
-from sam_batch.engine.tensorrt.prepare import exported, profiles
-from sam_batch.errors import EngineError, OutputError, PlanError
+from sam_batch.errors import EngineError, EngineFileError, OutputError
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def folder(exports, tmp_path, monkeypatch):
 
 @pytest.fixture
 def engines(host, folder):
-    return prepared(host, folder)
+    return engine_set_in(host, folder)
 
 
 def verify(engines, thresh=0.0):
@@ -63,7 +63,7 @@ def test_machines_that_share_the_folder_rebuild_once(engines, host, folder):
     engines.build(QUIET)
     assert len(engines.build(QUIET, rebuild="first")) == len(GRAPHS)
     verify(engines)
-    assert prepared(host, folder).build(QUIET, rebuild="first") == []
+    assert engine_set_in(host, folder).build(QUIET, rebuild="first") == []
     assert len(engines.build(QUIET, rebuild="second")) == len(GRAPHS)
 
 
@@ -92,7 +92,7 @@ def test_an_altered_plan_never_reaches_tensorrt_and_is_built_again(engines, fold
     plan.write_bytes(plan.read_bytes()[:-1] + b"!")
     KNOBS.plans_loaded = 0
     for use in (engines.load, engines.require_verified):
-        with pytest.raises(PlanError, match=r"altered since it was built.*sam-batch engine build"):
+        with pytest.raises(EngineFileError, match=r"altered since it was built.*sam-batch engine build"):
             use()
     assert KNOBS.plans_loaded == 0
     assert [record.key["graph"] for record in engines.build(QUIET)] == ["score"]
@@ -110,7 +110,7 @@ def test_a_worker_reads_each_plan_once(engines, monkeypatch):
 def test_without_verification_nothing_is_loaded(engines):
     engines.build(QUIET)
     KNOBS.plans_loaded = 0
-    with pytest.raises(PlanError, match="not verified; run sam-batch engine verify"):
+    with pytest.raises(EngineFileError, match="not verified; run sam-batch engine verify"):
         engines.load()
     assert KNOBS.plans_loaded == 0
 
@@ -118,31 +118,35 @@ def test_without_verification_nothing_is_loaded(engines):
 def test_engines_that_are_too_far_from_torch_are_not_used(engines, host, folder):
     engines.build(QUIET)
     verify(engines)
-    strict = prepared(host, folder, verify={"max_iou_error": 0.0})
-    with pytest.raises(PlanError, match=r"differ too much from torch in float32 \(IoU error .*engine\.kind=torch"):
+    strict = engine_set_in(host, folder, verify={"max_iou_error": 0.0})
+    with pytest.raises(
+        EngineFileError, match=r"differ too much from torch in float32 \(IoU error .*engine\.kind=torch"
+    ):
         strict.load()
     engines.load()
 
 
 def test_plans_built_anew_while_others_are_verified_are_not_marked(engines, monkeypatch):
     engines.build(QUIET)
-    compare = tensorrt_prepare.compare
+    compare = engine_set.compare
 
     def build_anew_and_compare(*arguments):
         store_another(engines)
         return compare(*arguments)
 
-    monkeypatch.setattr(tensorrt_prepare, "compare", build_anew_and_compare)
-    with pytest.raises(PlanError, match="changed while it was verified; run sam-batch engine verify CONFIG again"):
+    monkeypatch.setattr(engine_set, "compare", build_anew_and_compare)
+    with pytest.raises(
+        EngineFileError, match="changed while it was verified; run sam-batch engine verify CONFIG again"
+    ):
         verify(engines)
-    with pytest.raises(PlanError, match="not verified"):
+    with pytest.raises(EngineFileError, match="not verified"):
         engines.require_verified()
 
 
 def test_what_is_loaded_is_what_was_verified_though_others_build_meanwhile(engines, monkeypatch):
     engines.build(QUIET)
     verify(engines)
-    load, loaded, real = tensorrt_prepare.load_resolved, [], tensorrt_prepare.TensorRTEngine
+    load, loaded, real = engine_set.load_resolved, [], engine_set.TensorRTEngine
     wanted = [engines.store.read(key)[1] for key in engines.keys(engines._graphs()).values()]
 
     def build_anew_and_load(checkpoint):
@@ -152,8 +156,8 @@ def test_what_is_loaded_is_what_was_verified_though_others_build_meanwhile(engin
     def keep(host, graphs, read_plan, sam):
         return real(host, graphs, lambda name: loaded.append(read_plan(name)) or loaded[-1], sam)
 
-    monkeypatch.setattr(tensorrt_prepare, "load_resolved", build_anew_and_load)
-    monkeypatch.setattr(tensorrt_prepare, "TensorRTEngine", keep)
+    monkeypatch.setattr(engine_set, "load_resolved", build_anew_and_load)
+    monkeypatch.setattr(engine_set, "TensorRTEngine", keep)
     engines.load()
     assert loaded == wanted
 
@@ -162,7 +166,7 @@ def test_what_another_version_has_verified_is_to_be_verified_again(engines, host
     engines.build(QUIET)
     verify(engines)
     engines.store.set_verified(list(engines.store.records()), {"an older figure": 1.0})
-    with pytest.raises(PlanError, match="verified by another version; run sam-batch engine verify"):
+    with pytest.raises(EngineFileError, match="verified by another version; run sam-batch engine verify"):
         engines.load()
 
 
@@ -171,7 +175,7 @@ def test_verification_finds_weights_that_are_not_the_engines(engines, monkeypatc
     hold_small_sam(monkeypatch, seed=1)
     found = verify(engines)
     assert found.cosine < 0.9
-    with pytest.raises(PlanError, match="cosine"):
+    with pytest.raises(EngineFileError, match="cosine"):
         engines.require_verified()
 
 
@@ -179,7 +183,7 @@ def test_photographs_without_masks_prove_nothing_and_others_are_asked_for(engine
     engines.build(QUIET)
     verify(engines, thresh=1e6)
     with pytest.raises(
-        PlanError, match=r"could not be judged: no mask passes .* 1 photographs.*engine\.verify\.images"
+        EngineFileError, match=r"could not be judged: no mask passes .* 1 photographs.*engine\.verify\.images"
     ):
         engines.load()
 
@@ -192,8 +196,8 @@ def test_too_little_memory_to_verify_says_what_to_do_and_frees_both_engines(engi
         weights.append(weakref.ref(reference._sam.image_encoder))
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(tensorrt_prepare, "compare", compare)
-    monkeypatch.setattr(tensorrt_prepare.TensorRTEngine, "close", lambda _: freed.append(weights[0]() is None))
+    monkeypatch.setattr(engine_set, "compare", compare)
+    monkeypatch.setattr(engine_set.TensorRTEngine, "close", lambda _: freed.append(weights[0]() is None))
     with pytest.raises(EngineError, match=r"too little GPU memory to verify.*lower engine\.max_images"):
         verify(engines)
     assert freed == [True]
@@ -209,13 +213,13 @@ def test_too_little_memory_to_verify_says_what_to_do_and_frees_both_engines(engi
     ],
 )
 def test_engines_of_another_gpu_or_other_settings_are_not_loaded(host, folder, bindings, change, difference):
-    built = prepared(host, folder)
+    built = engine_set_in(host, folder)
     built.build(QUIET)
     verify(built)
     KNOBS.plans_loaded = 0
     gpu = change.pop("gpu", None)
-    other = prepared(tensorrt_standin.host(bindings, gpu), folder, **change)
-    with pytest.raises(PlanError) as refused:
+    other = engine_set_in(tensorrt_standin.host(bindings, gpu), folder, **change)
+    with pytest.raises(EngineFileError) as refused:
         other.load()
     assert difference in str(refused.value)
     assert KNOBS.plans_loaded == 0
@@ -226,14 +230,14 @@ def test_a_plan_of_another_version_is_not_loaded(engines, host, folder):
     verify(engines)
     newer = replace(host, machine=replace(host.machine, tensorrt="99.0"))
     KNOBS.plans_loaded = 0
-    with pytest.raises(PlanError, match=rf"tensorrt \({host.machine.tensorrt}, here 99\.0\)"):
-        prepared(newer, folder).load()
+    with pytest.raises(EngineFileError, match=rf"tensorrt \({host.machine.tensorrt}, here 99\.0\)"):
+        engine_set_in(newer, folder).load()
     assert KNOBS.plans_loaded == 0
 
 
 def test_nothing_built_at_all_names_the_command(host, tmp_path):
-    with pytest.raises(PlanError, match=r"no TensorRT engines of demo in fp32 .*; run sam-batch engine build"):
-        prepared(host, tmp_path).load()
+    with pytest.raises(EngineFileError, match=r"no TensorRT engines of demo in fp32 .*; run sam-batch engine build"):
+        engine_set_in(host, tmp_path).load()
 
 
 def test_every_graph_can_be_looked_into(engines):
@@ -253,14 +257,14 @@ class TestExported:
 
         def export(sam, *, folder, opset, attention, **_):
             calls.append(opset)
-            made = tensorrt_prepare.graphs_folder(settings(exports("fp32")), CHECKPOINT, "fp32")
+            made = engine_set.graphs_folder(settings(exports("fp32")), CHECKPOINT, "fp32")
             shutil.copytree(made, folder, dirs_exist_ok=True)
             graphs = replace(read_graphs(folder), opset=opset, attention=attention)
             write_manifest(graphs, folder)
             return graphs
 
         hold_small_sam(monkeypatch)
-        monkeypatch.setattr(tensorrt_prepare, "export", export)
+        monkeypatch.setattr(engine_set, "export", export)
         return calls
 
     def test_graphs_that_are_there_are_not_exported_again(self, tmp_path, exporting):
@@ -270,7 +274,7 @@ class TestExported:
 
     def test_damaged_graphs_another_opset_or_force_export_them_anew(self, tmp_path, exporting):
         exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET)
-        folder = tensorrt_prepare.graphs_folder(settings(tmp_path), CHECKPOINT, "fp32")
+        folder = engine_set.graphs_folder(settings(tmp_path), CHECKPOINT, "fp32")
         (folder / "score.onnx").write_bytes(b"")
         for keys in ({}, {"opset": 23}, {"anew": True}):
             exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET, **keys)
@@ -278,7 +282,7 @@ class TestExported:
 
     def test_graphs_of_another_version_are_exported_anew(self, tmp_path, exporting):
         first = exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET)
-        folder = tensorrt_prepare.graphs_folder(settings(tmp_path), CHECKPOINT, "fp32")
+        folder = engine_set.graphs_folder(settings(tmp_path), CHECKPOINT, "fp32")
         write_manifest(replace(first, version=0), folder)
         assert exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET) == first
         assert exporting == [20, 20]
@@ -294,7 +298,7 @@ class TestExported:
         exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET, **asked)
         KNOBS.builds = False
         with pytest.raises(EngineError) as failed:
-            prepared(host, tmp_path).build(QUIET)
+            engine_set_in(host, tmp_path).build(QUIET)
         assert ("no fused kernel for its Attention operator" in str(failed.value)) == bool(asked)
 
     def test_a_folder_that_cannot_be_locked_is_named(self, tmp_path, exporting, monkeypatch):
@@ -315,7 +319,7 @@ class TestExported:
         console = Console(file=io.StringIO(), width=500)
         work = {
             "export": lambda: exported(settings(tmp_path), CHECKPOINT, "fp32", console),
-            "build": lambda: prepared(host, tmp_path).build(console),
+            "build": lambda: engine_set_in(host, tmp_path).build(console),
         }
         with ThreadPoolExecutor(1) as pool:
             with PlanStore(tmp_path).locked():
@@ -330,8 +334,8 @@ class TestExported:
 
 
 def test_profiles_are_tuned_for_full_batches(exports):
-    folder = tensorrt_prepare.graphs_folder(settings(exports("fp32")), CHECKPOINT, "fp32")
-    shapes = profiles(tensorrt_prepare.read_graphs(folder), settings(folder, max_prompts=64, max_images=4))
+    folder = engine_set.graphs_folder(settings(exports("fp32")), CHECKPOINT, "fp32")
+    shapes = profiles(engine_set.read_graphs(folder), settings(folder, max_prompts=64, max_images=4))
     assert shapes["encoder"]["images"] == ((1, 3, 128, 128), (4, 3, 128, 128), (4, 3, 128, 128))
     assert shapes["finish"]["cells"] == ((1, 64, 32), (64, 64, 32), (64, 64, 32))
     assert set(shapes["score_masked"]) == {"tokens", "masks"}
