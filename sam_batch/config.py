@@ -4,10 +4,13 @@ YAML files and `section.key=value` overrides end in one frozen tree. Reading the
 module does no input or output and imports no heavy package.
 """
 
+from collections.abc import Iterator
 from enum import Enum
-from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar
+from types import UnionType
+from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, field_validator, model_validator
+from pydantic.fields import FieldInfo
 
 T = TypeVar("T")
 
@@ -32,6 +35,11 @@ class Section(BaseModel):
     """A part of the configuration: immutable, and closed to names it does not know."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False, protected_namespaces=())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_is_default(cls, values: Any) -> Any:
+        return {} if values is None else values  # a section whose keys are all commented out
 
 
 class InputConfig(Section):
@@ -301,3 +309,40 @@ class Config(Section):
     generator: GeneratorConfig = Field(default_factory=lambda: GeneratorConfig())
     output: OutputConfig
     run: RunConfig = Field(default_factory=lambda: RunConfig())
+
+
+def keys(section: type[BaseModel] = Config, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Every key of the configuration as (dotted path, pydantic field), sections before their keys."""
+    for name, field in section.model_fields.items():
+        yield prefix + name, field
+        below = subsection(section, name)
+        if below is not None:
+            yield from keys(below, f"{prefix}{name}.")
+
+
+def subsection(section: type[BaseModel], name: str) -> type[Section] | None:
+    """The section of this name in another, if it is one."""
+    field = section.model_fields.get(name)
+    kind = field.annotation if field else None
+    return kind if isinstance(kind, type) and issubclass(kind, Section) else None
+
+
+def types(annotation: Any) -> Iterator[Any]:
+    """The types that a key may have, such as `tuple[str, ...]`, without what bounds them."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        yield from types(inner[0])
+    elif origin in (Union, UnionType):
+        for type_ in inner:
+            yield from types(type_)
+    else:
+        yield annotation
+
+
+def kinds(annotation: Any) -> Iterator[type]:
+    """The classes that a key's values may have, such as `tuple`."""
+    for type_ in types(annotation):
+        if get_origin(type_) is Literal:
+            yield from map(type, get_args(type_))
+        else:
+            yield get_origin(type_) or type_

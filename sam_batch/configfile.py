@@ -1,26 +1,25 @@
 """YAML files and `section.key=value` overrides in, one checked `Config` out; and back to text.
 
-Files are merged left to right, then the overrides. Nothing in a file can run code, and every mistake is refused with
-the path of the key, its value and what is allowed. The settings themselves are declared in `sam_batch.config`.
+Files are merged left to right, then the overrides. The settings themselves are declared in `sam_batch.config`, files
+are read by `sam_batch.yamlfile`, and what is wrong is put into words by `sam_batch.mistakes`.
 """
 
-import difflib
 import json
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import reduce
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, get_args
 
 import yaml
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails, PydanticUndefined
+from pydantic_core import PydanticUndefined
 
-from sam_batch.config import Config, Section
+from sam_batch import mistakes, yamlfile
+from sam_batch.config import Config, keys, kinds, subsection, types
 from sam_batch.errors import ConfigError
 
-MAX_FILE_BYTES = 1 << 20
-MAX_DEPTH = 20
 SCHEMA_LINE = "# yaml-language-server: $schema=job.schema.json\n"
 
 
@@ -29,13 +28,16 @@ def load(paths: Sequence[str | Path], overrides: Sequence[str] = ()) -> Config:
 
     Args:
         paths: YAML files, merged left to right.
-        overrides: `section.key=value`, values in YAML's notation, applied after the files.
+        overrides: `section.key=value`, applied after the files. What follows the `=` is read as its key wants it:
+            text is taken as it is, character for character, and `null` unsets a text that may be unset; a list where
+            the key takes one is written `[...]` as in YAML; numbers, `true`, `false` and `null` are written as in JSON.
+            A key that takes a text or a list takes for text what is no list.
 
     Raises:
         ConfigError: Anything is wrong; one line for each mistake.
     """
-    trees = [read_yaml(Path(path)) for path in paths]
-    return check(_merge(trees, overrides))
+    files = [yamlfile.read(Path(path)) for path in paths]
+    return check(reduce(_merged, [*files, *map(_tree, overrides)], {}))
 
 
 def check(tree: Mapping[str, Any]) -> Config:
@@ -43,119 +45,45 @@ def check(tree: Mapping[str, Any]) -> Config:
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        lines = [_explain(detail) for detail in error.errors()]
-        raise ConfigError("\n".join(lines)) from None
+        raise ConfigError("\n".join(mistakes.explain(error))) from None
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Read one YAML file: a single mapping without duplicate keys, aliases or tags of Python objects."""
-    try:
-        text = path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    if len(text) > MAX_FILE_BYTES:
-        raise ConfigError(f"{path}: has {len(text):,} bytes; a configuration has at most {MAX_FILE_BYTES:,}")
-    try:
-        _refuse_tricks(text)
-        tree = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: {' '.join(str(error).split())}") from None
-    if not isinstance(tree, dict):
-        raise ConfigError(f"{path}: should be a mapping of sections; it is {type(tree).__name__}")
+def _tree(override: str) -> dict[str, Any]:
+    """One override as the mapping that a file would hold."""
+    key, equals, text = override.partition("=")
+    if not (key and equals) or key != key.strip():
+        raise ConfigError(f"{override}: an override is written section.key=value, without blanks before the =")
+    field = dict(keys()).get(key)
+    tree = {key.rpartition(".")[2]: _value(text, field.annotation if field else str)}
+    for section in reversed(key.split(".")[:-1]):
+        tree = {section: tree}
     return tree
 
 
-def _merge(trees: Iterable[Mapping[str, Any]], overrides: Sequence[str]) -> dict[str, Any]:
-    for override in overrides:
-        if not override.partition("=")[1]:
-            raise ConfigError(f"{override}: an override is written section.key=value")
-    try:
-        merged = OmegaConf.merge(
-            *(OmegaConf.create(dict(tree)) for tree in trees), OmegaConf.from_dotlist(list(overrides))
-        )
-        container = OmegaConf.to_container(merged, resolve=False)
-    except (OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"cannot be merged: {' '.join(str(error).split())}") from None
-    assert isinstance(container, dict)  # noqa: S101 - mappings merge to a mapping
-    return {str(key): value for key, value in container.items()}
+def _value(text: str, annotation: Any) -> Any:
+    """What an override says to a key of this type; what the key does not take stays text, for `check` to refuse."""
+    taken = set(kinds(annotation))
+    if taken & {list, tuple} and text.startswith("[") and text.endswith("]"):
+        of_texts = any(get_args(type_)[:1] == (str,) for type_ in types(annotation))
+        with suppress(yaml.YAMLError):
+            return yaml.load(text, yaml.BaseLoader if of_texts else yaml.SafeLoader)  # noqa: S506 - neither runs code
+    if str in taken and not taken & {bool, int, float}:
+        return None if text == "null" and NoneType in taken else text
+    with suppress(ValueError):
+        return json.loads(text)
+    return text
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """PyYAML's safe loader, except that a key given twice is an error instead of the last one winning."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is given twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-def _refuse_tricks(text: bytes) -> None:
-    """Aliases and deep nesting can make a small file explode; look at the events before anything is built."""
-    depth = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        if isinstance(event, yaml.AliasEvent):
-            raise yaml.YAMLError(f"aliases (*{event.anchor}) are not allowed")
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > MAX_DEPTH:
-            raise yaml.YAMLError(f"nested deeper than {MAX_DEPTH} levels")
-
-
-def _explain(detail: ErrorDetails) -> str:
-    path = ".".join(_known_path(detail["loc"]))
-    if detail["type"] == "extra_forbidden":
-        return f"{path}: unknown key{_suggestion(path)}"
-    if detail["type"] == "missing":
-        return f"{_required_key(path)}: is required"
-    reason = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    return f"{path} = {_short(detail['input'])}: {reason}"
-
-
-def _known_path(loc: tuple[int | str, ...]) -> list[str]:
-    """Drop the names that pydantic adds for the branches of a union."""
-    path: list[str] = []
-    section: type[BaseModel] | None = Config
-    for step in loc:
-        if section is None and isinstance(step, str):
-            break
-        path.append(str(step))
-        section = _subsection(section, str(step)) if section is not None else None
-    return path
-
-
-def _subsection(section: type[BaseModel], name: str) -> type[BaseModel] | None:
-    field = section.model_fields.get(name)
-    kind = field.annotation if field else None
-    return kind if isinstance(kind, type) and issubclass(kind, Section) else None
-
-
-def _required_key(path: str) -> str:
-    """Where a whole section is missing, the key in it that has no default."""
-    below = (name for name, field in keys() if name.startswith(f"{path}.") and field.is_required())
-    return next(below, path)
-
-
-def _suggestion(path: str) -> str:
-    known = [name for name, _ in keys()]
-    name = path.rpartition(".")[2]
-    same_name = [one for one in known if one.rpartition(".")[2] == name]
-    nearest = same_name or difflib.get_close_matches(path, known, n=1)
-    return f"; did you mean {nearest[0]}?" if nearest else ""
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
-def keys(section: type[BaseModel] = Config, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every key of the configuration as (dotted path, pydantic field), sections before their keys."""
-    for name, field in section.model_fields.items():
-        yield prefix + name, field
-        below = _subsection(section, name)
-        if below is not None:
-            yield from keys(below, f"{prefix}{name}.")
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """One tree laid over another; a section left empty, which YAML reads as null, changes nothing."""
+    merged = dict(below)
+    for key, value in above.items():
+        under = merged.get(key)
+        if isinstance(under, Mapping) and (value is None or isinstance(value, Mapping)):
+            merged[key] = _merged(under, value or {})
+        else:
+            merged[key] = value
+    return merged
 
 
 def to_yaml(config: Config) -> str:
@@ -179,7 +107,7 @@ def template() -> str:
 def _template_lines(section: type[BaseModel], depth: int) -> Iterator[str]:
     indent = "  " * depth
     for name, field in section.model_fields.items():
-        below = _subsection(section, name)
+        below = subsection(section, name)
         if below is not None:
             yield f"{indent}{name}:\n"
             yield from _template_lines(below, depth + 1)

@@ -17,7 +17,8 @@ TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in FIL
 # A module imports only from lines above its own, and from its own folder.
 LAYERS = (
     ("errors", "compiled"),
-    ("config", "records"),
+    ("config", "records", "yamlfile"),
+    ("mistakes",),
     ("configfile",),
     ("masks",),
     ("model",),
@@ -41,7 +42,7 @@ FILE_CALLS = {
 FILE_LAYER = ("data/storage.py", "data/storage_local.py", "data/storage_objects.py")
 MAY_CALL = {
     "cli/main.py": {"open", "fdopen"},  # /dev/null and its own terminal
-    "configfile.py": {"read_bytes"},  # the job's YAML
+    "yamlfile.py": {"read_bytes"},  # the job's
     "export/coco.py": {"open", "TemporaryDirectory"},  # scratch space; the storage puts the file in its place
     # Graphs, on this machine.
     "engine/onnx/export.py": {"glob", "iterdir", "mkdir", "rmtree", "save", "TemporaryDirectory", "unlink"},

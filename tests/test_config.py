@@ -6,8 +6,7 @@ import pytest
 from pydantic import ValidationError
 from segment_anything import SamAutomaticMaskGenerator
 
-from sam_batch.config import Config, Effect, EngineConfig, GeneratorConfig, InputConfig, Section
-from sam_batch.configfile import keys
+from sam_batch.config import Config, Effect, EngineConfig, GeneratorConfig, InputConfig, Section, keys
 
 
 def test_generator_has_the_reference_s_names_and_defaults():
