@@ -1,8 +1,9 @@
 """The values that flow through the job. They are frozen, know no files and no Ray.
 
 Shape legend of the package: `N` images, `P` prompts, `M` masks per prompt (3), `K` kept masks, `C` channels,
-`H W` original pixels, `h w` low-resolution logits, `S` model input side, `4` xyxy in original pixels unless
-said, `2` (x, y). A suffix in a name gives the shape: `boxes_K4`, `logits_Khw`.
+`H W` original pixels, `h w` low-resolution logits, `S` model input side, `L` cells of an embedding, `gh gw` the sides
+of their grid, `4` xyxy in original pixels unless said, `2` (x, y). A suffix in a name gives the shape: `boxes_K4`,
+`logits_Khw`.
 """
 
 from dataclasses import dataclass, field

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from sam_batch.model.demo import SIDE
+from sam_batch.model.sam.demo import SIDE
 from training.model import grow
 
 _LAST_OF_HYPERNETWORK = re.compile(r"mask_decoder\.output_hypernetworks_mlps\.\d\.layers\.2\.(weight|bias)")

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from segment_anything.modeling import Sam
 from torch import Tensor, nn
 
-from sam_batch.model.demo import WIDTH, build_demo
+from sam_batch.model.sam.demo import WIDTH, build_demo
 
 FEATURES = 16  # of each of the two levels of the pair head
 

@@ -19,7 +19,7 @@ import torch
 from segment_anything.modeling import Sam
 from torch import Tensor
 
-from sam_batch.model.demo import SIDE
+from sam_batch.model.sam.demo import SIDE
 from training.losses import pair_loss, pairwise_iou, prompt_loss
 from training.model import PairHead, box_tokens, decode, embed, grow, new_model, point_tokens
 from training.samples import Prompts, ask, augment, components

@@ -15,7 +15,7 @@ from transformers import (
 )
 from transformers.models.sam import image_processing_sam as processing
 
-from sam_batch.model.huggingface import to_segment_anything
+from sam_batch.model.sam.huggingface import to_segment_anything
 
 __all__ = ["pipeline", "processing"]
 

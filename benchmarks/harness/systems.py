@@ -22,7 +22,7 @@ from sam_batch.engine.protocol import Engine
 from sam_batch.engine.torch_engine import TorchEngine
 from sam_batch.errors import SamBatchError
 from sam_batch.masks.rle import as_coco
-from sam_batch.model.encoder import Encoder
+from sam_batch.model.sam.encoder import Encoder
 from sam_batch.records import UInt8Array
 from sam_batch.segment import everything, views
 

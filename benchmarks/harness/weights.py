@@ -22,8 +22,8 @@ from sam_batch.engine.protocol import Prompts
 from sam_batch.engine.torch_engine import TorchEngine
 from sam_batch.masks.logits import Scale, stable_masks
 from sam_batch.model.checkpoints import load_sam
-from sam_batch.model.demo import build_demo
 from sam_batch.model.names import DEMO_PATH
+from sam_batch.model.sam.demo import build_demo
 from sam_batch.records import UInt8Array, View
 from sam_batch.segment.views import cut_views
 

@@ -1,8 +1,8 @@
 """The torch engine: a SAM's weights on the CPU or on CUDA, in three precisions.
 
 In float32 its numbers are those of `Sam.forward`, but for rounding. It does not resize, choose, threshold or batch:
-callers do. It reaches the modules through `model.encoder`, `model.prompts` and `model.decoder`, so that faster ones
-can take their place; only masks of an earlier round go straight to `sam.prompt_encoder`.
+callers do. It reaches the modules through `model.sam.encoder`, `model.sam.prompt_tokens` and `model.sam.decoder`, so
+that faster ones can take their place; only masks of an earlier round go straight to `sam.prompt_encoder`.
 """
 
 import warnings
@@ -14,10 +14,10 @@ from torch import Tensor
 from sam_batch.engine.checks import require_finite, require_within
 from sam_batch.engine.heap import keep_freed_memory
 from sam_batch.engine.protocol import Embeddings, EngineSpec, Prompts, ScoredPrompts
-from sam_batch.model.decoder import Decoder, Scored
-from sam_batch.model.encoder import Encoder
 from sam_batch.model.precision import DTYPES, lower
-from sam_batch.model.prompts import prompt_tokens
+from sam_batch.model.sam.decoder import Decoder, Scored
+from sam_batch.model.sam.encoder import Encoder
+from sam_batch.model.sam.prompt_tokens import prompt_tokens
 
 
 class TorchEngine:

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from sam_batch.config import ModelConfig
 from sam_batch.errors import CheckpointError
-from sam_batch.model.demo import build_demo
 from sam_batch.model.fetch import fetch, is_url
-from sam_batch.model.huggingface import is_huggingface, to_segment_anything
 from sam_batch.model.names import DEMO_PATH, DEMO_SHA256, FAKE, PUBLISHED, ResolvedCheckpoint
+from sam_batch.model.sam.demo import build_demo
+from sam_batch.model.sam.huggingface import is_huggingface, to_segment_anything
 from sam_batch.model.state import read_state, require_finite, sha256_of
 
 _BUILDERS = {**{name: sam_model_registry[name] for name in PUBLISHED}, "demo": build_demo}

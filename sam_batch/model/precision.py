@@ -1,11 +1,11 @@
 """Which of segment-anything's weights may be half precision without harm.
 
 Matrices (linear layers and convolutions) of the encoder and of the decoder's up-scaling are stored in half precision
-and multiplied in it; `model.encoder` and `model.decoder` convert what they multiply. The decoder's few tokens cost
-little, and rounding them changes which masks survive. So they stay float32, as does what carries the residual stream,
-norms, coordinates and scores: layer norms of real checkpoints overflow float16 (segment-anything issues 540 and 696), a
-pixel coordinate has no exact float16, and predicted IoUs would collapse to a few hundred values, so that ties would
-decide which masks survive.
+and multiplied in it; `model.sam.encoder` and `model.sam.decoder` convert what they multiply. The decoder's few tokens
+cost little, and rounding them changes which masks survive. So they stay float32, as does what carries the residual
+stream, norms, coordinates and scores: layer norms of real checkpoints overflow float16 (segment-anything issues 540 and
+696), a pixel coordinate has no exact float16, and predicted IoUs would collapse to a few hundred values, so that ties
+would decide which masks survive.
 """
 
 import torch

@@ -7,7 +7,7 @@ from support.small_sam import skeleton
 
 from benchmarks.harness import weights
 from sam_batch.config import GeneratorConfig
-from sam_batch.model.demo import build_demo
+from sam_batch.model.sam.demo import build_demo
 from sam_batch.segment.views import cut_views
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import safetensors.torch
 import torch
-from model.test_huggingface import as_huggingface
+from model.sam.test_huggingface import as_huggingface
 from segment_anything.modeling import Sam
 from support import http
 from support.small_sam import skeleton, small_sam
@@ -14,7 +14,7 @@ from sam_batch.config import ModelConfig
 from sam_batch.errors import CheckpointError
 from sam_batch.model import checkpoints, names
 from sam_batch.model.checkpoints import load_resolved, load_sam, resolve_checkpoint
-from sam_batch.model.demo import SIDE
+from sam_batch.model.sam.demo import SIDE
 
 
 @pytest.fixture

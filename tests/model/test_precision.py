@@ -2,8 +2,8 @@ import pytest
 import torch
 from support.small_sam import small_sam
 
-from sam_batch.model.encoder import Encoder
 from sam_batch.model.precision import cpu_multiplies_bfloat16, lower
+from sam_batch.model.sam.encoder import Encoder
 
 
 def dtypes(module):

@@ -1,7 +1,7 @@
 import torch
 from safetensors.torch import load_file
 
-from sam_batch.model.demo import build_demo
+from sam_batch.model.sam.demo import build_demo
 from training.export import export, sharpen
 from training.model import decode, new_model, point_tokens
 from training.train import CPU_STAGES, save, start

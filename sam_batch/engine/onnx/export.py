@@ -19,8 +19,6 @@ import torch
 from segment_anything.modeling import Sam
 from torch import Tensor, nn
 
-from sam_batch.engine.onnx.decoder_graphs import FinishGraph, ScoreGraph
-from sam_batch.engine.onnx.encoder_graph import EncoderGraph
 from sam_batch.engine.onnx.graph_set import (
     GRAPHS,
     MANIFEST,
@@ -31,6 +29,8 @@ from sam_batch.engine.onnx.graph_set import (
 )
 from sam_batch.errors import ConfigError, EngineError, OutputError
 from sam_batch.model.precision import DTYPES
+from sam_batch.model.sam.decoder_graphs import FinishGraph, ScoreGraph
+from sam_batch.model.sam.encoder_graph import EncoderGraph
 
 if TYPE_CHECKING:
     import onnx

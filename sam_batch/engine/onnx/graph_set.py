@@ -34,7 +34,7 @@ class GraphSet:
         version: Of the graphs' arithmetic and of this file; another is refused, and exported anew by a build. A change
             to what the same weights and precision export to raises it.
         model: demo, vit_b, vit_l or vit_h.
-        precision: fp32 or fp16; `engine.encoder_graph` and `engine.decoder_graphs` say what stays float32.
+        precision: fp32 or fp16; `model.sam.encoder_graph` and `model.sam.decoder_graphs` say what stays float32.
         checkpoint_sha256: Of the file of weights.
         opset: ONNX's version of operators.
         attention: Whether the encoder has the Attention operator.

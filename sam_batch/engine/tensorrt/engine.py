@@ -18,7 +18,7 @@ from sam_batch.engine.protocol import Embeddings, EngineSpec, Prompts, ScoredPro
 from sam_batch.engine.tensorrt.host import Host
 from sam_batch.engine.tensorrt.run import PlanRunner
 from sam_batch.errors import EngineError
-from sam_batch.model.prompts import prompt_tokens
+from sam_batch.model.sam.prompt_tokens import prompt_tokens
 
 
 class _Scored(NamedTuple):

@@ -4,7 +4,7 @@ from support.graphs import scaled_error
 from support.small_sam import small_sam
 from torch import nn
 
-from sam_batch.engine.onnx.encoder_graph import EncoderGraph
+from sam_batch.model.sam.encoder_graph import EncoderGraph
 
 SIDE = 128
 

@@ -1,6 +1,6 @@
 """SAM's mask decoder as two modules that export to clean ONNX graphs: `score` and `finish`.
 
-They compute what segment-anything's `MaskDecoder` does, with its weights, arranged as in `model.decoder`: prompts
+They compute what segment-anything's `MaskDecoder` does, with its weights, arranged as in `model.sam.decoder`: prompts
 share the first layer's projections of the image; later, tokens are projected into the image's channels instead of
 every cell. All of SAM's masks are scored and finished; which ones are wanted is the caller's business. The modules
 are not meant to be fast in eager torch.
@@ -8,7 +8,7 @@ are not meant to be fast in eager torch.
 In half precision the image's cells are multiplied in half; tokens, residuals, norms, the masks that come as prompts and
 the IoU head are float32, by casts in the modules. `model.precision` says why.
 
-Subscripts are those of `engine.graph_parts`.
+Subscripts are those of `model.sam.graph_parts`.
 """
 
 import torch
@@ -19,8 +19,15 @@ from segment_anything.modeling.mask_decoder import MLP
 from segment_anything.modeling.transformer import TwoWayAttentionBlock
 from torch import Tensor, nn
 
-from sam_batch.engine.onnx.graph_parts import Reading, SharedReading, TokenAttention, Writing, lowered, norm2d
-from sam_batch.model.upscaler import Upscaler
+from sam_batch.model.sam.graph_parts import (
+    ImageToTokenGraph,
+    SharedTokenToImageGraph,
+    TokenAttention,
+    TokenToImageGraph,
+    lowered,
+    norm2d,
+)
+from sam_batch.model.sam.upscaler import Upscaler
 
 
 class ScoreGraph(nn.Module):
@@ -51,22 +58,22 @@ class ScoreGraph(nn.Module):
         shared = [not masked, *(len(transformer.layers) - 1) * [False]]
         layers = zip(transformer.layers, shared, strict=True)
         self.layers = nn.ModuleList(_DecoderLayer(block, self.tokens, dtype, first) for block, first in layers)
-        self.read = Reading(transformer.final_attn_token_to_image, self.predicted)
+        self.token_to_image = TokenToImageGraph(transformer.final_attn_token_to_image, self.predicted)
         self.norm, self.iou_head = transformer.norm_final_attn, decoder.iou_prediction_head
 
     def forward(
         self, embedding_1Css: Tensor, tokens_P2C: Tensor, masks_P1hw: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns (P, 4) predicted IoUs, (P, 4, C) mask tokens and (P, N, C) cells as they attended to the prompt."""
+        """Returns (P, 4) predicted IoUs, (P, 4, C) mask tokens and (P, L, C) cells as they attended to the prompt."""
         tokens = F.pad(tokens_P2C, (0, 0, self.predicted, 0)) + self.own
         dense = self.no_mask if masks_P1hw is None else self._downscale(masks_P1hw)
-        cells = (embedding_1Css.float() + dense).flatten(2).mT  # (1, N, C), or (P, N, C) with masks
+        cells = (embedding_1Css.float() + dense).flatten(2).mT  # (1, L, C), or (P, L, C) with masks
         queries = tokens
         for layer in self.layers:
             queries, cells = layer(queries, tokens, cells, self.position)
         asking = (queries + tokens)[:, : self.predicted]
         image, placed = cells.to(self.dtype), (cells + self.position).to(self.dtype)
-        answers = self.norm(queries[:, : self.predicted] + self.read(asking, image, placed))
+        answers = self.norm(queries[:, : self.predicted] + self.token_to_image(asking, image, placed))
         iou_token, mask_tokens = answers[:, 0], answers[:, 1:]
         return self.iou_head(iou_token), mask_tokens, image
 
@@ -86,21 +93,23 @@ class _DecoderLayer(nn.Module):
         self.dtype, self.is_first = dtype, block.skip_first_layer_pe
         self.attention = TokenAttention(block.self_attn, tokens)
         reading = block.cross_attn_token_to_image
-        self.read = SharedReading(reading, tokens, dtype) if shared else Reading(reading, tokens)
-        self.write = Writing(block.cross_attn_image_to_token, tokens)
+        self.token_to_image = (
+            SharedTokenToImageGraph(reading, tokens, dtype) if shared else TokenToImageGraph(reading, tokens)
+        )
+        self.image_to_token = ImageToTokenGraph(block.cross_attn_image_to_token, tokens)
         self.mlp = block.mlp
         self.norm1, self.norm2, self.norm3, self.norm4 = block.norm1, block.norm2, block.norm3, block.norm4
 
     def forward(self, queries: Tensor, tokens: Tensor, cells: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
-        """(P, T, C) queries and (P, N, C) cells, float32; (1, N, C) cells are one image of all prompts."""
+        """(P, T, C) queries and (P, L, C) cells, float32; (1, L, C) cells are one image of all prompts."""
         image, placed = cells.to(self.dtype), (cells + position).to(self.dtype)
         if self.is_first:
             queries = self.norm1(self.attention(queries, queries))
         else:
             queries = self.norm1(queries + self.attention(queries + tokens, queries))
-        queries = self.norm2(queries + self.read(queries + tokens, image, placed))
+        queries = self.norm2(queries + self.token_to_image(queries + tokens, image, placed))
         queries = self.norm3(queries + self.mlp(queries))
-        return queries, self.norm4(cells + self.write(queries + tokens, queries, placed))
+        return queries, self.norm4(cells + self.image_to_token(queries + tokens, queries, placed))
 
 
 class FinishGraph(nn.Module):
@@ -122,13 +131,13 @@ class FinishGraph(nn.Module):
         self.channels = upscaler.channels
         self.hypernetworks = _Hypernetworks(list(decoder.output_hypernetworks_mlps))
 
-    def forward(self, mask_tokens_P4C: Tensor, cells_PNC: Tensor) -> Tensor:
+    def forward(self, mask_tokens_P4C: Tensor, cells_PLC: Tensor) -> Tensor:
         """(P, 4, h, w) float32 logits."""
         length = self.cells**2
-        halves = self.first(cells_PNC).reshape(-1, length, 4, self.second.in_features)
+        halves = self.first(cells_PLC).reshape(-1, length, 4, self.second.in_features)
         norm = self.norm
         halves = F.layer_norm(halves.float(), norm.weight.shape, norm.weight, norm.bias, norm.eps)
-        pixels = self.second_act(self.second(self.first_act(halves.to(cells_PNC.dtype))))
+        pixels = self.second_act(self.second(self.first_act(halves.to(cells_PLC.dtype))))
         pixels = pixels.reshape(-1, 16 * length, self.channels)
         masks = self.hypernetworks(mask_tokens_P4C).to(pixels.dtype) @ pixels.mT
         # Rows and columns of cells, the lower and the right half of a cell, and of that half.

@@ -1,11 +1,12 @@
 """What the exported graphs are made of: attention between tokens and an image, norms, and precisions.
 
-The four kinds of attention are those of `model.attention`, written for compilers of graphs instead of CPUs: sizes are
-constants but for the first, no einsum, no indexing, products around a softmax with the scale on one side alone. What is
-made of tokens alone is float32 and cast where it meets cells, to their type, which is that of the whole attention.
+The four kinds of attention are those of `model.sam.attention`, written for compilers of graphs instead of CPUs: sizes
+are constants but for the first, no einsum, no indexing, products around a softmax with the scale on one side alone.
+What is made of tokens alone is float32 and cast where it meets cells, to their type, which is that of the whole
+attention.
 Weights that keep their type are shared with segment-anything's modules, others copied.
 
-Subscripts: P prompts, T tokens, H heads, D channels of a head, C channels, N cells of the image.
+Subscripts: P prompts, T tokens, H heads, D channels of a head, C channels, L cells of the image.
 """
 
 import copy
@@ -90,7 +91,7 @@ class TokenAttention(_Heads):
         return self.out_proj(self._merge(found))
 
 
-class Reading(_Heads):
+class TokenToImageGraph(_Heads):
     """Tokens attend to the image of their prompt: `cross_attn_token_to_image`.
 
     Tokens are projected into the channels of the image, which is keys and values for all heads. The bias of the keys
@@ -108,17 +109,17 @@ class Reading(_Heads):
         self.register_buffer("key_weight", self._by_head(attention.k_proj))
         self.register_buffer("value_weight", self._by_head(attention.v_proj).mT.contiguous())
 
-    def forward(self, asking_PTC: Tensor, image_PNC: Tensor, placed_PNC: Tensor) -> Tensor:
+    def forward(self, asking_PTC: Tensor, image_PLC: Tensor, placed_PLC: Tensor) -> Tensor:
         """(P, T, C) float32."""
-        columns, channels = self.heads * self.tokens, image_PNC.shape[2]
+        columns, channels = self.heads * self.tokens, image_PLC.shape[2]
         query = self._split(self.q_proj, asking_PTC) * self.depth**-0.5
-        wide = (query @ self.key_weight).reshape(-1, columns, channels).to(image_PNC.dtype)
-        weights = (wide @ placed_PNC.mT).softmax(dim=-1)
-        found = (weights @ image_PNC).float().reshape(-1, self.heads, self.tokens, channels)
+        wide = (query @ self.key_weight).reshape(-1, columns, channels).to(image_PLC.dtype)
+        weights = (wide @ placed_PLC.mT).softmax(dim=-1)
+        found = (weights @ image_PLC).float().reshape(-1, self.heads, self.tokens, channels)
         return self.out_proj(self._merge(found @ self.value_weight))
 
 
-class SharedReading(_Heads):
+class SharedTokenToImageGraph(_Heads):
     """The same of one image that all prompts read: it is projected, once, and the prompts' tokens stand in one row."""
 
     def __init__(self, attention: Attention, tokens: int, dtype: torch.dtype) -> None:
@@ -126,10 +127,10 @@ class SharedReading(_Heads):
         self.q_proj, self.out_proj = attention.q_proj, attention.out_proj
         self.k_proj, self.v_proj = lowered(attention.k_proj, dtype), lowered(attention.v_proj, dtype)
 
-    def forward(self, asking_PTC: Tensor, image_1NC: Tensor, placed_1NC: Tensor) -> Tensor:
+    def forward(self, asking_PTC: Tensor, image_1LC: Tensor, placed_1LC: Tensor) -> Tensor:
         """(P, T, C) float32."""
-        query = self._row(self.q_proj(asking_PTC).to(image_1NC.dtype))
-        found = attend(query, self._row(self.k_proj(placed_1NC)), self._row(self.v_proj(image_1NC)))
+        query = self._row(self.q_proj(asking_PTC).to(image_1LC.dtype))
+        found = attend(query, self._row(self.k_proj(placed_1LC)), self._row(self.v_proj(image_1LC)))
         merged = found.transpose(1, 2).reshape(-1, self.tokens, self.heads * self.depth)
         return self.out_proj(merged.float())
 
@@ -138,7 +139,7 @@ class SharedReading(_Heads):
         return projected.reshape(1, -1, self.heads, self.depth).transpose(1, 2)
 
 
-class Writing(_Heads):
+class ImageToTokenGraph(_Heads):
     """The image attends to the tokens: `cross_attn_image_to_token`.
 
     Tokens are projected into the image's channels, as keys and as values. The bias of the output is spread over the
@@ -160,14 +161,14 @@ class Writing(_Heads):
         self.register_buffer("out_weight", out.contiguous())
         self.register_buffer("out_bias", attention.out_proj.bias.detach() / self.heads)
 
-    def forward(self, asked_PTC: Tensor, values_PTC: Tensor, placed_PNC: Tensor) -> Tensor:
-        """(P, N, C) float32; of an image (1, N, C) too."""
-        columns, cells, channels = self.heads * self.tokens, placed_PNC.shape[1], placed_PNC.shape[2]
-        dtype = placed_PNC.dtype
+    def forward(self, asked_PTC: Tensor, values_PTC: Tensor, placed_PLC: Tensor) -> Tensor:
+        """(P, L, C) float32; of an image (1, L, C) too."""
+        columns, cells, channels = self.heads * self.tokens, placed_PLC.shape[1], placed_PLC.shape[2]
+        dtype = placed_PLC.dtype
         key = self._split(self.k_proj, asked_PTC) * self.depth**-0.5
         wide = (key @ self.query_weight).reshape(-1, columns, channels).to(dtype)
         offset = (key @ self.query_bias).reshape(-1, 1, columns).to(dtype)
-        logits = (placed_PNC @ wide.mT + offset).reshape(-1, cells, self.heads, self.tokens)
+        logits = (placed_PLC @ wide.mT + offset).reshape(-1, cells, self.heads, self.tokens)
         weights = logits.softmax(dim=-1).reshape(-1, cells, columns)
         values = self._split(self.v_proj, values_PTC) @ self.out_weight + self.out_bias
         return (weights @ values.reshape(-1, columns, channels).to(dtype)).float()

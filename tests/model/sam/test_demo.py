@@ -4,7 +4,7 @@ import pytest
 import torch
 from segment_anything.modeling import Sam
 
-from sam_batch.model.demo import PATCH, SIDE, WIDTH, build_demo
+from sam_batch.model.sam.demo import PATCH, SIDE, WIDTH, build_demo
 
 
 @pytest.mark.parametrize("side", [64, 128])

@@ -2,11 +2,11 @@
 
 segment-anything's `MaskDecoder` computes everything for every prompt and every mask. `Decoder` computes with its
 weights the same numbers, equal in real arithmetic: what all prompts share once, tokens instead of the image's cells
-where either will do (`model.attention`), and only what is asked for. `score` predicts each mask's IoU; `finish`
+where either will do (`model.sam.attention`), and only what is asked for. `score` predicts each mask's IoU; `finish`
 up-scales chosen masks. Which ones is the caller's business.
 
 In half precision each prompt's cells are multiplied in half; tokens, residuals, norms and the IoU head are float32, as
-`model.precision` leaves them. Nothing is remembered between calls. Subscripts are those of `model.attention`.
+`model.precision` leaves them. Nothing is remembered between calls. Subscripts are those of `model.sam.attention`.
 """
 
 from typing import NamedTuple
@@ -16,10 +16,10 @@ from segment_anything.modeling import MaskDecoder, Sam
 from segment_anything.modeling.transformer import TwoWayAttentionBlock
 from torch import Tensor, nn
 
-from sam_batch.model.attention import Projections, Reading, Writing
-from sam_batch.model.norms import Cells, add_and_norm
+from sam_batch.model.sam.attention import ImageToToken, Projections, TokenToImage
+from sam_batch.model.sam.norms import Cells, add_and_norm
+from sam_batch.model.sam.upscaler import Upscaler
 from sam_batch.model.threads import on_each_core
-from sam_batch.model.upscaler import Upscaler
 
 # Cells that go through the transformer at once, over all prompts of a chunk. On a CPU the 4 MB of one prompt of SAM's
 # 64 x 64 cells stay in the last cache; a GPU takes 64 prompts of about 25 MB.
@@ -36,7 +36,7 @@ class Scored(NamedTuple):
     Attributes:
         iou: (P, M) predicted IoUs.
         tokens: (P, M, C), one a mask.
-        cells: Of each prompt (N, C), the image after it attended to the prompt, in the precision of matrices.
+        cells: Of each prompt (L, C), the image after it attended to the prompt, in the precision of matrices.
         first: Which of SAM's mask tokens is the first of the M.
     """
 
@@ -49,8 +49,8 @@ class Scored(NamedTuple):
 class _SharedImage(NamedTuple):
     """The first layer's projections of one image that all prompts read and write to."""
 
-    read: Projections
-    written: Tensor
+    projections: Projections
+    queries: Tensor
 
 
 class Decoder(nn.Module):
@@ -66,9 +66,9 @@ class Decoder(nn.Module):
         transformer = decoder.transformer
         self.low = decoder.output_upscaling[0].weight.dtype
         with torch.no_grad():
-            position_NC = sam.prompt_encoder.get_dense_pe()[0].flatten(1).T
-            layers = [_Layer(block, position_NC, self.low) for block in transformer.layers]
-            self.read = Reading(transformer.final_attn_token_to_image, position_NC, self.low)
+            position_LC = sam.prompt_encoder.get_dense_pe()[0].flatten(1).T
+            layers = [_Layer(block, position_LC, self.low) for block in transformer.layers]
+            self.token_to_image = TokenToImage(transformer.final_attn_token_to_image, position_LC, self.low)
         self.first_layer, self.layers = layers[0], nn.ModuleList(layers)
         self.norm = transformer.norm_final_attn
         self.iou_token, self.mask_tokens = decoder.iou_token, decoder.mask_tokens
@@ -76,11 +76,11 @@ class Decoder(nn.Module):
         self.iou_head = decoder.iou_prediction_head
         self.hypernetworks = decoder.output_hypernetworks_mlps
         self.mask_size: tuple[int, int] = sam.prompt_encoder.mask_input_size
-        self.device = position_NC.device.type
+        self.device = position_LC.device.type
         self.upscaler = Upscaler(decoder, self.mask_size[0] // 4, self.mask_size[1] // 4, FINISH_CELLS[self.device])
         fewest = FEWEST_PROMPTS if self.low.itemsize == 2 else 1
-        self.score_chunk = max(fewest, SCORE_CELLS[self.device] // len(position_NC))
-        self.finish_chunk = max(1, FINISH_CELLS[self.device] // len(position_NC))
+        self.score_chunk = max(fewest, SCORE_CELLS[self.device] // len(position_LC))
+        self.finish_chunk = max(1, FINISH_CELLS[self.device] // len(position_LC))
 
     def score(self, embedding: Tensor, sparse_PnC: Tensor, dense: Tensor | None, *, multimask: bool) -> Scored:
         """Run the transformer and the IoU head.
@@ -104,7 +104,7 @@ class Decoder(nn.Module):
                 lambda pair: self._transform(pair[0], self._cells(pair[1]), None, masks), pairs, self.device
             )
         tokens_PTC = torch.cat([tokens for tokens, _ in parts])
-        cells = [cells_NC for _, cells_PNC in parts for cells_NC in cells_PNC]
+        cells = [cells_LC for _, cells_PLC in parts for cells_LC in cells_PLC]
         return Scored(self.iou_head(tokens_PTC[:, 0])[:, masks], tokens_PTC[:, 1:], cells, masks.start)
 
     def finish(self, scored: Scored, index_K2: Tensor) -> Tensor:
@@ -134,28 +134,28 @@ class Decoder(nn.Module):
             most = int(counts[start : start + len(chunk)].max())
             weights_PMD = weights_KD.new_zeros((len(chunk), most, weights_KD.shape[1]))
             weights_PMD[pairs] = weights_KD[some]
-            cells_PNC = _stack([scored.cells[prompt] for prompt in chunk])
-            logits = self.upscaler(cells_PNC, weights_PMD)[pairs].to(logits_Khw.dtype)
+            cells_PLC = _stack([scored.cells[prompt] for prompt in chunk])
+            logits = self.upscaler(cells_PLC, weights_PMD)[pairs].to(logits_Khw.dtype)
             logits_Khw.index_copy_(0, rows_K[some], logits)
 
         on_each_core(finish_chunk, range(0, len(prompts), self.finish_chunk), self.device)
         return logits_Khw
 
     def _cells(self, images: Tensor) -> Cells:
-        """Of (C, h, w) or (P, C, h, w), as rows (P, N, C)."""
+        """Of (C, h, w) or (P, C, h, w), as rows (P, L, C)."""
         exact = images.flatten(2).mT.contiguous()
         return Cells(exact, exact.to(self.low))
 
     def _transform(
         self, tokens_PTC: Tensor, cells: Cells, shared: _SharedImage | None, masks: slice
     ) -> tuple[Tensor, Tensor]:
-        """Tokens of IoU and of the masks asked for, (P, 1 + M, C), and cells (P, N, C) in the matrices' precision."""
+        """Tokens of IoU and of the masks asked for, (P, 1 + M, C), and cells (P, L, C) in the matrices' precision."""
         queries = tokens_PTC
         for layer in self.layers:
             queries, cells = layer(queries, tokens_PTC, cells, shared)
             shared = None
         used, tokens = (torch.cat([all_[:, :1], all_[:, 1:][:, masks]], dim=1) for all_ in (queries, tokens_PTC))
-        return self.norm(used + self.read(used + tokens, cells.low)), cells.low
+        return self.norm(used + self.token_to_image(used + tokens, cells.low)), cells.low
 
     def _weights(self, scored: Scored, prompt_K: Tensor, mask_K: Tensor) -> Tensor:
         """(K, D), what the hypernetwork of each chosen mask makes of its token, in the precision of the cells."""
@@ -172,14 +172,14 @@ class Decoder(nn.Module):
 class _Layer(nn.Module):
     """segment-anything's `TwoWayAttentionBlock`."""
 
-    def __init__(self, block: TwoWayAttentionBlock, position_NC: Tensor, low: torch.dtype) -> None:
+    def __init__(self, block: TwoWayAttentionBlock, position_LC: Tensor, low: torch.dtype) -> None:
         super().__init__()
         self.block = block
-        self.read = Reading(block.cross_attn_token_to_image, position_NC, low)
-        self.write = Writing(block.cross_attn_image_to_token, position_NC, low)
+        self.token_to_image = TokenToImage(block.cross_attn_token_to_image, position_LC, low)
+        self.image_to_token = ImageToToken(block.cross_attn_image_to_token, position_LC, low)
 
-    def share(self, image_NC: Tensor) -> _SharedImage:
-        return _SharedImage(self.read.project(image_NC), self.write.project(image_NC))
+    def share(self, image_LC: Tensor) -> _SharedImage:
+        return _SharedImage(self.token_to_image.project(image_LC), self.image_to_token.project(image_LC))
 
     def forward(
         self, queries_PTC: Tensor, tokens_PTC: Tensor, cells: Cells, shared: _SharedImage | None
@@ -197,12 +197,12 @@ class _Layer(nn.Module):
         """
         block = self.block
         queries = self._attend_to_themselves(queries_PTC, tokens_PTC)
-        asking = queries + tokens_PTC
-        found = self.read.shared(asking, shared.read) if shared else self.read(asking, cells.low)
+        asking, read = queries + tokens_PTC, self.token_to_image
+        found = read.shared(asking, shared.projections) if shared else read(asking, cells.low)
         queries = block.norm2(queries + found)
         queries = block.norm3(queries + block.mlp(queries))
-        asked = queries + tokens_PTC
-        found = self.write.shared(asked, queries, shared.written) if shared else self.write(asked, queries, cells.low)
+        asked, write = queries + tokens_PTC, self.image_to_token
+        found = write.shared(asked, queries, shared.queries) if shared else write(asked, queries, cells.low)
         return queries, add_and_norm(cells.exact, found, block.norm4)
 
     def _attend_to_themselves(self, queries: Tensor, tokens: Tensor) -> Tensor:
@@ -214,5 +214,5 @@ class _Layer(nn.Module):
 
 
 def _stack(cells: list[Tensor]) -> Tensor:
-    """(P, N, C); what a CPU takes, one prompt at a time, is not copied."""
+    """(P, L, C); what a CPU takes, one prompt at a time, is not copied."""
     return cells[0][None] if len(cells) == 1 else torch.stack(cells)

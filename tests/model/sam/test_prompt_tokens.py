@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.small_sam import small_sam
 
-from sam_batch.model.prompts import prompt_tokens
+from sam_batch.model.sam.prompt_tokens import prompt_tokens
 
 SIDE = 128
 ENCODER = small_sam().prompt_encoder

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from segment_anything.modeling.common import LayerNorm2d
 from torch import Tensor, nn
 
-from sam_batch.model import norms
-from sam_batch.model.norms import add_and_norm, norm_rows
+from sam_batch.model.sam import norms
+from sam_batch.model.sam.norms import add_and_norm, norm_rows
 
 
 def layer(channels: int, dtype: torch.dtype = torch.float32) -> nn.LayerNorm:

@@ -9,7 +9,7 @@ numbers here, equal in real arithmetic:
     blocks: a megabyte or two of logits at a time, for the cache of a CPU. There it takes half to two thirds of the
         time of torch's flash attention.
 
-Subscripts: B images or windows, H heads, y and x the cell of a query, h and w the grid's sides, T = h * w cells, D
+Subscripts: B images or windows, H heads, y and x the cell of a query, gh and gw the grid's sides, L = gh * gw cells, D
 channels of a head.
 """
 
@@ -20,7 +20,7 @@ from segment_anything.modeling.image_encoder import get_rel_pos
 from torch import Tensor, nn
 from torch.nn.functional import pad, scaled_dot_product_attention
 
-from sam_batch.model.attention import product
+from sam_batch.model.sam.attention import product
 
 Way = Literal["extended", "blocks"]
 
@@ -33,9 +33,9 @@ class Projected(NamedTuple):
     """What attends to what.
 
     Attributes:
-        query: (B, H, h, w, D), not scaled.
-        key: (B, H, h, w, D).
-        value: (B, H, h, w, D).
+        query: (B, H, gh, gw, D), not scaled.
+        key: (B, H, gh, gw, D).
+        value: (B, H, gh, gw, D).
     """
 
     query: Tensor
@@ -49,14 +49,14 @@ class RelativeAttention(nn.Module):
     Args:
         rows: segment-anything's `rel_pos_h`, one vector a difference of rows.
         columns: Its `rel_pos_w`.
-        grid: (h, w).
+        grid: (gh, gw).
         way: See the module's docstring.
         dtype: Of queries, keys and values.
     """
 
-    rows_yDh: Tensor
-    columns_xDw: Tensor
-    onehot_TE: Tensor
+    rows_yDgh: Tensor
+    columns_xDgw: Tensor
+    onehot_LE: Tensor
 
     def __init__(self, rows: Tensor, columns: Tensor, grid: tuple[int, int], way: Way, dtype: torch.dtype) -> None:
         super().__init__()
@@ -68,15 +68,15 @@ class RelativeAttention(nn.Module):
         more = -(channels + height + width) % ALIGNED if self.is_extended else 0
         tables = get_rel_pos(height, height, rows).mT, pad(get_rel_pos(width, width, columns).mT, (0, more))
         cells = torch.eye(height).repeat_interleave(width, 0), pad(torch.eye(width).repeat(height, 1), (0, more))
-        self.register_buffer("rows_yDh", tables[0].to(dtype).contiguous(), persistent=False)
-        self.register_buffer("columns_xDw", tables[1].to(dtype).contiguous(), persistent=False)
-        self.register_buffer("onehot_TE", torch.cat(cells, 1).to(rows.device, dtype), persistent=False)
+        self.register_buffer("rows_yDgh", tables[0].to(dtype).contiguous(), persistent=False)
+        self.register_buffer("columns_xDgw", tables[1].to(dtype).contiguous(), persistent=False)
+        self.register_buffer("onehot_LE", torch.cat(cells, 1).to(rows.device, dtype), persistent=False)
 
     def forward(self, projected: Projected) -> Tensor:
-        """(B, H, T, D), what each cell finds."""
+        """(B, H, L, D), what each cell finds."""
         query = projected.query
-        rows = (query @ self.rows_yDh).flatten(2, 3)
-        columns = (query.transpose(2, 3) @ self.columns_xDw).transpose(2, 3).flatten(2, 3)
+        rows = (query @ self.rows_yDgh).flatten(2, 3)
+        columns = (query.transpose(2, 3) @ self.columns_xDgw).transpose(2, 3).flatten(2, 3)
         query, key, value = (
             (query * self.scale).flatten(2, 3),
             projected.key.flatten(2, 3),
@@ -84,7 +84,7 @@ class RelativeAttention(nn.Module):
         )
         if self.is_extended:
             query = torch.cat([query, rows, columns], -1)
-            key = torch.cat([key, self.onehot_TE.expand(*key.shape[:2], -1, -1)], -1)
+            key = torch.cat([key, self.onehot_LE.expand(*key.shape[:2], -1, -1)], -1)
         if not self.in_blocks:
             return _flash(query, key, value)
         biases = None if self.is_extended else (rows.flatten(0, 1), columns.flatten(0, 1))
@@ -99,7 +99,7 @@ def _flash(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 
 def _in_blocks(query: Tensor, key: Tensor, value: Tensor, biases: tuple[Tensor, Tensor] | None) -> Tensor:
-    """(G, T, D) of as many queries, keys and values at a time as have `BLOCK` logits.
+    """(G, L, D) of as many queries, keys and values at a time as have `BLOCK` logits.
 
     Float32 matrices go one by one, since torch multiplies batches of them at half the speed.
     """
@@ -119,7 +119,7 @@ def _in_blocks(query: Tensor, key: Tensor, value: Tensor, biases: tuple[Tensor, 
     return found
 
 
-def _add(logits_GtT: Tensor, rows_Gth: Tensor, columns_Gtw: Tensor) -> None:
-    logits_Gthw = torch.unflatten(logits_GtT, -1, (rows_Gth.shape[-1], -1))
-    logits_Gthw += rows_Gth[..., :, None]
-    logits_Gthw += columns_Gtw[..., None, :]
+def _add(logits_GtL: Tensor, rows_Gtgh: Tensor, columns_Gtgw: Tensor) -> None:
+    logits_Gtghgw = torch.unflatten(logits_GtL, -1, (rows_Gtgh.shape[-1], -1))
+    logits_Gtghgw += rows_Gtgh[..., :, None]
+    logits_Gtghgw += columns_Gtgw[..., None, :]

@@ -6,8 +6,8 @@ import pytest
 import torch
 from segment_anything.modeling.transformer import Attention
 
-from sam_batch.model import attention
-from sam_batch.model.attention import Reading, Writing, linear, product
+from sam_batch.model.sam import attention
+from sam_batch.model.sam.attention import ImageToToken, TokenToImage, linear, product
 
 P, T, N, C = 3, 7, 20, 32
 ATOL = {torch.float64: 1e-9, torch.float32: 1e-4}
@@ -45,13 +45,13 @@ def close(found, expected):
 @torch.inference_mode()
 def test_tokens_read_their_own_image(stock, position, tokens, count):
     image, asking = torch.randn(count, N, C, dtype=position.dtype), tokens[0, :count]
-    close(Reading(stock, position, position.dtype)(asking, image), stock(asking, image + position, image))
+    close(TokenToImage(stock, position, position.dtype)(asking, image), stock(asking, image + position, image))
 
 
 @torch.inference_mode()
 def test_tokens_read_the_image_of_all(stock, position, tokens):
     image = torch.randn(N, C, dtype=position.dtype)
-    read = Reading(stock, position, position.dtype)
+    read = TokenToImage(stock, position, position.dtype)
     expected = stock(tokens[0], (image + position).expand(P, -1, -1), image.expand(P, -1, -1))
     close(read.shared(tokens[0], read.project(image)), expected)
     close(read(tokens[0], image.expand(P, -1, -1)), expected)
@@ -61,13 +61,13 @@ def test_tokens_read_the_image_of_all(stock, position, tokens):
 @torch.inference_mode()
 def test_an_image_of_its_own_reads_the_tokens(stock, position, tokens, count):
     image, asked = torch.randn(count, N, C, dtype=position.dtype), tokens[:, :count]
-    close(Writing(stock, position, position.dtype)(*asked, image), stock(image + position, *asked))
+    close(ImageToToken(stock, position, position.dtype)(*asked, image), stock(image + position, *asked))
 
 
 @torch.inference_mode()
 def test_the_image_of_all_reads_the_tokens(stock, position, tokens):
     image = torch.randn(N, C, dtype=position.dtype)
-    write = Writing(stock, position, position.dtype)
+    write = ImageToToken(stock, position, position.dtype)
     expected = stock((image + position).expand(P, -1, -1), *tokens)
     close(write.shared(*tokens, write.project(image)), expected)
     close(write(*tokens, image.expand(P, -1, -1)), expected)

@@ -1,6 +1,6 @@
 """SAM's image encoder, rearranged: the numbers of segment-anything's `ImageEncoderViT` in less time and memory.
 
-- Attention has no matrix of biases (`model.relative`).
+- Attention has no matrix of biases (`model.sam.relative`).
 - The biases of keys and values are not added to every cell. That of the keys adds the same to all logits of a query,
   which softmax does not see; the weights of the values sum to one, so theirs passes through the output projection,
   once. What pads the last windows then has keys and values of zero and is never projected, but still attended to: its
@@ -10,7 +10,7 @@
 Half precision is explicit, without autocast: matrices are multiplied in the precision of their weights, while norms,
 the residual stream and the first convolution of the neck, which sees the stream, are float32.
 
-Subscripts: N images, S side in pixels, h and w the sides of the grid of patches, C channels, R rows = cells.
+Subscripts: N images, S side in pixels, gh and gw the sides of the grid of patches, C channels, R rows = cells.
 """
 
 import torch
@@ -21,9 +21,9 @@ from torch import Tensor, nn, unflatten
 from torch.nn.functional import conv2d, pad
 from torch.nn.functional import linear as multiply
 
-from sam_batch.model.attention import linear
-from sam_batch.model.norms import norm_exactly
-from sam_batch.model.relative import Projected, RelativeAttention, Way
+from sam_batch.model.sam.attention import linear
+from sam_batch.model.sam.norms import norm_exactly
+from sam_batch.model.sam.relative import Projected, RelativeAttention, Way
 
 IMAGE_ROWS = 1 << 12  # Cells of images that go through the encoder at once on a CPU: one of SAM's, 16 of the demo's.
 BLOCK_ROWS = 1 << 9  # Cells at once between attentions on a CPU: 6 MB of an MLP of 3072 channels.
@@ -34,7 +34,7 @@ class Encoder(nn.Module):
 
     Args:
         encoder: With absolute and relative positions, on its device and in its precision.
-        way: Of attention, as in `model.relative`: blocks for a CPU, extended for a GPU.
+        way: Of attention, as in `model.sam.relative`: blocks for a CPU, extended for a GPU.
     """
 
     position: Tensor
@@ -54,19 +54,19 @@ class Encoder(nn.Module):
         """Embed images that are normalised and padded.
 
         Returns:
-            (N, C, h, w), in float32, or float64 where the weights are.
+            (N, C, gh, gw), in float32, or float64 where the weights are.
         """
         chunks = torch.split(images_N3SS, self.image_chunk) if self.in_blocks else [images_N3SS]
         return _join([self._embed(images) for images in chunks])
 
     def _embed(self, images_N3SS: Tensor) -> Tensor:
-        cells_NhwC = self._cut(images_N3SS) + self.position
+        cells_NghgwC = self._cut(images_N3SS) + self.position
         for block in self.blocks:
-            cells_NhwC = block(cells_NhwC)
-        return self.neck(cells_NhwC)
+            cells_NghgwC = block(cells_NghgwC)
+        return self.neck(cells_NghgwC)
 
     def _cut(self, images_N3SS: Tensor) -> Tensor:
-        """(N, h, w, C), a convolution whose kernels do not overlap as the matrix product that it is."""
+        """(N, gh, gw, C), a convolution whose kernels do not overlap as the matrix product that it is."""
         _, height, width, _ = self.position.shape
         side = self.patches.weight.shape[-1]
         patches = images_N3SS.to(self.patches.weight.dtype)
@@ -91,16 +91,16 @@ class _Block(nn.Module):
         seen = (self.window, self.window) if self.window else grid
         self.attend = RelativeAttention(attention.rel_pos_h, attention.rel_pos_w, seen, way, weights[0].dtype)
 
-    def forward(self, cells_NhwC: Tensor) -> Tensor:
-        grid = cells_NhwC.shape[1:3]
-        rows_RC = cells_NhwC.flatten(0, 2)
+    def forward(self, cells_NghgwC: Tensor) -> Tensor:
+        grid = cells_NghgwC.shape[1:3]
+        rows_RC = cells_NghgwC.flatten(0, 2)
         normed = self.norm1(rows_RC)
         query, key, value = (
-            self._split(self._run(layer, normed).view_as(cells_NhwC)) for layer in (self.query, self.key, self.value)
+            self._split(self._run(layer, normed).view_as(cells_NghgwC)) for layer in (self.query, self.key, self.value)
         )
-        found_NhwC = self._unsplit(self.attend(Projected(query, key, value)), grid)
-        parts = zip(self._rows(rows_RC), self._rows(found_NhwC.flatten(0, 2)), strict=True)
-        return _join([self._finish(*part) for part in parts]).view_as(cells_NhwC)
+        found_NghgwC = self._unsplit(self.attend(Projected(query, key, value)), grid)
+        parts = zip(self._rows(rows_RC), self._rows(found_NghgwC.flatten(0, 2)), strict=True)
+        return _join([self._finish(*part) for part in parts]).view_as(cells_NghgwC)
 
     def _finish(self, rows_RC: Tensor, found_RC: Tensor) -> Tensor:
         """All that concerns each cell alone: the output projection and the MLP, each with its residual."""
@@ -114,23 +114,23 @@ class _Block(nn.Module):
     def _run(self, layer: nn.Linear, rows_RC: Tensor) -> Tensor:
         return linear(layer, rows_RC) if self.in_blocks else layer(rows_RC.to(layer.weight.dtype))
 
-    def _split(self, cells_NhwC: Tensor) -> Tensor:
-        """(B, H, h, w, D) of images or, with zeros beyond the image, of windows."""
-        cells_NhwHD = unflatten(cells_NhwC, 3, (self.heads, -1))
+    def _split(self, cells_NghgwC: Tensor) -> Tensor:
+        """(B, H, gh, gw, D) of images or, with zeros beyond the image, of windows."""
+        cells_NghgwHD = unflatten(cells_NghgwC, 3, (self.heads, -1))
         if not self.window:
-            return cells_NhwHD.permute(0, 3, 1, 2, 4)
-        more = [-side % self.window for side in cells_NhwC.shape[1:3]]
-        cells_NhwHD = pad(cells_NhwHD, (0, 0, 0, 0, 0, more[1], 0, more[0]))
-        windows = unflatten(unflatten(cells_NhwHD, 2, (-1, self.window)), 1, (-1, self.window))
+            return cells_NghgwHD.permute(0, 3, 1, 2, 4)
+        more = [-side % self.window for side in cells_NghgwC.shape[1:3]]
+        cells_NghgwHD = pad(cells_NghgwHD, (0, 0, 0, 0, 0, more[1], 0, more[0]))
+        windows = unflatten(unflatten(cells_NghgwHD, 2, (-1, self.window)), 1, (-1, self.window))
         return windows.permute(0, 1, 3, 5, 2, 4, 6).flatten(0, 2)
 
-    def _unsplit(self, found_BHTD: Tensor, grid: torch.Size) -> Tensor:
-        """(N, h, w, C) again."""
+    def _unsplit(self, found_BHLD: Tensor, grid: torch.Size) -> Tensor:
+        """(N, gh, gw, C) again."""
         height, width = grid
         if not self.window:
-            return unflatten(found_BHTD.transpose(1, 2).flatten(2), 1, (height, width))
+            return unflatten(found_BHLD.transpose(1, 2).flatten(2), 1, (height, width))
         down, across = -(-height // self.window), -(-width // self.window)
-        windows = unflatten(unflatten(found_BHTD, 2, (self.window, self.window)), 0, (-1, down, across))
+        windows = unflatten(unflatten(found_BHLD, 2, (self.window, self.window)), 0, (-1, down, across))
         return windows.permute(0, 1, 4, 2, 5, 3, 6).flatten(5).flatten(3, 4).flatten(1, 2)[:, :height, :width]
 
 
@@ -146,11 +146,11 @@ class _Neck(nn.Module):
         super().__init__()
         self.narrow, self.norm1, self.smooth, self.norm2 = neck  # type: ignore[assignment]
 
-    def forward(self, cells_NhwC: Tensor) -> Tensor:
-        """(N, C, h, w)."""
-        weight = self.narrow.weight.flatten(1).to(cells_NhwC.dtype)
-        cells_NhwC = norm_exactly(self.norm1, multiply(cells_NhwC, weight)).to(self.smooth.weight.dtype)
-        smooth = conv2d(cells_NhwC.permute(0, 3, 1, 2), self.smooth.weight, padding=1)
+    def forward(self, cells_NghgwC: Tensor) -> Tensor:
+        """(N, C, gh, gw)."""
+        weight = self.narrow.weight.flatten(1).to(cells_NghgwC.dtype)
+        cells_NghgwC = norm_exactly(self.norm1, multiply(cells_NghgwC, weight)).to(self.smooth.weight.dtype)
+        smooth = conv2d(cells_NghgwC.permute(0, 3, 1, 2), self.smooth.weight, padding=1)
         return norm_exactly(self.norm2, smooth.permute(0, 2, 3, 1).to(self.norm2.weight.dtype)).permute(0, 3, 1, 2)
 
 

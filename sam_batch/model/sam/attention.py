@@ -7,7 +7,7 @@ first layer sees one image for all prompts: there the cells are projected, once 
 
 The weights are those of the modules given, shared with them, not copied. What is done to tokens alone is done in the
 weights' precision; only products with the image's cells are in the precision of the cells, which may be half.
-Subscripts: P prompts, T tokens, H heads, D channels of a head, C channels, N cells of the image.
+Subscripts: P prompts, T tokens, H heads, D channels of a head, C channels, L cells of the image.
 """
 
 from typing import NamedTuple
@@ -20,11 +20,11 @@ LARGE = 1 << 12  # rows or columns of a matrix
 
 
 class Projections(NamedTuple):
-    """An image as `Reading` sees it.
+    """An image as `TokenToImage` sees it.
 
     Attributes:
-        keys: (H, D, N).
-        values: (H, N, D), without their bias.
+        keys: (H, D, L).
+        values: (H, L, D), without their bias.
     """
 
     keys: Tensor
@@ -93,25 +93,25 @@ class _CrossAttention(nn.Module):
         """Project tokens, to (P, H, T, D)."""
         return torch.unflatten(linear(tokens_PTC), 2, (self.heads, -1)).transpose(1, 2)
 
-    def _encode(self, linear: nn.Linear, position_NC: Tensor) -> Tensor:
-        """(H, D, N), what a projection without its bias makes of the positions."""
-        return torch.einsum("nc,hdc->hdn", position_NC, self._weight(linear))
+    def _encode(self, linear: nn.Linear, position_LC: Tensor) -> Tensor:
+        """(H, D, L), what a projection without its bias makes of the positions."""
+        return torch.einsum("lc,hdc->hdl", position_LC, self._weight(linear))
 
-    def _logits(self, linear: nn.Linear, tokens_PHTD: Tensor, image_PNC: Tensor, position_HDN: Tensor) -> Tensor:
-        """(P, H, T, N), projected tokens times the projection by `linear` of image and positions, scaled."""
+    def _logits(self, linear: nn.Linear, tokens_PHTD: Tensor, image_PLC: Tensor, position_HDL: Tensor) -> Tensor:
+        """(P, H, T, L), projected tokens times the projection by `linear` of image and positions, scaled."""
         tokens_PHTD = tokens_PHTD * tokens_PHTD.shape[-1] ** -0.5
         wide = torch.einsum("phtd,hdc->phtc", tokens_PHTD, self._weight(linear)).flatten(1, 2)
-        logits = torch.unflatten(product(wide.to(image_PNC.dtype), image_PNC.mT), 1, tokens_PHTD.shape[1:3])
-        return logits.add_(torch.einsum("phtd,hdn->phtn", tokens_PHTD.to(position_HDN.dtype), position_HDN))
+        logits = torch.unflatten(product(wide.to(image_PLC.dtype), image_PLC.mT), 1, tokens_PHTD.shape[1:3])
+        return logits.add_(torch.einsum("phtd,hdl->phtl", tokens_PHTD.to(position_HDL.dtype), position_HDL))
 
     @staticmethod
-    def _shared_logits(tokens_PHTD: Tensor, image_HDN: Tensor) -> Tensor:
-        """(P, H, T, N), the same of one image projected before."""
+    def _shared_logits(tokens_PHTD: Tensor, image_HDL: Tensor) -> Tensor:
+        """(P, H, T, L), the same of one image projected before."""
         tokens_PHTD = tokens_PHTD * tokens_PHTD.shape[-1] ** -0.5
-        return torch.einsum("phtd,hdn->phtn", tokens_PHTD.to(image_HDN.dtype), image_HDN)
+        return torch.einsum("phtd,hdl->phtl", tokens_PHTD.to(image_HDL.dtype), image_HDL)
 
 
-class Reading(_CrossAttention):
+class TokenToImage(_CrossAttention):
     """Tokens attend to the image: `cross_attn_token_to_image`.
 
     The bias of the keys is left out: it adds the same to every logit of a token, which softmax does not see. That of
@@ -119,72 +119,72 @@ class Reading(_CrossAttention):
 
     Args:
         attention: segment-anything's.
-        position_NC: The positional encoding of the cells, part of the keys.
+        position_LC: The positional encoding of the cells, part of the keys.
         low: The precision of the cells.
     """
 
     position: Tensor
 
-    def __init__(self, attention: Attention, position_NC: Tensor, low: torch.dtype) -> None:
+    def __init__(self, attention: Attention, position_LC: Tensor, low: torch.dtype) -> None:
         super().__init__(attention)
-        self.register_buffer("position", self._encode(self.k_proj, position_NC).to(low), persistent=False)
+        self.register_buffer("position", self._encode(self.k_proj, position_LC).to(low), persistent=False)
 
-    def project(self, image_NC: Tensor) -> Projections:
+    def project(self, image_LC: Tensor) -> Projections:
         """Project an image that all prompts read, in the weights' precision, to that of cells."""
-        keys = torch.einsum("nc,hdc->hdn", image_NC, self._weight(self.k_proj)).add_(self.position)
-        values = torch.einsum("nc,hdc->hnd", image_NC, self._weight(self.v_proj)).contiguous()
+        keys = torch.einsum("lc,hdc->hdl", image_LC, self._weight(self.k_proj)).add_(self.position)
+        values = torch.einsum("lc,hdc->hld", image_LC, self._weight(self.v_proj)).contiguous()
         return Projections(keys.to(self.position.dtype), values.to(self.position.dtype))
 
-    def forward(self, tokens_PTC: Tensor, image_PNC: Tensor) -> Tensor:
+    def forward(self, tokens_PTC: Tensor, image_PLC: Tensor) -> Tensor:
         """(P, T, C), what each prompt's tokens find in its own image."""
         queries = self._split(self.q_proj, tokens_PTC)
-        weights = self._logits(self.k_proj, queries, image_PNC, self.position).softmax(dim=-1)
-        wide = torch.unflatten(product(weights.flatten(1, 2), image_PNC), 1, weights.shape[1:3])
+        weights = self._logits(self.k_proj, queries, image_PLC, self.position).softmax(dim=-1)
+        wide = torch.unflatten(product(weights.flatten(1, 2), image_PLC), 1, weights.shape[1:3])
         return self._join(torch.einsum("phtc,hdc->phtd", wide.to(queries.dtype), self._weight(self.v_proj)))
 
     def shared(self, tokens_PTC: Tensor, image: Projections) -> Tensor:
         """(P, T, C), what each prompt's tokens find in the one image."""
         weights = self._shared_logits(self._split(self.q_proj, tokens_PTC), image.keys).softmax(dim=-1)
-        return self._join(torch.einsum("phtn,hnd->phtd", weights, image.values).to(tokens_PTC.dtype))
+        return self._join(torch.einsum("phtl,hld->phtd", weights, image.values).to(tokens_PTC.dtype))
 
     def _join(self, found_PHTD: Tensor) -> Tensor:
         return self.out_proj(found_PHTD.transpose(1, 2).flatten(2) + self.v_proj.bias)
 
 
-class Writing(_CrossAttention):
+class ImageToToken(_CrossAttention):
     """The image attends to the tokens: `cross_attn_image_to_token`.
 
     The bias of the output is spread over the heads, since the weights of each sum to one.
 
     Args:
         attention: segment-anything's.
-        position_NC: The positional encoding of the cells, part of the queries.
+        position_LC: The positional encoding of the cells, part of the queries.
         low: The precision of the cells.
     """
 
     position: Tensor
 
-    def __init__(self, attention: Attention, position_NC: Tensor, low: torch.dtype) -> None:
+    def __init__(self, attention: Attention, position_LC: Tensor, low: torch.dtype) -> None:
         super().__init__(attention)
-        position_HDN = self._encode(self.q_proj, position_NC) + self.q_proj.bias.unflatten(0, (self.heads, -1, 1))
-        self.register_buffer("position", position_HDN.to(low), persistent=False)
+        position_HDL = self._encode(self.q_proj, position_LC) + self.q_proj.bias.unflatten(0, (self.heads, -1, 1))
+        self.register_buffer("position", position_HDL.to(low), persistent=False)
 
-    def project(self, image_NC: Tensor) -> Tensor:
-        """Project an image that all prompts write to, likewise: its (H, D, N) queries."""
-        queries = torch.einsum("nc,hdc->hdn", image_NC, self._weight(self.q_proj)).add_(self.position)
+    def project(self, image_LC: Tensor) -> Tensor:
+        """Project an image that all prompts write to, likewise: its (H, D, L) queries."""
+        queries = torch.einsum("lc,hdc->hdl", image_LC, self._weight(self.q_proj)).add_(self.position)
         return queries.to(self.position.dtype)
 
-    def forward(self, keys_PTC: Tensor, values_PTC: Tensor, image_PNC: Tensor) -> Tensor:
-        """(P, N, C), what each prompt's own image finds in its tokens."""
+    def forward(self, keys_PTC: Tensor, values_PTC: Tensor, image_PLC: Tensor) -> Tensor:
+        """(P, L, C), what each prompt's own image finds in its tokens."""
         keys = self._split(self.k_proj, keys_PTC)
-        return self._spread(self._logits(self.q_proj, keys, image_PNC, self.position), values_PTC)
+        return self._spread(self._logits(self.q_proj, keys, image_PLC, self.position), values_PTC)
 
-    def shared(self, keys_PTC: Tensor, values_PTC: Tensor, queries_HDN: Tensor) -> Tensor:
-        """(P, N, C), what the one image finds in each prompt's tokens."""
-        return self._spread(self._shared_logits(self._split(self.k_proj, keys_PTC), queries_HDN), values_PTC)
+    def shared(self, keys_PTC: Tensor, values_PTC: Tensor, queries_HDL: Tensor) -> Tensor:
+        """(P, L, C), what the one image finds in each prompt's tokens."""
+        return self._spread(self._shared_logits(self._split(self.k_proj, keys_PTC), queries_HDL), values_PTC)
 
-    def _spread(self, logits_PHTN: Tensor, values_PTC: Tensor) -> Tensor:
+    def _spread(self, logits_PHTL: Tensor, values_PTC: Tensor) -> Tensor:
         weight = self.out_proj.weight.unflatten(1, (self.heads, -1))  # (C, H, D)
         wide = torch.einsum("phtd,chd->phtc", self._split(self.v_proj, values_PTC), weight)
-        wide = (wide + self.out_proj.bias / self.heads).to(logits_PHTN.dtype)
-        return product(logits_PHTN.softmax(dim=2).flatten(1, 2).mT, wide.flatten(1, 2))
+        wide = (wide + self.out_proj.bias / self.heads).to(logits_PHTL.dtype)
+        return product(logits_PHTL.softmax(dim=2).flatten(1, 2).mT, wide.flatten(1, 2))

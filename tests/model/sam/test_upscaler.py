@@ -6,7 +6,7 @@ from segment_anything.modeling.common import LayerNorm2d
 from support.small_sam import small_sam
 
 from sam_batch.model.precision import lower
-from sam_batch.model.upscaler import Upscaler
+from sam_batch.model.sam.upscaler import Upscaler
 
 
 @pytest.mark.parametrize(("dtype", "atol"), [(torch.float64, 1e-9), (torch.float32, 1e-4)])

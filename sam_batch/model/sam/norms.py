@@ -23,7 +23,7 @@ NAN = np.uint16(0x7FC0)  # in bfloat16
 
 
 class Cells(NamedTuple):
-    """The cells of one image, (1, N, C), or of each prompt's own, (P, N, C).
+    """The cells of one image, (1, L, C), or of each prompt's own, (P, L, C).
 
     Attributes:
         exact: The residual stream, in the precision of norms.
@@ -34,22 +34,22 @@ class Cells(NamedTuple):
     low: Tensor
 
 
-def add_and_norm(cells: Tensor, found_PNC: Tensor, norm: nn.LayerNorm) -> Cells:
+def add_and_norm(cells: Tensor, found_PLC: Tensor, norm: nn.LayerNorm) -> Cells:
     """Add what was found to the residual stream, and norm the sum.
 
     Args:
-        cells: (1, N, C) or (P, N, C), in the precision of norms.
-        found_PNC: In the precision of matrices; may be overwritten.
+        cells: (1, L, C) or (P, L, C), in the precision of norms.
+        found_PLC: In the precision of matrices; may be overwritten.
         norm: Over the channels.
     """
-    if not _has_kernel(found_PNC, norm):
-        exact = norm_exactly(norm, found_PNC.to(cells.dtype).add_(cells))
-        return Cells(exact, exact.to(found_PNC.dtype))
-    if found_PNC.dtype == cells.dtype:
-        exact = low = norm_rows(found_PNC, norm, cells)
+    if not _has_kernel(found_PLC, norm):
+        exact = norm_exactly(norm, found_PLC.to(cells.dtype).add_(cells))
+        return Cells(exact, exact.to(found_PLC.dtype))
+    if found_PLC.dtype == cells.dtype:
+        exact = low = norm_rows(found_PLC, norm, cells)
     else:
-        exact = torch.empty(found_PNC.shape, dtype=cells.dtype)
-        low = _in_one_pass(found_PNC, norm, cells, exact)
+        exact = torch.empty(found_PLC.shape, dtype=cells.dtype)
+        low = _in_one_pass(found_PLC, norm, cells, exact)
     return Cells(exact, low)
 
 
@@ -97,12 +97,12 @@ def _array(rows: Tensor) -> NDArray[Any]:
 
 
 @reordered
-def _add_and_norm(rows_RC: Floats, cells_NC: Floats, weight_C: Floats, bias_C: Floats, eps: np.float32) -> None:
+def _add_and_norm(rows_RC: Floats, cells_LC: Floats, weight_C: Floats, bias_C: Floats, eps: np.float32) -> None:
     """Row by row; the cells of one image serve several times."""
     for index in range(len(rows_RC)):
         row = rows_RC[index]
-        if len(cells_NC):
-            cell = cells_NC[index % len(cells_NC)]
+        if len(cells_LC):
+            cell = cells_LC[index % len(cells_LC)]
             for channel in range(len(row)):
                 row[channel] += cell[channel]
         _norm_row(row, weight_C, bias_C, eps)
@@ -110,15 +110,15 @@ def _add_and_norm(rows_RC: Floats, cells_NC: Floats, weight_C: Floats, bias_C: F
 
 @reordered
 def _add_and_norm_bfloat16(
-    rows_RC: Bits, cells_NC: Floats, exact_RC: Floats, weight_C: Floats, bias_C: Floats, eps: np.float32
+    rows_RC: Bits, cells_LC: Floats, exact_RC: Floats, weight_C: Floats, bias_C: Floats, eps: np.float32
 ) -> None:
     """The same with the bits of bfloat16, which NumPy does not know; of `exact_RC` one row will do."""
     for index in range(len(rows_RC)):
         row, exact = rows_RC[index], exact_RC[index % len(exact_RC)]
         for channel in range(len(row)):
             exact[channel] = np.uint32(np.uint32(row[channel]) << SIXTEEN).view(np.float32)
-        if len(cells_NC):
-            cell = cells_NC[index % len(cells_NC)]
+        if len(cells_LC):
+            cell = cells_LC[index % len(cells_LC)]
             for channel in range(len(row)):
                 exact[channel] += cell[channel]
         _norm_row(exact, weight_C, bias_C, eps)

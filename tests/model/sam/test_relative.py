@@ -4,8 +4,8 @@ import pytest
 import torch
 from segment_anything.modeling.image_encoder import Attention
 
-from sam_batch.model import relative
-from sam_batch.model.relative import Projected, RelativeAttention
+from sam_batch.model.sam import relative
+from sam_batch.model.sam.relative import Projected, RelativeAttention
 
 HEADS, D = 2, 8
 
@@ -75,6 +75,6 @@ def test_blocks_never_hold_more_logits_than_one(monkeypatch):
 
 def test_extended_heads_are_as_wide_as_kernels_like(stock):
     attend = ours(stock, "extended")
-    wide = D + attend.rows_yDh.shape[-1] + attend.columns_xDw.shape[-1]
+    wide = D + attend.rows_yDgh.shape[-1] + attend.columns_xDgw.shape[-1]
     assert wide % 16 == 0
-    assert attend.onehot_TE.shape == (stock.grid[0] * stock.grid[1], wide - D)
+    assert attend.onehot_LE.shape == (stock.grid[0] * stock.grid[1], wide - D)

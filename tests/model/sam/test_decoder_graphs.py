@@ -3,8 +3,8 @@ import torch
 from support.graphs import encode_prompts, random_prompts, reference_decode, scaled_error
 from support.small_sam import small_sam
 
-from sam_batch.engine.onnx.decoder_graphs import FinishGraph, ScoreGraph
 from sam_batch.engine.protocol import Prompts
+from sam_batch.model.sam.decoder_graphs import FinishGraph, ScoreGraph
 
 KINDS = ("points", "boxes", "masks")
 

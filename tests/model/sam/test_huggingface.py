@@ -3,7 +3,7 @@ import torch
 from support.small_sam import small_sam
 
 from sam_batch.errors import CheckpointError
-from sam_batch.model.huggingface import is_huggingface, to_segment_anything
+from sam_batch.model.sam.huggingface import is_huggingface, to_segment_anything
 
 
 def as_huggingface(state):

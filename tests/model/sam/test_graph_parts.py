@@ -5,11 +5,11 @@ from segment_anything.modeling.common import LayerNorm2d
 from segment_anything.modeling.transformer import Attention
 from torch import nn
 
-from sam_batch.engine.onnx.graph_parts import (
-    Reading,
-    SharedReading,
+from sam_batch.model.sam.graph_parts import (
+    ImageToTokenGraph,
+    SharedTokenToImageGraph,
     TokenAttention,
-    Writing,
+    TokenToImageGraph,
     attend,
     lowered,
     norm2d,
@@ -80,14 +80,14 @@ def test_tokens_attend_to_each_other():
 def test_tokens_read_the_image_of_their_prompt():
     reference, asking = attention(), torch.randn(PROMPTS, TOKENS, CHANNELS)
     image, placed = torch.randn(2, PROMPTS, CELLS, CHANNELS)
-    found = Reading(reference, TOKENS)(asking, image, placed)
+    found = TokenToImageGraph(reference, TOKENS)(asking, image, placed)
     torch.testing.assert_close(found, reference(asking, placed, image))
 
 
 def test_tokens_read_the_image_that_all_prompts_share():
     reference, asking = attention(), torch.randn(PROMPTS, TOKENS, CHANNELS)
     image, placed = torch.randn(2, 1, CELLS, CHANNELS)
-    found = SharedReading(reference, TOKENS, torch.float32)(asking, image, placed)
+    found = SharedTokenToImageGraph(reference, TOKENS, torch.float32)(asking, image, placed)
     torch.testing.assert_close(found, reference(asking, placed.expand(3, -1, -1), image.expand(3, -1, -1)))
 
 
@@ -95,16 +95,16 @@ def test_tokens_read_the_image_that_all_prompts_share():
 def test_images_are_written_to_by_tokens(images):
     reference, placed = attention(), torch.randn(images, CELLS, CHANNELS)
     asked, values = torch.randn(2, PROMPTS, TOKENS, CHANNELS)
-    found = Writing(reference, TOKENS)(asked, values, placed)
+    found = ImageToTokenGraph(reference, TOKENS)(asked, values, placed)
     torch.testing.assert_close(found, reference(placed.expand(PROMPTS, -1, -1), asked, values))
 
 
 def own_reading(reference):
-    return Reading(reference, TOKENS)
+    return TokenToImageGraph(reference, TOKENS)
 
 
 def shared_reading(reference):
-    return SharedReading(reference, TOKENS, torch.float16)
+    return SharedTokenToImageGraph(reference, TOKENS, torch.float16)
 
 
 @pytest.mark.parametrize("kind", [own_reading, shared_reading])
@@ -120,14 +120,14 @@ def test_half_precision_leaves_float32_behind(kind):
 def test_what_a_token_reads_of_a_half_precision_cell_is_not_rounded():
     reference, asking = attention(), torch.randn(PROMPTS, TOKENS, CHANNELS)
     image = torch.randn(PROMPTS, 1, CHANNELS).half()  # all attention goes to a single cell
-    found = Reading(reference, TOKENS)(asking, image, image)
+    found = TokenToImageGraph(reference, TOKENS)(asking, image, image)
     torch.testing.assert_close(found, reference(asking, image.float(), image.float()))
 
 
 def test_what_a_token_writes_to_half_precision_cells_is_rounded_once():
     reference, image = attention(heads=1), torch.randn(PROMPTS, CELLS, CHANNELS).half()
     asked, values = torch.randn(2, PROMPTS, 1, CHANNELS)  # all attention goes to a single token
-    found = Writing(reference, 1)(asked, values, image)
+    found = ImageToTokenGraph(reference, 1)(asked, values, image)
     wanted = reference(image.float(), asked, values)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, wanted, rtol=2**-11, atol=1e-6)

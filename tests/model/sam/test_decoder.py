@@ -10,10 +10,10 @@ from torch import Tensor
 
 from sam_batch.config import ModelConfig
 from sam_batch.model.checkpoints import load_resolved, resolve_checkpoint
-from sam_batch.model.decoder import FEWEST_PROMPTS, SCORE_CELLS, Decoder
-from sam_batch.model.demo import build_demo
-from sam_batch.model.norms import Cells
 from sam_batch.model.precision import lower
+from sam_batch.model.sam.decoder import FEWEST_PROMPTS, SCORE_CELLS, Decoder
+from sam_batch.model.sam.demo import build_demo
+from sam_batch.model.sam.norms import Cells
 
 KINDS = ["points", "three points", "boxes", "points and boxes", "points and masks"]
 COUNTS = [1, 2, 7, 64]

@@ -18,7 +18,7 @@ from segment_anything.modeling import Sam
 from segment_anything.modeling.image_encoder import Attention, Block, get_rel_pos
 from torch import Tensor, nn
 
-from sam_batch.engine.onnx.graph_parts import attend, lowered, norm2d, rebiased, with_bias_before
+from sam_batch.model.sam.graph_parts import attend, lowered, norm2d, rebiased, with_bias_before
 
 
 class EncoderGraph(nn.Module):
