@@ -39,7 +39,7 @@ FILE_CALLS = {
     "symlink", "iterdir", "glob", "rglob", "listdir", "scandir", "walk", "mkstemp", "mkdtemp", "NamedTemporaryFile",
     "TemporaryDirectory", "ParquetFile", "read_table", "write_table", "ParquetWriter",
 }  # fmt: skip
-FILE_LAYER = ("data/storage.py", "data/storage_local.py", "data/storage_objects.py")
+FILE_LAYER = ("data/storage.py", "data/storage_exclusive.py", "data/storage_local.py", "data/storage_objects.py")
 MAY_CALL = {
     "cli/main.py": {"open", "fdopen"},  # /dev/null and its own terminal
     "yamlfile.py": {"read_bytes"},  # the job's

@@ -1,8 +1,8 @@
 """Files below a local folder, by exact name: whole, atomic, and without following links out of the folder.
 
 New content is written to a hidden `.tmp` folder under the root, which is on the same file system as the final name,
-and appears there by one rename or link. Names are `str` as `os.fsdecode` gives them, so any bytes can be addressed.
-Errors are plain `OSError`s; `storage` translates them.
+and appears there by one rename or link; `storage_exclusive` gives a name only once. Names are `str` as `os.fsdecode`
+gives them, so any bytes can be addressed. Errors are plain `OSError`s; `storage` translates them.
 """
 
 import ctypes
@@ -14,10 +14,16 @@ import shutil
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
+from sam_batch.data.storage_exclusive import put_exclusively
+
 TEMPORARY = ".tmp"
+_LOCK = f"{TEMPORARY}/sam-batch.lock"
+# What SMB, VirtualBox and some FUSE mounts say of syncing a folder, and old kernels of syncing a file system.
+_NOT_SYNCED = {errno.EINVAL, errno.EBADF, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 _CHUNK = 1 << 20
 _log = logging.getLogger(__name__)
 
@@ -116,10 +122,10 @@ class LocalFiles:
             self._put_durably(os.replace, temporary, file, name)
 
     def create(self, name: str, data: bytes) -> None:
-        """Like `replace`, but by a hard link, which fails if the name is taken."""
+        """Like `replace`, but fails if the name is taken, of racing callers for all but one."""
         with self._temporary() as (temporary, file):
             file.write(data)
-            self._put_durably(os.link, temporary, file, name)
+            self._put_durably(partial(put_exclusively, lock=self.uri(_LOCK)), temporary, file, name)
 
     def _put_durably(self, put: Callable[[str, str], None], temporary: str, file: BinaryIO, name: str) -> None:
         file.flush()
@@ -177,7 +183,7 @@ class LocalFiles:
         while len(folder) >= len(self._root.rstrip("/")):
             descriptor = os.open(folder or "/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
-                os.fsync(descriptor)
+                _sync_folder(descriptor)
             finally:
                 os.close(descriptor)
             if not folder:
@@ -200,10 +206,21 @@ def _stat_of(entry: os.DirEntry[str]) -> tuple[int | None, str | None]:
     return (status.st_size, str(status.st_mtime_ns)) if stat.S_ISREG(status.st_mode) else (None, None)
 
 
+def _sync_folder(descriptor: int) -> None:
+    """Makes a folder's names durable, as far as its file system knows such a thing; the files in it are already."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NOT_SYNCED:
+            raise
+
+
 def _sync_file_system(descriptor: int) -> None:
     syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
-    if syncfs is None:  # not Linux
+    if syncfs is not None and syncfs(descriptor) == 0:
+        return
+    code = ctypes.get_errno()
+    if syncfs is None or code in _NOT_SYNCED:
         os.sync()
-    elif syncfs(descriptor) != 0:
-        code = ctypes.get_errno()
+    else:
         raise OSError(code, os.strerror(code))

@@ -1,8 +1,10 @@
 """Local files: crashes, full disks, links, pipes, and names that are not text."""
 
+import ctypes
 import errno
 import os
 import socket
+import stat
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -270,3 +272,50 @@ def test_flush_reports_what_the_system_reports(storage: Storage, monkeypatch: py
     monkeypatch.setattr("sam_batch.data.storage_local._sync_file_system", broken)
     with pytest.raises(StorageError, match="Input/output error"):
         storage.flush()
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.EBADF, errno.EOPNOTSUPP])
+def test_file_systems_that_sync_no_folders_are_written_to(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    real = os.fsync
+
+    def files_alone(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(code, os.strerror(code))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", files_alone)
+    storage.create("sub/a", b"x")
+    storage.replace("sub/b", b"y")
+    assert files(storage.root) == ["sub/a", "sub/b"]
+
+
+def test_a_folder_that_cannot_be_synced_for_another_reason_is_an_error(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.fsync
+
+    def broken(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EIO, "Input/output error")
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", broken)
+    with pytest.raises(StorageError, match="Input/output error"):
+        storage.create("a", b"x")
+
+
+def test_where_one_file_system_cannot_be_flushed_all_are(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Library:
+        @staticmethod
+        def syncfs(descriptor: int) -> int:
+            ctypes.set_errno(errno.ENOSYS)
+            return -1
+
+    flushed = []
+    storage.write("a", b"x")
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: Library)
+    monkeypatch.setattr(os, "sync", lambda: flushed.append(True))
+    storage.flush()
+    assert flushed
