@@ -159,7 +159,9 @@ class EngineConfig(Section):
 class GeneratorConfig(Section):
     """Everything mode: segment-anything's names and defaults, then filters that are off by default."""
 
-    mode: Shapes[Literal["everything"]] = Field("everything", description="Segment everything from a grid of points.")
+    mode: Shapes[str] = Field(
+        "everything", description="How masks are found: everything segments all there is, from a grid of points."
+    )
     points_per_side: Shapes[StrictInt | None] = Field(
         32,
         ge=1,

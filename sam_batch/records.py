@@ -6,6 +6,7 @@ of their grid, `4` xyxy in original pixels unless said, `2` (x, y). A suffix in 
 `logits_Khw`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
@@ -85,10 +86,23 @@ class View:
     Attributes:
         box: xyxy of the crop in original pixels.
         pixels: (h', w', 3) uint8 RGB, max(h', w') == S.
+        layer: Of crops: 0 is the whole image.
     """
 
     box: tuple[int, int, int, int]
     pixels: UInt8Array
+    layer: int = 0
+
+    @property
+    def crop_hw(self) -> tuple[int, int]:
+        """Height and width of the crop in original pixels."""
+        x0, y0, x1, y1 = self.box
+        return y1 - y0, x1 - x0
+
+    @property
+    def view_hw(self) -> tuple[int, int]:
+        """Height and width of the resized pixels."""
+        return self.pixels.shape[0], self.pixels.shape[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +127,23 @@ class LoadedImage:
 
 
 @dataclass(frozen=True, slots=True)
+class Prompt:
+    """What a mask is asked for with.
+
+    Attributes:
+        points: (x, y) in original pixels.
+        labels: One a point: 1 foreground, 0 background.
+        box: xyxy in original pixels.
+        prompt_id: The user's name of it; None in everything mode.
+    """
+
+    points: tuple[tuple[float, float], ...] = ()
+    labels: tuple[int, ...] = ()
+    box: tuple[float, float, float, float] | None = None
+    prompt_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Annotation:
     """One mask.
 
@@ -122,9 +153,8 @@ class Annotation:
         area: Pixels.
         predicted_iou: The model's own estimate.
         stability_score: IoU between the masks at the threshold minus and plus the offset.
-        point_coords: The prompt points, (x, y) in original pixels; empty for a box prompt.
+        prompt: What it was found with.
         crop_box: xywh of the crop the mask was found in, original pixels.
-        prompt_id: The user's name of the prompt; None in everything mode.
         counts: COCO's compressed run lengths of the (height, width) mask, column-major.
     """
 
@@ -133,9 +163,8 @@ class Annotation:
     area: int
     predicted_iou: float
     stability_score: float
-    point_coords: tuple[tuple[float, float], ...]
+    prompt: Prompt
     crop_box: tuple[float, float, float, float]
-    prompt_id: str | None
     counts: str
 
 
@@ -160,6 +189,12 @@ class ImageResult:
     sha256: str = ""
     annotations: tuple[Annotation, ...] = field(default=())
     failure: Failure | None = None
+
+    @classmethod
+    def segmented(cls, image: LoadedImage, annotations: Sequence[Annotation]) -> "ImageResult":
+        """The row of an image that was segmented; without annotations it is empty."""
+        status = Status.OK if annotations else Status.EMPTY
+        return cls(image.ref, status, image.height, image.width, image.sha256, tuple(annotations))
 
     @classmethod
     def failed(

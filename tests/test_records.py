@@ -13,6 +13,7 @@ from sam_batch.records import (
     ImageRef,
     ImageResult,
     LoadedImage,
+    Prompt,
     Stage,
     Status,
     View,
@@ -20,11 +21,12 @@ from sam_batch.records import (
 
 REF = ImageRef(image_id=7, key="b/a.jpg", uri="file:///photos/b/a.jpg", size=12)
 FAILURE = Failure(Stage.LOAD, FailureKind.TRUNCATED, "ends early")
-MASK = Annotation(0, (1.0, 2.0, 3.0, 4.0), 9, 0.9, 0.95, ((2.0, 3.0),), (0.0, 0.0, 8.0, 8.0), None, "00")
+PROMPT = Prompt(points=((2.0, 3.0),), labels=(1,))
+MASK = Annotation(0, (1.0, 2.0, 3.0, 4.0), 9, 0.9, 0.95, PROMPT, (0.0, 0.0, 8.0, 8.0), "00")
 RESULT = ImageResult(REF, Status.OK, height=8, width=8, sha256="00", annotations=(MASK,))
 
 
-@pytest.mark.parametrize("record", [REF, FAILURE, MASK, RESULT], ids=lambda record: type(record).__name__)
+@pytest.mark.parametrize("record", [REF, FAILURE, PROMPT, MASK, RESULT], ids=lambda record: type(record).__name__)
 def test_records_are_values(record: object) -> None:
     """Equal after pickling, hashable, and without attributes that can be set."""
     assert pickle.loads(pickle.dumps(record)) == record

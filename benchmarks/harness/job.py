@@ -8,7 +8,6 @@ import copy
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from unittest import mock
 
 import pyarrow as pa
 import torch
@@ -17,17 +16,16 @@ from segment_anything.modeling import Sam
 from benchmarks.harness.measure import Measured, release
 from benchmarks.harness.stopwatch import PeakMemory
 from benchmarks.harness.systems import OTHER, LeftOutError, Rles
-from sam_batch.config import Config, GeneratorConfig
-from sam_batch.engine import factory
+from sam_batch.config import GeneratorConfig
 from sam_batch.engine.choice import EngineChoice
 from sam_batch.engine.torch_engine import TorchEngine
-from sam_batch.job.spec import JobSpec
-from sam_batch.job.stages import Segmenter, Ticket
+from sam_batch.job.stages import SegmentStage, Ticket
 from sam_batch.masks.rle import as_coco
-from sam_batch.model.names import ResolvedCheckpoint
 from sam_batch.output import schema
 from sam_batch.records import ImageRef, ImageResult, LoadedImage, UInt8Array
-from sam_batch.segment.views import cut_views
+from sam_batch.segment.ahead import helpers
+from sam_batch.segment.everything import Everything
+from sam_batch.segment.views import crop_views, cut_views
 
 
 def measure_job(
@@ -45,16 +43,16 @@ def measure_job(
     require_gpu(choice)
     device = torch.device(choice.device)
     memory = PeakMemory(device)
-    segmenter = build(sam, generator, choice)
+    segment = build(sam, generator, choice)
     shard = load(images, generator, sam.image_encoder.img_size)
     if repeat:
-        segmenter(shard)
+        segment(shard)
     memory.reset()
-    table, first = _timed(segmenter, shard)
-    seconds = statistics.median([first, *(_timed(segmenter, shard)[1] for _ in range(1, repeat))])
+    table, first = _timed(segment, shard)
+    seconds = statistics.median([first, *(_timed(segment, shard)[1] for _ in range(1, repeat))])
     peak_bytes = memory.peak()
-    segmenter.close()
-    del segmenter
+    segment.close()
+    del segment
     release(device)
     return Measured(len(images) / seconds, {OTHER: 1000 * seconds / len(images)}, peak_bytes, rles(table))
 
@@ -65,13 +63,10 @@ def require_gpu(choice: EngineChoice) -> None:
         raise LeftOutError("on a CPU a job does what `ours` does, an image after the other")
 
 
-def build(sam: Sam, generator: GeneratorConfig, choice: EngineChoice) -> Segmenter:
+def build(sam: Sam, generator: GeneratorConfig, choice: EngineChoice) -> SegmentStage:
     """A segment stage on an engine with these weights, which need not be those of a file."""
     engine = TorchEngine(copy.deepcopy(sam), model="benchmark", precision=choice.precision, device=choice.device)
-    checkpoint = ResolvedCheckpoint("benchmark", "", "", engine.spec.image_side)
-    config = Config.model_validate({"input": {"uri": "images"}, "output": {"uri": "output"}, "generator": generator})
-    with mock.patch.object(factory, "build", return_value=engine):
-        return Segmenter(JobSpec(config, checkpoint, choice))
+    return SegmentStage(engine, Everything(engine, generator), pool=helpers(engine.spec.on_gpu))
 
 
 def load(images: Sequence[Callable[[], UInt8Array]], generator: GeneratorConfig, image_side: int) -> pa.Table:
@@ -91,7 +86,9 @@ def rles(table: pa.Table) -> list[Rles]:
 
 def _loaded(number: int, pixels_HW3: UInt8Array, generator: GeneratorConfig, image_side: int) -> LoadedImage:
     ref = ImageRef(number, key=str(number), uri=str(number), size=None)
-    return LoadedImage(ref, *pixels_HW3.shape[:2], "", b"", cut_views(pixels_HW3, generator, image_side))
+    height, width = pixels_HW3.shape[:2]
+    views = cut_views(pixels_HW3, crop_views((height, width), generator), image_side)
+    return LoadedImage(ref, height, width, "", b"", views)
 
 
 def _rles(result: ImageResult) -> Rles:
@@ -100,7 +97,7 @@ def _rles(result: ImageResult) -> Rles:
     return [as_coco(one.counts, result.height, result.width) for one in result.annotations]
 
 
-def _timed(segmenter: Segmenter, shard: pa.Table) -> tuple[pa.Table, float]:
+def _timed(segment: SegmentStage, shard: pa.Table) -> tuple[pa.Table, float]:
     started = time.perf_counter()
-    table = segmenter(shard)  # it is on the CPU: nothing is left to wait for
+    table = segment(shard)  # it is on the CPU: nothing is left to wait for
     return table, time.perf_counter() - started

@@ -24,7 +24,7 @@ from sam_batch.errors import SamBatchError
 from sam_batch.masks.rle import as_coco
 from sam_batch.model.sam.encoder import Encoder
 from sam_batch.records import UInt8Array
-from sam_batch.segment import everything, views
+from sam_batch.segment import everything, finish, views
 
 DECODE, OTHER = "decode file", "other"
 RESIZE, EMBED, SCORE, FINISH, POST, NMS, RLE = "resize", "embed", "score", "finish", "post-process", "NMS", "RLE"
@@ -169,7 +169,8 @@ class Ours:
     def label(self, pixels_HW3: UInt8Array) -> Found:
         """Annotations."""
         self._size_hw = pixels_HW3.shape[:2]
-        cut = views.cut_views(pixels_HW3, self._generator, self._engine.spec.image_side)
+        boxes = views.crop_views((pixels_HW3.shape[0], pixels_HW3.shape[1]), self._generator)
+        cut = views.cut_views(pixels_HW3, boxes, self._engine.spec.image_side)
         return everything.segment(self._engine, cut, *self._size_hw, self._generator)
 
     def rles(self, found: Found) -> Rles:
@@ -182,7 +183,7 @@ class Ours:
         yield Site(self._engine, "embed", EMBED)
         yield Site(self._engine, "score", SCORE)
         yield Site(self._engine, "finish", FINISH)
-        yield Site(everything, "stable_masks", POST)
+        yield Site(finish, "stable_masks", POST)
         yield Site(everything, "suppress_within_crop", NMS)
         yield Site(everything, "annotate", RLE)
 

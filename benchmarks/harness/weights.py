@@ -25,7 +25,7 @@ from sam_batch.model.checkpoints import load_sam
 from sam_batch.model.names import DEMO_PATH
 from sam_batch.model.sam.demo import build_demo
 from sam_batch.records import UInt8Array, View
-from sam_batch.segment.views import cut_views
+from sam_batch.segment.views import cut_views, whole_view
 
 BUILDERS: dict[str, Callable[[], Sam]] = {
     "demo": build_demo,
@@ -92,7 +92,8 @@ def tune(sam: Sam, sample_HW3: UInt8Array) -> tuple[float, float]:
     Returns:
         The thresholds on predicted IoU and stability that `PASS_IOU` and `PASS_BOTH` of the sample's masks pass.
     """
-    (view,) = cut_views(sample_HW3, GeneratorConfig(), sam.image_encoder.img_size)
+    boxes = whole_view((sample_HW3.shape[0], sample_HW3.shape[1]))
+    (view,) = cut_views(sample_HW3, boxes, sam.image_encoder.img_size)
     logits_Khw, iou_K = _decode(sam, view)
 
     stretch = LOGIT_STD / logits_Khw.std()

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from sam_batch.job.cluster import usable_cpus
 from sam_batch.job.spec import JobSpec
-from sam_batch.job.stages import Segmenter, draw_in_vain, load, write
+from sam_batch.job.stages import SegmentStage, draw_in_vain, load, open_segment_stage, write
 from sam_batch.output.parts import Receipt
 
 
@@ -91,15 +91,15 @@ class InlineExecutor:
 
     def run(self, job: JobSpec, shards: Iterable[pa.Table], *, again: bool) -> Iterator[Receipt]:
         """See `Executor.run`."""
-        with closing(_segmenter(job)) as segmenter:
+        with closing(_open_segment_stage(job)) as segment:
             for shard in shards:
-                yield write(segmenter(load(shard, job)), job, again=again)
+                yield write(segment(load(shard, job)), job, again=again)
 
     def segment_one_by_one(self, job: JobSpec, images: Iterable[pa.Table]) -> Iterator[pa.Table]:
         """See `Executor.segment_one_by_one`."""
-        with closing(_segmenter(job)) as segmenter:
+        with closing(_open_segment_stage(job)) as segment:
             for image in images:
-                yield segmenter(load(image, job))
+                yield segment(load(image, job))
 
     def last_words(self) -> Mapping[int, str]:
         """See `Executor.last_words`; here an engine that breaks ends the job."""
@@ -115,8 +115,8 @@ class InlineExecutor:
         return True
 
 
-def _segmenter(job: JobSpec) -> Segmenter:
+def _open_segment_stage(job: JobSpec) -> SegmentStage:
     """With torch's own number of threads, but no more than a container's quota pays for."""
     import torch  # here, where an engine is needed: Ray's loaders and writers import this module, and do without
 
-    return Segmenter(job, min(torch.get_num_threads(), usable_cpus()))
+    return open_segment_stage(job, min(torch.get_num_threads(), usable_cpus()))

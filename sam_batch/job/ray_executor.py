@@ -28,7 +28,7 @@ from sam_batch.job.cluster import Resources, usable_cpus
 from sam_batch.job.executor import Answer
 from sam_batch.job.pictures import IO_THREADS
 from sam_batch.job.spec import JobSpec
-from sam_batch.job.stages import Segmenter, Ticket, draw_in_vain, load, write
+from sam_batch.job.stages import Ticket, draw_in_vain, load, open_segment_stage, write
 from sam_batch.output.parts import Receipt
 from sam_batch.records import Stage
 
@@ -181,12 +181,12 @@ class _SegmentActor:
     """An engine in a Ray actor. An engine that breaks takes its process with it, and Ray starts another."""
 
     def __init__(self, job: JobSpec, threads: int | None, last_words: Any) -> None:
-        self._segmenter = Segmenter(job, threads)
+        self._segment = open_segment_stage(job, threads)
         self._last_words = last_words
 
     def __call__(self, row: pa.Table) -> pa.Table:
         try:
-            return _pack(self._segmenter(_unpack(row)))
+            return _pack(self._segment(_unpack(row)))
         except EngineError as error:
             try:
                 self._say(describe(Stage.SEGMENT, error).message, _unpack(row))

@@ -12,12 +12,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from sam_batch.config import Config, GeneratorConfig
+from sam_batch.config import Config
 from sam_batch.data import listing, pixels
 from sam_batch.data.storage import read_uri
 from sam_batch.engine.choice import EngineChoice
 from sam_batch.engine.factory import tensorrt_choice
-from sam_batch.engine.preprocess import preprocess
 from sam_batch.engine.tensorrt import host as tensorrt_host
 from sam_batch.engine.tensorrt.engine_set import EngineSet
 from sam_batch.engine.tensorrt.plans import PlanStore
@@ -35,9 +34,9 @@ from sam_batch.errors import (
 )
 from sam_batch.job.cluster import connected
 from sam_batch.job.executor import Answer, Executor
+from sam_batch.masks.geometry import resize_longest
 from sam_batch.model.names import ResolvedCheckpoint
 from sam_batch.records import UInt8Array
-from sam_batch.segment.views import cut_views
 
 TRIED = 200  # images: where so many cannot be read, something else is wrong, and each may cost a request
 
@@ -94,7 +93,7 @@ def verify(config: Config, checkpoint: ResolvedCheckpoint, console: Console) -> 
 
 
 def _verify(engines: EngineSet, pictures: list[UInt8Array], config: Config, console: Console) -> Comparison:
-    found = engines.verify(pictures, preprocess, config.generator.pred_iou_thresh)
+    found = engines.verify(pictures, config.generator.pred_iou_thresh)
     console.print(found.to_text(), highlight=False, soft_wrap=True)
     return engines.require_verified()
 
@@ -121,7 +120,7 @@ def _photograph(config: Config, uri: str, image_side: int) -> Iterator[UInt8Arra
     # A job would give these a row; here another image will do.
     with contextlib.suppress(ImageError, NotFoundError, PermissionDeniedError):
         image = pixels.decode(read_uri(uri, config.storage, config.input.max_bytes), config.input.max_pixels)
-        yield cut_views(image, GeneratorConfig(), image_side)[0].pixels
+        yield resize_longest(image, image_side)
 
 
 def settle(

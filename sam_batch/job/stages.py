@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import pyarrow as pa
 
@@ -24,13 +24,13 @@ from sam_batch.job.pictures import IO_THREADS, draw, write_pictures
 from sam_batch.job.spec import JobSpec
 from sam_batch.output import schema
 from sam_batch.output.parts import Receipt, commit, merge_into_part
-from sam_batch.records import ImageRef, ImageResult, LoadedImage, Stage, Status
+from sam_batch.records import ImageRef, ImageResult, LoadedImage, Stage
 from sam_batch.segment.ahead import ahead, helpers
+from sam_batch.segment.algorithm import Algorithm, open_algorithm, view_boxes
 from sam_batch.segment.views import cut_views
 
 if TYPE_CHECKING:
-    from sam_batch.engine.protocol import Embeddings
-    from sam_batch.segment.candidates import Candidate
+    from sam_batch.engine.protocol import Embeddings, Engine
 
 TICKET = b"sam_batch.ticket"
 
@@ -93,32 +93,60 @@ def _load_image(ref: ImageRef, job: JobSpec) -> LoadedImage | ImageResult:
     def decode() -> LoadedImage:
         image = pixels.decode(data, job.config.input.max_pixels)
         height, width = image.shape[:2]
-        views = cut_views(image, job.config.generator, job.checkpoint.image_side)
+        views = cut_views(image, view_boxes((height, width), job.config), job.checkpoint.image_side)
         return LoadedImage(ref, height, width, sha256, data, views)
 
     return attempt(ref, Stage.LOAD, decode, sha256=sha256)
 
 
-class Segmenter:
-    """The segment stage: one engine, held for the life of its worker.
+def open_segment_stage(job: JobSpec, threads: int | None = None) -> "SegmentStage":
+    """Build the job's engine and algorithm in this process, and the stage that holds them.
+
+    Args:
+        job: The job.
+        threads: CPU threads of the engine; None leaves torch's own number.
+
+    Raises:
+        ConfigError, EngineError: As `engine.factory.build` and `segment.algorithm.open_algorithm` do.
+    """
+    # Imported here, where an engine is needed: torch takes seconds, and loaders and writers do without.
+    from sam_batch.engine import factory
+
+    notes: list[str] = []
+    with noted(notes):
+        engine = factory.build(job.engine, job.checkpoint, threads=threads)
+        algorithm = open_algorithm(engine, job.config)
+    return SegmentStage(engine, algorithm, pool=helpers(engine.spec.on_gpu), notes=notes)
+
+
+class SegmentStage:
+    """The segment stage: one engine and one algorithm, held for the life of their worker.
 
     Beside a GPU threads help: while it finds an image's masks, the next views are copied to it, and the masks of the
     image before are cleaned and encoded. Beside a CPU one thing is done after the other.
+
+    Args:
+        engine: Any; the stage closes it.
+        algorithm: Over that engine.
+        pool: The threads that help, of `segment.ahead.helpers`; None does one thing after the other.
+        views_at_once: That are embedded together; None takes as many as memory allows.
+        notes: What was warned of while the engine was built.
     """
 
-    def __init__(self, job: JobSpec, threads: int | None = None) -> None:
-        # Imported here, where an engine is needed: torch takes seconds, and loaders and writers do without.
-        from sam_batch.engine import factory
-        from sam_batch.segment import embeddings, everything
+    def __init__(
+        self,
+        engine: "Engine",
+        algorithm: Algorithm[Any],
+        *,
+        pool: ThreadPoolExecutor | None = None,
+        views_at_once: int | None = None,
+        notes: Sequence[str] = (),
+    ) -> None:
+        from sam_batch.segment.embeddings import Embedder  # imports torch
 
-        self._generator = job.config.generator
-        self._notes: list[str] = []  # of all its life: the shard that was to bring one may be lost
-        with noted(self._notes):
-            self._engine = factory.build(job.engine, job.checkpoint, threads=threads)
-        self._embedder = embeddings.Embedder(self._engine)
-        self._finder = everything.Finder(self._engine, self._generator)
-        self._annotations = everything.conclude
-        self._pool = helpers(self._engine.spec.on_gpu)
+        self._engine, self._algorithm, self._pool = engine, algorithm, pool
+        self._embedder = Embedder(engine, views_at_once)
+        self._notes = [*notes]  # of all its life: the shard that was to bring one may be lost
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """Find the masks of a loaded shard.
@@ -134,7 +162,7 @@ class Segmenter:
         """
         started = time.perf_counter()
         images = schema.table_to_loaded(table)
-        results = self._results([image for image in images if isinstance(image, LoadedImage)])
+        results = self._segment([image for image in images if isinstance(image, LoadedImage)])
         with noted(self._notes):
             done = [(image, b"") if isinstance(image, ImageResult) else (next(results), image.data) for image in images]
         ticket = Ticket.of(table)
@@ -142,28 +170,22 @@ class Segmenter:
         ticket = replace(ticket, segment_seconds=time.perf_counter() - started, notes=notes)
         return ticket.attach(schema.segmented_to_table(done))
 
-    def _results(self, images: Sequence[LoadedImage]) -> Iterator[ImageResult]:
+    def _segment(self, images: Sequence[LoadedImage]) -> Iterator[ImageResult]:
         """Each image's result; beside a GPU the next image's masks are found before it is handed out."""
+
+        def find(image: LoadedImage, embeddings: "Iterable[Embeddings]") -> Any:
+            return attempt_on(image, Stage.SEGMENT, lambda: self._algorithm.find(image, embeddings))
+
+        def conclude(pair: tuple[LoadedImage, Any]) -> ImageResult:
+            image, found = pair
+            if isinstance(found, ImageResult):  # it failed
+                return found
+            return attempt_on(image, Stage.SEGMENT, lambda: self._algorithm.conclude(image, found))
+
         embeddings = self._embedder.embed([image.views for image in images], self._pool)
-        found = map(self._find, images, embeddings)
-        for result in ahead(self._conclude, zip(images, found, strict=True), self._pool):
+        found = map(find, images, embeddings)  # lazily: an image is found when its turn comes
+        for result in ahead(conclude, zip(images, found, strict=True), self._pool):
             yield result()
-
-    def _find(self, image: LoadedImage, embeddings: "Iterable[Embeddings]") -> "list[Candidate] | ImageResult":
-        size_hw = (image.height, image.width)
-        return attempt_on(image, Stage.SEGMENT, lambda: self._finder.find(image.views, embeddings, size_hw))
-
-    def _conclude(self, pair: "tuple[LoadedImage, list[Candidate] | ImageResult]") -> ImageResult:
-        image, found = pair
-        if isinstance(found, ImageResult):
-            return found
-
-        def work() -> ImageResult:
-            annotations = self._annotations(found, (image.height, image.width), self._generator)
-            status = Status.OK if annotations else Status.EMPTY
-            return ImageResult(image.ref, status, image.height, image.width, image.sha256, tuple(annotations))
-
-        return attempt_on(image, Stage.SEGMENT, work)
 
     def close(self) -> None:
         """Free the engine."""
@@ -176,7 +198,7 @@ def write(table: pa.Table, job: JobSpec, again: bool = False, threads: int = IO_
     """Write a shard's pictures, then commit it by creating its part.
 
     Args:
-        table: What `Segmenter` returned: all rows of one shard, or with `again` those that are done once more.
+        table: What `SegmentStage` returned: all rows of one shard, or with `again` those that are done once more.
         job: The job.
         again: Put the rows into the existing part instead of creating it. For the holder of the lease alone.
         threads: Images that are drawn at once, each with its pixels in memory.

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from sam_batch.config import Config
 from sam_batch.data.storage import Entry, Storage
 from sam_batch.output import layout, schema
+from sam_batch.segment.algorithm import most_views
 
 FINGERPRINT = b"sam_batch.fingerprint"
 SHARD_BYTES = 256 << 20  # of views; a stage holds them some three times, and there are as many loaders as CPUs
@@ -71,9 +72,11 @@ def images_per_shard(config: Config) -> int:
     """At most run.shard_size, and so few that their views take 256 MiB, unless one image alone takes more.
 
     It depends on settings alone, not on images or machines, and only new shards are cut by it.
+
+    Raises:
+        ConfigError: generator.mode is unknown.
     """
-    views = sum(4**layer for layer in range(config.generator.crop_n_layers + 1))
-    return max(1, min(config.run.shard_size, SHARD_BYTES // (views * VIEW_BYTES)))
+    return max(1, min(config.run.shard_size, SHARD_BYTES // (most_views(config) * VIEW_BYTES)))
 
 
 def extend(plan: Plan | None, listed: Sequence[Entry], shard_size: int) -> pa.Table:

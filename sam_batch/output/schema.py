@@ -23,6 +23,7 @@ from sam_batch.records import (
     ImageRef,
     ImageResult,
     LoadedImage,
+    Prompt,
     Stage,
     Status,
     UInt8Array,
@@ -52,9 +53,10 @@ _VIEW = pa.struct(
         ("height", pa.int32()),
         ("width", pa.int32()),
         ("pixels", pa.large_binary()),
+        ("layer", pa.int32()),
     ]
 )
-_MASK_FIELDS = tuple(_MASK.names)
+_OF_PROMPT = ("point_coords", "prompt_id")  # the columns of a mask that say what it was found with
 _REF = [("image_id", pa.int64()), ("key", pa.string()), ("uri", pa.string())]
 _DECODED = [("height", pa.int32()), ("width", pa.int32()), ("sha256", pa.string())]
 
@@ -90,7 +92,8 @@ def results_to_table(results: Iterable[ImageResult], metadata: Mapping[str, str]
 def table_to_results(table: pa.Table) -> list[ImageResult]:
     """Read back what `results_to_table` was given.
 
-    Two things are not stored: `ref.size` comes back as None, and scores come back rounded to float32.
+    Not stored are sizes (`ref.size` comes back as None), more digits of scores than float32 has, and of a prompt all
+    but its points and its name: all of them come back as foreground, as those of everything mode are.
     """
     return [_result(row) for row in _rows(table, ANNOTATION_SCHEMA.names)]
 
@@ -116,7 +119,7 @@ def segmented_to_table(pairs: Iterable[tuple[ImageResult, bytes]]) -> pa.Table:
 
 
 def table_to_segmented(table: pa.Table) -> list[tuple[ImageResult, bytes]]:
-    """Read back what `segmented_to_table` was given, with `table_to_results`' two exceptions."""
+    """Read back what `segmented_to_table` was given, with `table_to_results`' exceptions."""
     return [(_result(row), row["data"]) for row in _rows(table, SEGMENTED_SCHEMA.names)]
 
 
@@ -184,7 +187,7 @@ def _result_row(result: ImageResult) -> _Row:
         "height": result.height,
         "width": result.width,
         "sha256": result.sha256,
-        "masks": [{name: getattr(mask, name) for name in _MASK_FIELDS} for mask in result.annotations],
+        "masks": [_mask_row(annotation) for annotation in result.annotations],
     }
 
 
@@ -200,9 +203,17 @@ def _result(row: _Row) -> ImageResult:
     )
 
 
+def _mask_row(annotation: Annotation) -> _Row:
+    prompt = annotation.prompt
+    row = {name: getattr(annotation, name) for name in _MASK.names if name not in _OF_PROMPT}
+    return {**row, "point_coords": prompt.points, "prompt_id": prompt.prompt_id}
+
+
 def _annotation(row: _Row) -> Annotation:
     points = tuple((x, y) for x, y in row["point_coords"])
-    return Annotation(**{**row, "bbox": tuple(row["bbox"]), "crop_box": tuple(row["crop_box"]), "point_coords": points})
+    prompt = Prompt(points, labels=(1,) * len(points), prompt_id=row["prompt_id"])
+    boxes = {name: tuple(row[name]) for name in ("bbox", "crop_box")}
+    return Annotation(**{name: row[name] for name in row if name not in _OF_PROMPT} | boxes, prompt=prompt)
 
 
 def _loaded_row(image: LoadedImage | ImageResult) -> _Row:
@@ -229,15 +240,16 @@ def _loaded(row: _Row, views: tuple[View, ...]) -> LoadedImage | ImageResult:
 def _view_row(view: View) -> _Row:
     height, width, _ = view.pixels.shape
     pixels = np.ascontiguousarray(view.pixels).data.cast("B")
-    return {"box": view.box, "height": height, "width": width, "pixels": pixels}
+    return {"box": view.box, "height": height, "width": width, "pixels": pixels, "layer": view.layer}
 
 
 def _views(structs: pa.StructArray) -> tuple[View, ...]:
-    boxes, heights, widths = (structs.field(name).to_pylist() for name in ("box", "height", "width"))
+    names = ("box", "height", "width", "layer")
+    boxes, heights, widths, layers = (structs.field(name).to_pylist() for name in names)
     windows = _windows(structs.field("pixels"))
     return tuple(
-        View(box=tuple(box), pixels=pixels.reshape(height, width, 3))
-        for box, height, width, pixels in zip(boxes, heights, widths, windows, strict=True)
+        View(tuple(box), pixels.reshape(height, width, 3), layer)
+        for box, height, width, layer, pixels in zip(boxes, heights, widths, layers, windows, strict=True)
     )
 
 

@@ -56,7 +56,7 @@ class Embedder:
         ends = accumulate(map(len, images))
         return [map(made.at, range(end - len(image), end)) for image, end in zip(images, ends, strict=True)]
 
-    def together(self, normalised: Callable[[], Tensor]) -> list[Embeddings]:
+    def embed_batch(self, normalised: Callable[[], Tensor]) -> list[Embeddings]:
         """Embed a batch; nothing, if one of its views cannot be embedded, whichever it is.
 
         Raises:
@@ -69,7 +69,7 @@ class Embedder:
         except (NonFiniteError, RuntimeError, ValueError):  # torch's own errors are RuntimeErrors
             return []
 
-    def alone(self, view: View) -> Embeddings:
+    def embed_single(self, view: View) -> Embeddings:
         """Embed one view, which answers for itself."""
         (embedding,) = self._size.over(1, lambda _: self._engine.embed(self._normalise([view])))
         return embedding
@@ -92,5 +92,5 @@ class _Batches:
             self._embeddings = []
             normalised = next(islice(self._normalised, batch - self._batch - 1, None))
             self._batch = batch
-            self._embeddings = self._embedder.together(normalised)
-        return self._embeddings[place] if self._embeddings else self._embedder.alone(self._views[index])
+            self._embeddings = self._embedder.embed_batch(normalised)
+        return self._embeddings[place] if self._embeddings else self._embedder.embed_single(self._views[index])

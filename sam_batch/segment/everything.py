@@ -5,21 +5,19 @@ computed for a mask, and when, differs: what the predicted IoU drops is never up
 suppression is encoded. It knows no files, no model and no clock.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
-from typing import NamedTuple, TypeAlias
+from typing import Self, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from sam_batch.config import GeneratorConfig
-from sam_batch.engine.protocol import Embeddings, Engine, Prompts, ScoredPrompts
+from sam_batch.config import Config, GeneratorConfig
+from sam_batch.engine.protocol import Embeddings, Engine, Prompts
 from sam_batch.masks.geometry import points_to_view
 from sam_batch.masks.grids import layer_point_grids
-from sam_batch.masks.logits import Scale, stable_masks
-from sam_batch.records import Annotation, View
+from sam_batch.records import Annotation, ImageRef, ImageResult, LoadedImage, Prompt, View
 from sam_batch.segment.candidates import (
     Candidate,
     Size,
@@ -30,23 +28,11 @@ from sam_batch.segment.candidates import (
     suppress_within_crop,
 )
 from sam_batch.segment.embeddings import Embedder
-from sam_batch.segment.filters import thin
+from sam_batch.segment.filters import apply_filters
+from sam_batch.segment.finish import choose_above, to_candidates
 from sam_batch.segment.memory import BatchSize
-from sam_batch.segment.views import view_boxes
 
 FloatArray: TypeAlias = NDArray[np.float64]
-
-
-class _Chosen(NamedTuple):
-    """Masks to be finished, on the CPU.
-
-    Attributes:
-        index_K2: int64 pairs (prompt, mask).
-        iou_K: Predicted.
-    """
-
-    index_K2: Tensor
-    iou_K: Tensor
 
 
 def segment(
@@ -56,7 +42,7 @@ def segment(
 
     Args:
         engine: Any.
-        views: Of the image, as `views.cut_views` made them with the same generator and the engine's image side.
+        views: Of the image, as `views.crop_views` and `views.cut_views` made them with the same generator.
         height: Of the image in pixels.
         width: Likewise.
         generator: Thresholds and grids.
@@ -68,13 +54,14 @@ def segment(
     Raises:
         EngineError: The engine is broken, or its device has too little memory.
     """
-    (embeddings,) = Embedder(engine).embed([views])
-    found = Finder(engine, generator).find(views, embeddings, (height, width))
-    return conclude(found, (height, width), generator)
+    algorithm = Everything(engine, generator)
+    image = LoadedImage(ImageRef(0, "", ""), height, width, sha256="", data=b"", views=tuple(views))
+    (embeddings,) = Embedder(engine).embed([image.views])
+    return list(algorithm.conclude(image, algorithm.find(image, embeddings)).annotations)
 
 
-class Finder:
-    """The first half of everything mode, on the engine's device: from embeddings to masks.
+class Everything:
+    """Everything mode, as `segment.algorithm.Algorithm` describes it.
 
     Args:
         engine: Any.
@@ -83,73 +70,66 @@ class Finder:
 
     def __init__(self, engine: Engine, generator: GeneratorConfig) -> None:
         self._engine, self._generator = engine, generator
+        self._grids = _grids(generator)
         self._size = BatchSize("prompts decoded at once", generator.points_per_batch, engine.spec)
 
+    @classmethod
+    def from_config(cls, engine: Engine, config: Config) -> Self:
+        """As the job makes it."""
+        return cls(engine, config.generator)
+
     @torch.inference_mode()
-    def find(self, views: Sequence[View], embeddings: Iterable[Embeddings], image_hw: Size) -> list[Candidate]:
-        """Find an image's masks that pass the thresholds and are no duplicates within their view, view by view.
+    def find(self, image: LoadedImage, embeddings: Iterable[Embeddings]) -> list[Candidate]:
+        """Find the masks that pass the thresholds and are no duplicates within their view, view by view."""
+        image_hw = (image.height, image.width)
+        pairs = zip(image.views, embeddings, strict=True)
+        return [candidate for view, embedding in pairs for candidate in self._in_view(view, embedding, image_hw)]
 
-        Args:
-            views: As for `segment`.
-            embeddings: Theirs.
-            image_hw: Height and width of the image.
+    def _in_view(self, view: View, embedding: Embeddings, image_hw: Size) -> list[Candidate]:
+        generator = self._generator
+        points_P2 = self._grids[view.layer] * view.crop_hw[::-1]
 
-        Raises:
-            EngineError: The engine is broken, or its device has too little memory.
-        """
-        found: list[Candidate] = []
-        for (view, points_P2), embedding in zip(
-            _with_points(views, image_hw, self._generator), embeddings, strict=True
-        ):
-            # 3. Drop what its crop cut off.
-            in_view = drop_cut_off(self._in_view(view, points_P2, embedding), image_hw)
-
-            # 4. Drop duplicates among the masks of the view.
-            found += suppress_within_crop(in_view, self._generator.box_nms_thresh)
-        return found
-
-    def _in_view(self, view: View, points_P2: FloatArray, embedding: Embeddings) -> Iterator[Candidate]:
-        def work(some: slice) -> list[Candidate]:
+        def decode(batch: slice) -> list[Candidate]:
             # 1. Score three masks a point, and choose by predicted IoU.
-            scored = self._engine.score(embedding, _prompts(points_P2[some], view))
-            chosen = _choose(scored, self._generator.pred_iou_thresh)
+            scored = self._engine.score(embedding, _in_frame(points_P2[batch], view))
+            chosen = choose_above(scored, generator.pred_iou_thresh)
 
             # 2. Finish the chosen ones: logits, stability, threshold, box.
-            return list(_finish(self._engine, scored, chosen, view, points_P2[some], self._generator))
+            masks = to_candidates(
+                self._engine.finish(scored, chosen.index_K2),
+                chosen,
+                _as_prompts(points_P2[batch], view),
+                view,
+                self._engine.spec,
+                stability_offset=generator.stability_score_offset,
+                min_stability=generator.stability_score_thresh,
+            )
+            return list(masks)
 
-        return chain.from_iterable(self._size.over(len(points_P2), work))
+        candidates = chain.from_iterable(self._size.over(len(points_P2), decode))
 
+        # 3. Drop what its crop cut off.
+        whole = drop_cut_off(candidates, image_hw)
 
-def conclude(found: Sequence[Candidate], image_hw: Size, generator: GeneratorConfig) -> list[Annotation]:
-    """The second half of everything mode, on the CPU: from masks to what is left of them as annotations.
+        # 4. Drop duplicates among the masks of the view.
+        return suppress_within_crop(whole, generator.box_nms_thresh)
 
-    Args:
-        found: From `Finder.find`.
-        image_hw: Height and width of the image.
-        generator: As for `Finder`.
-    """
-    # 5. Drop duplicates among the views.
-    if generator.crop_n_layers > 0:
-        found = suppress_between_crops(found, generator.crop_nms_thresh)
+    def conclude(self, image: LoadedImage, found: Sequence[Candidate]) -> ImageResult:
+        """Make annotations of what is left when all views are known."""
+        generator, image_hw = self._generator, (image.height, image.width)
 
-    # 6. Fill small holes and drop small islands.
-    if generator.min_mask_region_area > 0:
-        iou_thresh = max(generator.box_nms_thresh, generator.crop_nms_thresh)
-        found = clean_regions(found, image_hw, generator.min_mask_region_area, iou_thresh)
+        # 5. Drop duplicates among the views.
+        if generator.crop_n_layers > 0:
+            found = suppress_between_crops(found, generator.crop_nms_thresh)
 
-    # 7. Encode what is left, and thin it out if that was asked for.
-    return thin(annotate(found, image_hw), image_hw, generator)
+        # 6. Fill small holes and drop small islands.
+        if generator.min_mask_region_area > 0:
+            iou_thresh = max(generator.box_nms_thresh, generator.crop_nms_thresh)
+            found = clean_regions(found, image_hw, generator.min_mask_region_area, iou_thresh)
 
-
-def _with_points(
-    views: Sequence[View], image_hw: Size, generator: GeneratorConfig
-) -> Iterator[tuple[View, FloatArray]]:
-    """Each view with the (P, 2) points of its layer, in pixels of its crop."""
-    grids = _grids(generator)
-    for view, (box, layer) in zip(views, view_boxes(image_hw, generator), strict=True):
-        if view.box != box:
-            raise ValueError(f"the view {view.box} should be {box}: it was cut for another image or generator")
-        yield view, grids[layer] * _crop_hw(view)[::-1]
+        # 7. Encode the rest, and drop what the filters drop.
+        annotations = apply_filters(annotate(found, image_hw), image_hw, generator)
+        return ImageResult.segmented(image, annotations)
 
 
 def _grids(generator: GeneratorConfig) -> list[FloatArray]:
@@ -160,53 +140,16 @@ def _grids(generator: GeneratorConfig) -> list[FloatArray]:
     return layer_point_grids(generator.points_per_side, generator.crop_n_layers, factor)
 
 
-def _prompts(points_P2: FloatArray, view: View) -> Prompts:
-    """One foreground point a prompt."""
-    in_view_P2 = points_to_view(points_P2, _crop_hw(view), _view_hw(view))
+def _in_frame(points_P2: FloatArray, view: View) -> Prompts:
+    """One foreground point a prompt, for the engine; the points are in pixels of the view's crop."""
+    in_view_P2 = points_to_view(points_P2, view.crop_hw, view.view_hw)
     return Prompts(
         points=torch.from_numpy(in_view_P2)[:, None],  # float64, which SAM rounds after its own shift and scaling
         labels=torch.ones((len(points_P2), 1), dtype=torch.int32),
     )
 
 
-def _choose(scored: ScoredPrompts, threshold: float) -> _Chosen:
-    """The masks above the threshold, prompt by prompt; all of them where it is 0.
-
-    Chosen on the CPU, which must know them: it waits for the GPU once, not for every question about them.
-    """
-    iou_PM = scored.iou.cpu()
-    passed_PM = iou_PM > threshold if threshold > 0 else torch.ones_like(iou_PM, dtype=torch.bool)
-    return _Chosen(passed_PM.nonzero(), iou_PM[passed_PM])
-
-
-def _finish(
-    engine: Engine,
-    scored: ScoredPrompts,
-    chosen: _Chosen,
-    view: View,
-    points_P2: FloatArray,
-    generator: GeneratorConfig,
-) -> Iterator[Candidate]:
-    """The chosen masks that are stable, in the image's frame."""
-    masks = stable_masks(
-        engine.finish(scored, chosen.index_K2),
-        Scale(engine.spec.image_side, _view_hw(view), _crop_hw(view)),
-        threshold=engine.spec.mask_threshold,
-        offset=generator.stability_score_offset,
-        min_stability=generator.stability_score_thresh,
-    )
-    prompts_K, predicted_iou_K = chosen.index_K2[:, 0].tolist(), chosen.iou_K.tolist()
+def _as_prompts(points_P2: FloatArray, view: View) -> list[Prompt]:
+    """The same in pixels of the image, as annotations keep them."""
     x0, y0, _, _ = view.box
-    for one in masks:
-        x, y = points_P2[prompts_K[one.index]].tolist()
-        mask = one.patch.shift(x0, y0)
-        yield Candidate(mask, predicted_iou_K[one.index], one.stability, (x + x0, y + y0), view.box)
-
-
-def _crop_hw(view: View) -> Size:
-    x0, y0, x1, y1 = view.box
-    return y1 - y0, x1 - x0
-
-
-def _view_hw(view: View) -> Size:
-    return view.pixels.shape[0], view.pixels.shape[1]
+    return [Prompt(points=((x + x0, y + y0),), labels=(1,)) for x, y in points_P2.tolist()]

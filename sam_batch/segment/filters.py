@@ -11,7 +11,9 @@ from sam_batch.masks.nms import drop_contained, mask_nms
 from sam_batch.records import Annotation
 
 
-def thin(annotations: Sequence[Annotation], size_hw: tuple[int, int], generator: GeneratorConfig) -> list[Annotation]:
+def apply_filters(
+    annotations: Sequence[Annotation], size_hw: tuple[int, int], generator: GeneratorConfig
+) -> list[Annotation]:
     """Drop annotations that are too large, duplicates by mask, contained in better ones, or too many; in that order.
 
     The better of two has the higher predicted IoU, or comes first. What stays is numbered anew.
@@ -23,7 +25,7 @@ def thin(annotations: Sequence[Annotation], size_hw: tuple[int, int], generator:
     """
     kept = list(annotations)
     if generator.max_mask_region_area:
-        kept = [one for one in kept if one.area <= generator.max_mask_region_area]
+        kept = [annotation for annotation in kept if annotation.area <= generator.max_mask_region_area]
     if generator.mask_nms_thresh is not None:
         kept = [kept[i] for i in mask_nms(*_ranked(kept), size_hw, generator.mask_nms_thresh)]
     if generator.containment_thresh is not None:
@@ -31,8 +33,8 @@ def thin(annotations: Sequence[Annotation], size_hw: tuple[int, int], generator:
     if generator.max_masks_per_image is not None:
         best = sorted(range(len(kept)), key=lambda i: -kept[i].predicted_iou)[: generator.max_masks_per_image]
         kept = [kept[i] for i in sorted(best)]
-    return [replace(one, mask_id=mask_id) for mask_id, one in enumerate(kept)]
+    return [replace(annotation, mask_id=mask_id) for mask_id, annotation in enumerate(kept)]
 
 
 def _ranked(annotations: Sequence[Annotation]) -> tuple[list[str], list[float]]:
-    return [one.counts for one in annotations], [one.predicted_iou for one in annotations]
+    return [annotation.counts for annotation in annotations], [annotation.predicted_iou for annotation in annotations]

@@ -6,9 +6,8 @@ from support.pictures import picture
 from support.small_sam import skeleton
 
 from benchmarks.harness import weights
-from sam_batch.config import GeneratorConfig
 from sam_batch.model.sam.demo import build_demo
-from sam_batch.segment.views import cut_views
+from sam_batch.segment.views import cut_views, whole_view
 
 
 @given(st.integers(0, 99), st.floats(0.2, 0.9), st.floats(0.2, 0.9))
@@ -24,7 +23,7 @@ def test_thresholds_let_the_shares_pass(seed: int, pass_iou: float, of_those: fl
 def test_tuned_weights_give_logits_and_scores_of_a_usual_size() -> None:
     sam, sample_HW3 = weights.random_sam(skeleton), picture(80, 120, 0)
     iou, stability = weights.tune(sam, sample_HW3)
-    (view,) = cut_views(sample_HW3, GeneratorConfig(), 128)
+    (view,) = cut_views(sample_HW3, whole_view(sample_HW3.shape[:2]), 128)
     logits_Khw, iou_K = weights._decode(sam, view)
     assert logits_Khw.std().item() == pytest.approx(weights.LOGIT_STD, rel=1e-3)
     assert iou_K.mean().item() == pytest.approx(weights.IOU_MEAN, abs=1e-3)

@@ -12,15 +12,14 @@ from support.imagined_cuda import ImaginedCuda
 from support.small_sam import small_sam
 from torch._subclasses.fake_tensor import FakeTensor
 
-from sam_batch.config import GeneratorConfig
 from sam_batch.data import pixels
 from sam_batch.engine import torch_engine
 from sam_batch.engine.preprocess import preprocess
 from sam_batch.engine.protocol import Prompts
 from sam_batch.engine.torch_engine import TorchEngine
 from sam_batch.errors import NonFiniteError
+from sam_batch.masks.geometry import resize_longest
 from sam_batch.model.checkpoints import load_sam
-from sam_batch.segment.views import cut_views
 
 SIDE = 128
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -181,11 +180,11 @@ class TestReducedPrecision:
         """
         full, reduced = engine_of(load_sam("demo")), engine_of(load_sam("demo"), precision)
         image = pixels.decode((EXAMPLES / f"{photograph}.jpg").read_bytes(), 1 << 20)
-        (view,) = cut_views(image, GeneratorConfig(), full.spec.image_side)
-        width, height = view.pixels.shape[1], view.pixels.shape[0]
+        view = resize_longest(image, full.spec.image_side)
+        height, width = view.shape[:2]
         points = torch.cartesian_prod(torch.arange(8, width, 16), torch.arange(8, height, 16))[:, None].float()
         prompts = Prompts(points, torch.ones(points.shape[:2], dtype=torch.int32))
-        images = preprocess(view.pixels, full.spec)
+        images = preprocess(view, full.spec)
         (iou, logits), (_, low) = (iou_and_logits(engine, images, prompts) for engine in (full, reduced))
         stability = (logits > 1).sum(dim=(1, 2)) / (logits > -1).sum(dim=(1, 2))
         kept = (iou.flatten() > 0.4) & (stability > 0.7)

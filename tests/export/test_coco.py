@@ -65,7 +65,7 @@ def test_pycocotools_decodes_the_recorded_masks(storage, tmp_path):
             corner = [columns.min(), rows.min()]
             assert entry["bbox"] == [*corner, np.ptp(columns) + 1, np.ptp(rows) + 1] == list(recorded.bbox)
             assert entry["predicted_iou"] == recorded.predicted_iou
-            assert entry["point_coords"] == [list(point) for point in recorded.point_coords]
+            assert entry["point_coords"] == [list(point) for point in recorded.prompt.points]
             assert entry["crop_box"] == list(recorded.crop_box)
 
 

@@ -201,7 +201,7 @@ def test_a_worker_that_dies_answers_nothing_and_leaves_its_last_words(tmp_path):
 
         def break_down(row, last_words):
             actor = ray_executor._SegmentActor(job, 1, last_words)
-            actor._segmenter = Broken()
+            actor._segment = Broken()
             actor(row)
 
         class Broken:

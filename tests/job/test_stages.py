@@ -12,7 +12,7 @@ from unittest import mock
 import pyarrow as pa
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from support.blobs import BlobEngine
@@ -20,17 +20,18 @@ from support.jobs import draw_photographs, job_config, rows
 from support.pictures import picture
 from support.small_sam import small_sam
 
+from sam_batch.config import GeneratorConfig
 from sam_batch.engine.choice import EngineChoice
 from sam_batch.engine.fake import FakeEngine
 from sam_batch.engine.preprocess import preprocess
 from sam_batch.engine.torch_engine import TorchEngine
 from sam_batch.errors import EngineError, NonFiniteError, StorageError
 from sam_batch.job.spec import JobSpec
-from sam_batch.job.stages import Segmenter, Ticket, load, write
+from sam_batch.job.stages import SegmentStage, Ticket, load, open_segment_stage, write
 from sam_batch.model.names import FAKE
 from sam_batch.output import schema
 from sam_batch.records import Failure, FailureKind, ImageRef, ImageResult, LoadedImage, Stage, Status, View
-from sam_batch.segment.everything import conclude
+from sam_batch.segment.everything import Everything
 
 
 @pytest.fixture
@@ -81,7 +82,7 @@ def test_an_image_that_does_not_load_keeps_its_place_and_its_reason(job, tmp_pat
 
 
 def test_segmenting_leaves_the_pixels_behind_and_carries_the_ticket(job, tmp_path):
-    table = Segmenter(job)(load(shard(tmp_path, "000.jpg", "001.jpg"), job))
+    table = open_segment_stage(job)(load(shard(tmp_path, "000.jpg", "001.jpg"), job))
     assert "views" not in table.column_names
     assert [result.status for result in schema.table_to_results(table)] == [Status.OK, Status.OK]
     ticket = Ticket.of(table)
@@ -93,7 +94,7 @@ def test_an_image_without_masks_is_empty_and_not_failed(job, tmp_path):
     black = io.BytesIO()
     Image.new("RGB", (20, 10)).save(black, "PNG")
     (tmp_path / "photos/black.png").write_bytes(black.getvalue())
-    (result,) = schema.table_to_results(Segmenter(job)(load(shard(tmp_path, "black.png"), job)))
+    (result,) = schema.table_to_results(open_segment_stage(job)(load(shard(tmp_path, "black.png"), job)))
     assert (result.status, result.height, result.width, result.annotations) == (Status.EMPTY, 10, 20, ())
 
 
@@ -102,9 +103,9 @@ def test_a_broken_engine_raises_instead_of_failing_images(job, tmp_path, monkeyp
         raise EngineError("gone")
 
     monkeypatch.setattr(FakeEngine, "score", broken)
-    segmenter = Segmenter(job)
+    segment = open_segment_stage(job)
     with pytest.raises(EngineError, match="gone"):
-        segmenter(load(shard(tmp_path, "000.jpg"), job))
+        segment(load(shard(tmp_path, "000.jpg"), job))
 
 
 class PickyEngine(BlobEngine):
@@ -133,20 +134,16 @@ class PickyEngine(BlobEngine):
         return super().score(embedding, prompts)
 
 
-LENIENT = {"points_per_side": 3, "pred_iou_thresh": 0.3, "stability_score_thresh": 0.3}
+LENIENT = GeneratorConfig(points_per_side=3, pred_iou_thresh=0.3, stability_score_thresh=0.3)
 IMAGES = [picture(90, 128, seed) for seed in range(6)]
 
 
-def segmented(job, engine, images, threads=0, at_once=1):
-    """The shard of some images, as a Segmenter with this engine leaves it."""
+def segmented(engine, images, threads=0, at_once=1, algorithm=None):
+    """The shard of some images, as a segment stage with this engine leaves it."""
     pool = ThreadPoolExecutor(threads) if threads else None
-    with (
-        mock.patch("sam_batch.engine.factory.build", return_value=engine),
-        mock.patch("sam_batch.job.stages.helpers", return_value=pool),
-        mock.patch("sam_batch.segment.embeddings.views_at_once", return_value=at_once),
-        closing(Segmenter(job)) as segmenter,
-    ):
-        return schema.table_to_results(segmenter(loaded(images)))
+    algorithm = algorithm or Everything(engine, LENIENT)
+    with closing(SegmentStage(engine, algorithm, pool=pool, views_at_once=at_once)) as segment:
+        return schema.table_to_results(segment(loaded(images)))
 
 
 def loaded(images):
@@ -161,9 +158,7 @@ def loaded(images):
     return Ticket(7).attach(schema.loaded_to_table(rows))
 
 
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)  # of which only the path is used
+@settings(max_examples=40, deadline=None)
 @given(
     missing=st.sets(st.integers(0, 5), max_size=3),
     bad=st.sets(st.integers(0, 5), max_size=3),
@@ -174,13 +169,12 @@ def loaded(images):
     threads=st.integers(0, 2),
 )
 def test_whatever_fails_and_however_it_is_worked_on_the_others_end_as_alone(
-    tmp_path, missing, bad, step, error, room, at_once, threads
+    missing, bad, step, error, room, at_once, threads
 ):
-    job = spec(tmp_path, generator=LENIENT)
     images = [None if number in missing else pixels for number, pixels in enumerate(IMAGES)]
-    plain = segmented(job, BlobEngine(), images)
+    plain = segmented(BlobEngine(), images)
     engine = PickyEngine([IMAGES[number] for number in bad], step, error, room)
-    results = segmented(job, engine, images, threads, at_once)
+    results = segmented(engine, images, threads, at_once)
     kind = FailureKind.NON_FINITE_OUTPUT if error is NonFiniteError else FailureKind.INTERNAL_ERROR
     for number, (result, alone) in enumerate(zip(results, plain, strict=True)):
         assert (result.height, result.width, result.sha256) == (alone.height, alone.width, alone.sha256)
@@ -190,7 +184,7 @@ def test_whatever_fails_and_however_it_is_worked_on_the_others_end_as_alone(
             assert result == alone
 
 
-def test_an_image_is_concluded_while_the_engine_has_the_next_one(job):
+def test_an_image_is_concluded_while_the_engine_has_the_next_one():
     next_one = threading.Event()
 
     class TellingEngine(BlobEngine):
@@ -202,40 +196,44 @@ def test_an_image_is_concluded_while_the_engine_has_the_next_one(job):
                 next_one.set()
             return super().embed(images_N3SS)
 
-    def waiting(found, *more):
-        assert next_one.wait(60)
-        return conclude(found, *more)
+    class WaitingAlgorithm(Everything):
+        def conclude(self, image, found):
+            assert next_one.wait(60)
+            return super().conclude(image, found)
 
-    with mock.patch("sam_batch.segment.everything.conclude", waiting):
-        assert segmented(job, TellingEngine(), IMAGES[:2], threads=2) == segmented(job, BlobEngine(), IMAGES[:2])
+    engine = TellingEngine()
+    waited = segmented(engine, IMAGES[:2], threads=2, algorithm=WaitingAlgorithm(engine, LENIENT))
+    assert waited == segmented(BlobEngine(), IMAGES[:2])
 
 
-def test_an_image_whose_masks_cannot_be_concluded_keeps_its_size_and_hash(job):
-    with mock.patch("sam_batch.segment.everything.conclude", side_effect=MemoryError):
-        (result,) = segmented(job, BlobEngine(), IMAGES[:1])
+def test_an_image_whose_masks_cannot_be_concluded_keeps_its_size_and_hash():
+    class ShortAlgorithm(Everything):
+        def conclude(self, image, found):
+            raise MemoryError
+
+    (result,) = segmented(BlobEngine(), IMAGES[:1], algorithm=ShortAlgorithm(BlobEngine(), LENIENT))
     assert (result.status, result.failure.kind) == (Status.FAILED, FailureKind.OUT_OF_MEMORY)
     assert (result.height, result.width, result.sha256) == (*IMAGES[0].shape[:2], "00")
 
 
-def test_an_engine_that_breaks_while_threads_help_raises(job):
+def test_an_engine_that_breaks_while_threads_help_raises():
     with pytest.raises(EngineError, match="this image"):
-        segmented(job, PickyEngine(IMAGES[2:3], error=EngineError), IMAGES, threads=2, at_once=4)
+        segmented(PickyEngine(IMAGES[2:3], error=EngineError), IMAGES, threads=2, at_once=4)
 
 
-if torch.cuda.is_available():
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_finds_the_same_with_threads_beside_it():
+    def on_gpu(threads):
+        engine = TorchEngine(small_sam(), model="small", precision="fp32", device="cuda")
+        return segmented(engine, IMAGES, threads, at_once=4)
 
-    def test_a_gpu_finds_the_same_with_threads_beside_it(tmp_path):
-        job = spec(tmp_path, generator=LENIENT)
-        found = [
-            segmented(job, TorchEngine(small_sam(), model="small", precision="fp32", device="cuda"), IMAGES, threads, 4)
-            for threads in (0, 2)
-        ]
-        assert found[0] == found[1]
-        assert any(result.annotations for result in found[0])
+    results = on_gpu(threads=2)
+    assert results == on_gpu(threads=0)
+    assert any(result.annotations for result in results)
 
 
 def test_writing_commits_pictures_and_rows_of_the_shard(job, tmp_path):
-    receipt = write(Segmenter(job)(load(shard(tmp_path, "000.jpg", "001.jpg"), job)), job)
+    receipt = write(open_segment_stage(job)(load(shard(tmp_path, "000.jpg", "001.jpg"), job)), job)
     assert (receipt.shard, receipt.ok, receipt.failed) == (7, 2, 0)
     assert (tmp_path / "out/annotations/part-00007.parquet").is_file()
     assert (tmp_path / "out/color_masks/001.jpg.png").is_file()
@@ -243,19 +241,19 @@ def test_writing_commits_pictures_and_rows_of_the_shard(job, tmp_path):
 
 def test_rows_done_again_replace_their_own_and_no_others(job, tmp_path):
     table = load(shard(tmp_path, "000.jpg", "001.jpg"), job)
-    write(Segmenter(job)(table), job)
+    write(open_segment_stage(job)(table), job)
     (tmp_path / "photos/000.jpg").write_bytes(b"broken meanwhile")
-    again = Segmenter(job)(load(shard(tmp_path, "000.jpg"), job))
+    again = open_segment_stage(job)(load(shard(tmp_path, "000.jpg"), job))
     receipt = write(again, job, again=True)
     assert (receipt.ok, receipt.failed) == (0, 1)
     assert [row["status"] for row in rows(tmp_path / "out")] == ["failed", "ok"]
 
 
-@pytest.mark.parametrize("name", ["job.stages.cut_views", "job.stages.write_pictures", "segment.everything.conclude"])
+@pytest.mark.parametrize("name", ["job.stages.cut_views", "job.stages.write_pictures", "segment.everything.annotate"])
 def test_what_a_stage_warns_of_travels_with_the_shard(job, tmp_path, name):
     target = f"sam_batch.{name}"
     with mock.patch(target, warning_of(name, pkgutil.resolve_name(target))):
-        receipt = write(Segmenter(job)(load(shard(tmp_path, "000.jpg", "001.jpg"), job)), job)
+        receipt = write(open_segment_stage(job)(load(shard(tmp_path, "000.jpg", "001.jpg"), job)), job)
     assert receipt.notes == [name]
 
 
@@ -271,20 +269,17 @@ def test_every_shard_of_a_worker_carries_what_it_has_warned_of(job, tmp_path):
     """Another shard may be lost on its way, and what is looked at once is not said again."""
     tables = [load(shard(tmp_path, name), job) for name in ("000.jpg", "001.jpg")]
     with mock.patch("sam_batch.engine.factory.FakeEngine", warning_of("no compiler", FakeEngine)):
-        segmenter = Segmenter(job)
-    assert [Ticket.of(segmenter(table)).notes for table in tables] == [["no compiler"]] * 2
+        segment = open_segment_stage(job)
+    assert [Ticket.of(segment(table)).notes for table in tables] == [["no compiler"]] * 2
 
 
-def test_memory_that_does_not_suffice_is_noted(job):
-    with (
-        mock.patch("sam_batch.engine.factory.build", return_value=PickyEngine(room=4)),
-        closing(Segmenter(job)) as segmenter,
-    ):
-        notes = Ticket.of(segmenter(loaded(IMAGES[:2]))).notes
+def test_memory_that_does_not_suffice_is_noted():
+    engine = PickyEngine(room=4)
+    notes = Ticket.of(SegmentStage(engine, Everything(engine, LENIENT))(loaded(IMAGES[:2]))).notes
     assert notes == ["out of memory: from now on 4 instead of 64 prompts decoded at once"]
 
 
 def test_an_output_that_cannot_be_written_raises(job, tmp_path):
     (tmp_path / "out").write_text("a file is in the way")
     with pytest.raises(StorageError):
-        write(Segmenter(job)(load(shard(tmp_path, "000.jpg"), job)), job)
+        write(open_segment_stage(job)(load(shard(tmp_path, "000.jpg"), job)), job)

@@ -64,7 +64,7 @@ def assert_same(before, after):
         return
     assert isinstance(after, LoadedImage)
     assert replace(after, views=()) == replace(before, views=())
-    assert [view.box for view in after.views] == [view.box for view in before.views]
+    assert [(view.box, view.layer) for view in after.views] == [(view.box, view.layer) for view in before.views]
     for view, original in zip(after.views, before.views, strict=True):
         np.testing.assert_array_equal(view.pixels, original.pixels)
 

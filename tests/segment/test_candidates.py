@@ -2,6 +2,7 @@ import numpy as np
 
 from sam_batch.masks import rle
 from sam_batch.masks.patch import Patch
+from sam_batch.records import Prompt
 from sam_batch.segment.candidates import (
     Candidate,
     annotate,
@@ -14,6 +15,7 @@ from sam_batch.segment.candidates import (
 SIZE = (100, 200)
 WHOLE = (0, 0, 200, 100)
 LEFT = (0, 0, 110, 100)
+PROMPT = Prompt(points=((1.5, 2.5),), labels=(1,))
 
 
 def candidate(box, predicted_iou=0.9, crop=WHOLE, hole=None):
@@ -24,7 +26,7 @@ def candidate(box, predicted_iou=0.9, crop=WHOLE, hole=None):
     if hole is not None:
         x0, y0, x1, y1 = hole
         mask[y0:y1, x0:x1] = False
-    return Candidate(Patch.of(mask), predicted_iou, 0.97, (1.5, 2.5), crop)
+    return Candidate(Patch.of(mask), predicted_iou, 0.97, PROMPT, crop)
 
 
 def test_masks_cut_off_by_their_crop_are_dropped():
@@ -61,7 +63,7 @@ def test_holes_are_filled_before_islands_are_dropped():
     """A ring of 8 pixels becomes a square of 9, which is large enough to stay."""
     square, ring = candidate((0, 0, 50, 50)), candidate((80, 80, 83, 83), hole=(81, 81, 82, 82))
     mask = square.mask.unpack(*SIZE) | ring.mask.unpack(*SIZE)
-    (cleaned,) = clean_regions([Candidate(Patch.of(mask), 0.9, 0.97, (1.5, 2.5), WHOLE)], SIZE, 9, 0.7)
+    (cleaned,) = clean_regions([Candidate(Patch.of(mask), 0.9, 0.97, PROMPT, WHOLE)], SIZE, 9, 0.7)
     assert cleaned.mask.unpack(*SIZE).sum() == 2500 + 9
 
 
@@ -70,8 +72,7 @@ def test_an_annotation_says_what_its_run_lengths_say():
     assert (one.bbox, one.area) == ((10.0, 20.0, 50.0, 10.0), 500)
     assert rle.decode(one.counts, *SIZE).sum() == 500
     assert one.crop_box == (0.0, 0.0, 110.0, 100.0)
-    assert one.point_coords == ((1.5, 2.5),)
-    assert one.prompt_id is None
+    assert one.prompt == PROMPT
 
 
 def test_masks_without_a_pixel_are_no_annotations():

@@ -2,7 +2,6 @@ from dataclasses import replace
 from unittest.mock import Mock
 
 import numpy as np
-import pytest
 import torch
 from support.blobs import BlobEngine
 from support.pictures import picture
@@ -11,14 +10,15 @@ from sam_batch.config import GeneratorConfig
 from sam_batch.engine.fake import FakeEngine
 from sam_batch.masks import rle
 from sam_batch.segment.everything import segment
-from sam_batch.segment.views import cut_views
+from sam_batch.segment.views import crop_views, cut_views
 
 GENERATOR = GeneratorConfig(points_per_side=5, pred_iou_thresh=0.3, stability_score_thresh=0.3)
 
 
 def found(image, generator=GENERATOR, engine=None):
     engine = engine or BlobEngine()
-    return segment(engine, cut_views(image, generator, engine.spec.image_side), *image.shape[:2], generator)
+    views = cut_views(image, crop_views(image.shape[:2], generator), engine.spec.image_side)
+    return segment(engine, views, *image.shape[:2], generator)
 
 
 class CountingEngine(BlobEngine):
@@ -116,9 +116,3 @@ def test_the_filters_keep_a_subset_in_order():
     masks = [one.counts for one in full]
     assert 0 < len(thinned) < len(full)
     assert [masks.index(one.counts) for one in thinned] == sorted(masks.index(one.counts) for one in thinned)
-
-
-def test_views_of_another_image_are_refused():
-    views = cut_views(picture(30, 40), GENERATOR, 128)
-    with pytest.raises(ValueError, match="another image or generator"):
-        segment(BlobEngine(), views, 31, 40, GENERATOR)

@@ -5,8 +5,8 @@ from support.masks import run_lengths
 
 from sam_batch.config import GeneratorConfig
 from sam_batch.masks import rle
-from sam_batch.records import Annotation
-from sam_batch.segment.filters import thin
+from sam_batch.records import Annotation, Prompt
+from sam_batch.segment.filters import apply_filters
 
 SIZE = (20, 20)
 
@@ -16,9 +16,7 @@ def square(mask_id, side, predicted_iou, corner=0):
     mask[corner : corner + side, corner : corner + side] = True
     counts = run_lengths(mask)
     bbox = rle.bbox(counts, *SIZE)
-    return Annotation(
-        mask_id, bbox, side * side, predicted_iou, 1.0, ((0.0, 0.0),), (0.0, 0.0, 20.0, 20.0), None, counts
-    )
+    return Annotation(mask_id, bbox, side * side, predicted_iou, 1.0, Prompt(), (0.0, 0.0, 20.0, 20.0), counts)
 
 
 FOUND = [square(0, 10, 0.9), square(1, 9, 0.95), square(2, 2, 0.7, corner=15), square(3, 3, 0.8), square(4, 20, 0.5)]
@@ -29,7 +27,7 @@ def kept(**settings):
 
 
 def thinned(**settings):
-    return thin(FOUND, SIZE, GeneratorConfig(**settings))
+    return apply_filters(FOUND, SIZE, GeneratorConfig(**settings))
 
 
 def test_off_they_change_nothing():

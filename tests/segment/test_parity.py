@@ -23,7 +23,7 @@ from sam_batch.masks import rle
 from sam_batch.model.checkpoints import load_sam
 from sam_batch.records import Annotation, UInt8Array
 from sam_batch.segment.everything import segment
-from sam_batch.segment.views import cut_views
+from sam_batch.segment.views import crop_views, cut_views
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PHOTOGRAPHS = ["astronaut", "chelsea", "coffee", "rocket"]
@@ -116,7 +116,7 @@ def with_another_pixel(one: Annotation, image: UInt8Array) -> Annotation:
     return replace(one, counts=run_lengths(mask), area=one.area - 1)
 
 
-@pytest.mark.parametrize("what", ["pixel", "predicted_iou", "stability_score", "point_coords", "missing", "order"])
+@pytest.mark.parametrize("what", ["pixel", "predicted_iou", "stability_score", "prompt", "missing", "order"])
 def test_the_comparison_sees_a_difference(what: str, coffee: Any) -> None:
     theirs, context = coffee
     first, second, *others = theirs
@@ -125,7 +125,7 @@ def test_the_comparison_sees_a_difference(what: str, coffee: Any) -> None:
         "pixel": lambda: [with_another_pixel(first, context[0]), second],
         "predicted_iou": lambda: [replace(first, predicted_iou=first.predicted_iou + 1e-3), second],
         "stability_score": lambda: [replace(first, stability_score=first.stability_score - 0.01), second],
-        "point_coords": lambda: [replace(first, point_coords=second.point_coords), second],
+        "prompt": lambda: [replace(first, prompt=second.prompt), second],
         "missing": lambda: [second],
         "order": lambda: [second, first],
     }
@@ -166,4 +166,10 @@ def shown_twice(photograph: str, **thresholds: float) -> list[tuple[UInt8Array, 
 
 def label(engine: Engine, image: UInt8Array, generator: GeneratorConfig) -> list[Annotation]:
     height, width = image.shape[:2]
-    return segment(engine, cut_views(image, generator, engine.spec.image_side), height, width, generator)
+    return segment(
+        engine,
+        cut_views(image, crop_views((height, width), generator), engine.spec.image_side),
+        height,
+        width,
+        generator,
+    )

@@ -63,7 +63,7 @@ def pair(ours: Annotations, theirs: Annotations) -> list[tuple[Annotation, Annot
 
 
 def _same_prompt(own: Annotation, other: Annotation) -> bool:
-    same_place = (own.point_coords, own.crop_box) == (other.point_coords, other.crop_box)
+    same_place = (own.prompt, own.crop_box) == (other.prompt, other.crop_box)
     return same_place and abs(own.predicted_iou - other.predicted_iou) < SCORE
 
 
@@ -83,7 +83,7 @@ def _logits_where_different(sam: Sam, image: UInt8Array, own: Annotation, other:
     predictor = SamPredictor(sam)
     with mended():
         predictor.set_image(image[y : y + crop_h, x : x + crop_w])
-        logits, iou, _ = predictor.predict(np.array(own.point_coords) - (x, y), np.array([1]), return_logits=True)
+        logits, iou, _ = predictor.predict(np.array(own.prompt.points) - (x, y), np.array([1]), return_logits=True)
     full = np.full((height, width), np.inf)
     full[y : y + crop_h, x : x + crop_w] = logits[np.abs(iou - own.predicted_iou).argmin()]
     return full[rle.decode(own.counts, height, width) != rle.decode(other.counts, height, width)]

@@ -14,7 +14,7 @@ from torch import nn
 
 from sam_batch.config import GeneratorConfig
 from sam_batch.engine.protocol import Embeddings, Engine, Prompts, ScoredPrompts
-from sam_batch.records import Annotation, UInt8Array
+from sam_batch.records import Annotation, Prompt, UInt8Array
 
 OWN = {"mode", "max_mask_region_area", "mask_nms_thresh", "containment_thresh", "max_masks_per_image"}
 
@@ -38,9 +38,8 @@ def _annotation(mask_id: int, record: dict[str, Any]) -> Annotation:
         area=int(record["area"]),
         predicted_iou=record["predicted_iou"],
         stability_score=float(np.nan_to_num(record["stability_score"])),
-        point_coords=tuple(map(tuple, record["point_coords"])),
+        prompt=Prompt(points=tuple(map(tuple, record["point_coords"])), labels=(1,)),
         crop_box=tuple(map(float, record["crop_box"])),
-        prompt_id=None,
         counts=record["segmentation"]["counts"],
     )
 

@@ -12,6 +12,7 @@ from sam_batch.records import (
     ImageRef,
     ImageResult,
     LoadedImage,
+    Prompt,
     Stage,
     Status,
     View,
@@ -28,9 +29,8 @@ def annotation_of(mask_HW: np.ndarray, mask_id: int, prompt_id: str | None = Non
         area=int(coco_mask.area(rle)),
         predicted_iou=0.5,
         stability_score=0.75,
-        point_coords=((1.5, 2.0),),
+        prompt=Prompt(points=((1.5, 2.0),), labels=(1,), prompt_id=prompt_id),
         crop_box=(0.0, 0.0, float(width), float(height)),
-        prompt_id=prompt_id,
         counts=rle["counts"].decode("ascii"),
     )
 
@@ -75,6 +75,10 @@ _SHAS = st.just("") | st.text("0123456789abcdef", min_size=64, max_size=64)
 
 failures = st.builds(Failure, st.sampled_from(Stage), st.sampled_from(FailureKind), TEXT)
 refs = st.builds(ImageRef, st.integers(0, 2**63 - 1), TEXT, TEXT, st.none() | st.integers(0, 2**63 - 1))
+_POINTS = st.lists(st.tuples(_NUMBERS, _NUMBERS), max_size=3).map(tuple)
+_PROMPTS = st.builds(
+    lambda points, prompt_id: Prompt(points, (1,) * len(points), prompt_id=prompt_id), _POINTS, st.none() | TEXT
+)
 annotations = st.builds(
     Annotation,
     mask_id=st.integers(0, 2**31 - 1),
@@ -82,9 +86,8 @@ annotations = st.builds(
     area=st.integers(0, 2**63 - 1),
     predicted_iou=_SCORES,
     stability_score=_SCORES,
-    point_coords=st.lists(st.tuples(_NUMBERS, _NUMBERS), max_size=3).map(tuple),
+    prompt=_PROMPTS,
     crop_box=_BOXES,
-    prompt_id=st.none() | TEXT,
     counts=st.text("0123456789PQRab", max_size=30),
 )
 _ended_well = st.builds(
@@ -102,6 +105,7 @@ _views = st.builds(
     View,
     box=st.tuples(*[st.integers(0, 2**31 - 1)] * 4),
     pixels=nps.arrays(np.uint8, st.tuples(st.integers(1, 5), st.integers(1, 5), st.just(3))),
+    layer=st.integers(0, 4),
 )
 loaded_images = st.builds(
     LoadedImage,

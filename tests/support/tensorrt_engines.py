@@ -11,7 +11,6 @@ import torch
 from rich.console import Console
 
 from sam_batch.config import EngineConfig
-from sam_batch.engine.protocol import EngineSpec
 from sam_batch.engine.tensorrt import engine_set
 from sam_batch.engine.tensorrt.engine_set import EngineSet
 from sam_batch.engine.tensorrt.host import Host
@@ -61,10 +60,3 @@ def photograph(seed: int = 0) -> Photograph:
     image = torch.randn(3, 128, 128, generator=torch.Generator().manual_seed(seed))
     image[:, 96:] = 0
     return Photograph(image, 96, 128)
-
-
-def preprocess(pixels_hw3: Any, spec: EngineSpec) -> torch.Tensor:
-    """Scaled to 0 to 1, and padded below."""
-    image = torch.zeros(1, 3, spec.image_side, spec.image_side)
-    image[0, :, : pixels_hw3.shape[0]] = torch.tensor(pixels_hw3).permute(2, 0, 1) / 255
-    return image

@@ -7,19 +7,18 @@ settings, and were verified together within the limits of the configuration.
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from torch import Tensor
 
 from sam_batch.config import EngineConfig
 from sam_batch.engine.onnx.export import export
 from sam_batch.engine.onnx.graph_set import GRAPHS, GraphSet, read_graphs
-from sam_batch.engine.protocol import EngineSpec
+from sam_batch.engine.preprocess import preprocess
 from sam_batch.engine.tensorrt.build import build_plan, options
 from sam_batch.engine.tensorrt.engine import TensorRTEngine
 from sam_batch.engine.tensorrt.host import Host
@@ -31,8 +30,6 @@ from sam_batch.errors import ConfigError, EngineError, EngineFileError
 from sam_batch.model.checkpoints import load_resolved
 from sam_batch.model.names import ResolvedCheckpoint
 from sam_batch.records import UInt8Array
-
-Preprocess = Callable[[UInt8Array, EngineSpec], Tensor]  # (h, w, 3) to (1, 3, S, S), normalised and padded
 
 DEFAULT_OPSET = 20  # the newest that every supported TensorRT reads
 
@@ -77,12 +74,11 @@ class EngineSet:
             with Progress(*bars, console=console, disable=not console.is_terminal) as progress:
                 return [self._build(name, key, graphs, rebuild, progress) for name, key in missing.items()]
 
-    def verify(self, pictures: Sequence[UInt8Array], preprocess: Preprocess, pred_iou_thresh: float) -> Comparison:
+    def verify(self, pictures: Sequence[UInt8Array], pred_iou_thresh: float) -> Comparison:
         """Compare the engine with torch in float32 and keep what comes out beside the plans.
 
         Args:
             pictures: At least one, (h, w, 3) with a longer side of the model's input.
-            preprocess: Makes of one what engines take.
             pred_iou_thresh: Masks above it are compared.
 
         Raises:

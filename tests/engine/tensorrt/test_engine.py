@@ -6,7 +6,7 @@ import torch
 from engine.contract import EngineContract, all_pairs, box_prompts, pictures, point_prompts
 from support import tensorrt_standin
 from support.small_sam import small_sam
-from support.tensorrt_engines import PICTURE, QUIET, engine_set_in, hold_small_sam, preprocess
+from support.tensorrt_engines import PICTURE, QUIET, engine_set_in, hold_small_sam
 
 from sam_batch.engine.protocol import Embeddings, Prompts
 from sam_batch.engine.torch_engine import TorchEngine
@@ -27,7 +27,7 @@ class TensorRTContract(EngineContract):
             hold_small_sam(patch)
             engines = engine_set_in(tensorrt_standin.host(bindings), folder, cls.precision)
             engines.build(QUIET)
-            engines.verify([PICTURE], preprocess, 0.0)
+            engines.verify([PICTURE], 0.0)
             return engines.load()
 
     @pytest.mark.parametrize("make", [point_prompts, box_prompts])

@@ -13,7 +13,7 @@ import torch
 from filelock import FileLock
 from rich.console import Console
 from support import tensorrt_standin
-from support.tensorrt_engines import CHECKPOINT, PICTURE, QUIET, engine_set_in, hold_small_sam, preprocess, settings
+from support.tensorrt_engines import CHECKPOINT, PICTURE, QUIET, engine_set_in, hold_small_sam, settings
 from support.tensorrt_standin import KNOBS, CpuGpu
 
 from sam_batch.engine.onnx.graph_set import GRAPHS, read_graphs, write_manifest
@@ -37,7 +37,7 @@ def engines(host, folder):
 
 
 def verify(engines, thresh=0.0):
-    return engines.verify([PICTURE], preprocess, thresh)
+    return engines.verify([PICTURE], thresh)
 
 
 def store_another(engines):
