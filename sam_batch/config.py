@@ -4,7 +4,7 @@ YAML files and `section.key=value` overrides end in one frozen tree. Reading the
 module does no input or output and imports no heavy package.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import Enum
 from types import UnionType
 from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar, Union, get_args, get_origin
@@ -348,3 +348,11 @@ def kinds(annotation: Any) -> Iterator[type]:
             yield from map(type, get_args(type_))
         else:
             yield get_origin(type_) or type_
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A tree's leaves by their dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+    return flat

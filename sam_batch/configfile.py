@@ -19,6 +19,7 @@ from pydantic_core import PydanticUndefined
 from sam_batch import mistakes, yamlfile
 from sam_batch.config import Config, keys, kinds, subsection, types
 from sam_batch.errors import ConfigError
+from sam_batch.segment.algorithm import ALGORITHMS, require_known
 
 SCHEMA_LINE = "# yaml-language-server: $schema=job.schema.json\n"
 
@@ -43,9 +44,11 @@ def load(paths: Sequence[str | Path], overrides: Sequence[str] = ()) -> Config:
 def check(tree: Mapping[str, Any]) -> Config:
     """Turn plain mappings into a `Config`, or say what is wrong with them."""
     try:
-        return Config.model_validate(tree)
+        config = Config.model_validate(tree)
     except ValidationError as error:
         raise ConfigError("\n".join(mistakes.explain(error))) from None
+    require_known(config.generator.mode)
+    return config
 
 
 def _tree(override: str) -> dict[str, Any]:
@@ -95,6 +98,7 @@ def json_schema() -> str:
     """The JSON Schema that editors check and complete YAML files with."""
     schema = Config.model_json_schema()
     schema["title"] = "sam-batch job"
+    schema["$defs"]["GeneratorConfig"]["properties"]["mode"]["enum"] = list(ALGORITHMS)
     return json.dumps(schema, indent=2) + "\n"
 
 
@@ -120,11 +124,3 @@ def _template_lines(section: type[BaseModel], depth: int) -> Iterator[str]:
 def _flow(value: Any) -> str:
     plain = list(value) if isinstance(value, tuple) else value
     return yaml.safe_dump(plain, default_flow_style=True, width=1000).removesuffix("\n").removesuffix("\n...")
-
-
-def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A tree's leaves by their dotted keys."""
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
-    return flat

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 from segment_anything import SamAutomaticMaskGenerator
 
-from sam_batch.config import Config, Effect, EngineConfig, GeneratorConfig, InputConfig, Section, keys
+from sam_batch.config import Config, Effect, EngineConfig, GeneratorConfig, InputConfig, Section, flatten, keys
 
 
 def test_generator_has_the_reference_s_names_and_defaults():
@@ -74,3 +74,7 @@ def test_every_key_says_what_it_does_to_results(key, field):
     is_section = isinstance(field.annotation, type) and issubclass(field.annotation, Section)
     effects = [mark for mark in field.metadata if isinstance(mark, Effect)]
     assert len(effects) == (0 if is_section else 1)
+
+
+def test_a_tree_has_its_leaves_under_dotted_keys():
+    assert flatten({"a": {"b": {"c": 1}, "d": [2]}, "e": None}) == {"a.b.c": 1, "a.d": [2], "e": None}

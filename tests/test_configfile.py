@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sam_batch import configfile
 from sam_batch.config import Config
 from sam_batch.errors import ConfigError
+from sam_batch.segment.algorithm import ALGORITHMS
 
 REQUIRED = {"input": {"uri": "photos"}, "output": {"uri": "out"}}
 
@@ -160,11 +161,12 @@ def test_template_is_a_job_with_every_key_at_its_default(job):
     assert set(yaml.safe_load(configfile.template())) == set(Config.model_fields)
 
 
+def test_the_schema_knows_the_algorithms():
+    mode = json.loads(configfile.json_schema())["$defs"]["GeneratorConfig"]["properties"]["mode"]
+    assert mode["enum"] == list(ALGORITHMS)
+
+
 def test_schema_beside_the_configurations_is_current():
     stored = Path(__file__).parents[1] / "configs" / "job.schema.json"
     assert stored.read_text() == configfile.json_schema(), "run: sam-batch config schema > configs/job.schema.json"
     assert json.loads(stored.read_text())["additionalProperties"] is False
-
-
-def test_a_tree_has_its_leaves_under_dotted_keys() -> None:
-    assert configfile.flatten({"a": {"b": {"c": 1}, "d": [2]}, "e": None}) == {"a.b.c": 1, "a.d": [2], "e": None}

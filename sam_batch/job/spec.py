@@ -9,8 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from sam_batch import __version__
-from sam_batch.config import Config, Effect, keys
-from sam_batch.configfile import flatten
+from sam_batch.config import Config, Effect, flatten, keys
 from sam_batch.data.storage import locate
 from sam_batch.engine.choice import EngineChoice
 from sam_batch.errors import FingerprintError

@@ -72,9 +72,6 @@ def images_per_shard(config: Config) -> int:
     """At most run.shard_size, and so few that their views take 256 MiB, unless one image alone takes more.
 
     It depends on settings alone, not on images or machines, and only new shards are cut by it.
-
-    Raises:
-        ConfigError: generator.mode is unknown.
     """
     return max(1, min(config.run.shard_size, SHARD_BYTES // (most_views(config) * VIEW_BYTES)))
 

@@ -69,35 +69,26 @@ ALGORITHMS = {
 
 
 def view_boxes(image_hw: tuple[int, int], config: Config) -> list[ViewBox]:
-    """Where the configured algorithm looks at an image, as (xyxy, layer) pairs.
-
-    Raises:
-        ConfigError: There is no such algorithm.
-    """
-    return _entry(config).views(image_hw, config)
+    """Where the configured algorithm looks at an image, as (xyxy, layer) pairs."""
+    return ALGORITHMS[config.generator.mode].views(image_hw, config)
 
 
 def most_views(config: Config) -> int:
-    """How many views the configured algorithm cuts of an image at most.
-
-    Raises:
-        ConfigError: There is no such algorithm.
-    """
+    """How many views the configured algorithm cuts of an image at most."""
     return len(view_boxes(LARGE, config))
 
 
 def open_algorithm(engine: "Engine", config: Config) -> Algorithm[Any]:
-    """The configured algorithm over an engine.
-
-    Raises:
-        ConfigError: There is no such algorithm.
-    """
-    algorithm: Algorithm[Any] = resolve_name(_entry(config).algorithm)(engine, config)
+    """The configured algorithm over an engine."""
+    algorithm: Algorithm[Any] = resolve_name(ALGORITHMS[config.generator.mode].algorithm)(engine, config)
     return algorithm
 
 
-def _entry(config: Config) -> Entry:
-    mode = config.generator.mode
+def require_known(mode: str) -> None:
+    """Refuse a mode that has no algorithm.
+
+    Raises:
+        ConfigError: It is none of `ALGORITHMS`.
+    """
     if mode not in ALGORITHMS:
-        raise ConfigError(f"generator.mode = {mode!r}: should be {' or '.join(ALGORITHMS)}")
-    return ALGORITHMS[mode]
+        raise ConfigError(f"generator.mode = {mode!r}: should be {' or '.join(map(repr, ALGORITHMS))}")

@@ -23,7 +23,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 
-from sam_batch.configfile import flatten
+from sam_batch.config import flatten
 from sam_batch.errors import EngineError, EngineFileError, OutputError
 
 Shape = tuple[int, ...]
