@@ -27,6 +27,7 @@ LAYERS = (
     ("data",),
     ("output",),
     ("export",),
+    ("report",),
     ("job",),
     ("cli",),
     ("__main__",),

@@ -4,6 +4,7 @@ import re
 
 CONFIG = "config.yaml"
 SUMMARY = "summary.json"
+REPORT = "report.html"
 LEASE = "lease.json"
 PLAN = "plan"
 ANNOTATIONS = "annotations"

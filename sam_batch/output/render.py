@@ -95,7 +95,7 @@ def color_mask(pixels_HW3: UInt8Array | None, annotations: Sequence[Annotation],
     """
     labels_HW = _labels(annotations, height, width)
     last = max((one.mask_id for one in annotations), default=-1)
-    palette = np.array([(0, 0, 0), *map(_color, range(last + 1))], np.uint8)
+    palette = np.array([(0, 0, 0), *map(color, range(last + 1))], np.uint8)
     colors_HW3 = palette.take(labels_HW, axis=0)
     if pixels_HW3 is not None:
         blended_HW3 = cv2.addWeighted(pixels_HW3, 1 - _OPACITY, colors_HW3, _OPACITY, 0)
@@ -185,7 +185,7 @@ def _box(annotation: Annotation) -> tuple[slice, slice]:
 
 
 @cache
-def _color(mask_id: int) -> tuple[int, int, int]:
+def color(mask_id: int) -> tuple[int, int, int]:
     """A saturated RGB colour: hues step by the golden ratio, every third one is darker, every other one paler."""
     hue = (mask_id * _GOLDEN) % 1.0
     saturation = 0.9 if mask_id % 2 == 0 else 0.65

@@ -1,0 +1,92 @@
+"""Makes the report of an output, finished or not: rows in, `report.html` out. Needs neither a model nor Ray."""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from sam_batch.config import StorageConfig
+from sam_batch.data import pixels
+from sam_batch.data.storage import Storage, open_storage, read_uri
+from sam_batch.errors import ImageError, NotFoundError, OutputError, StorageError
+from sam_batch.output import layout, schema
+from sam_batch.output.plan import committed_shards, read_plan
+from sam_batch.report.html import page
+from sam_batch.report.pictures import drawn_masks, thumbnail
+from sam_batch.report.sample import Row, Sample, seconds_per_image
+
+THREADS = 8  # photographs read again at once
+
+
+def make_report(output: str, config: StorageConfig) -> str:
+    """Write the report of an output into it.
+
+    Args:
+        output: URI of the output.
+        config: How object stores are reached, for the output and for the photographs.
+
+    Returns:
+        Where the report is.
+
+    Raises:
+        OutputError: There is no job.
+        StorageError: The output cannot be read or written.
+    """
+    storage = open_storage(output, config)
+    plan = read_plan(storage)
+    if plan is None:
+        raise OutputError(f"output.uri: {storage.root} holds no plan of a job")
+    sample = Sample()
+    for shard in sorted(committed_shards(storage)):
+        part = schema.read_part(storage.read(layout.part_key(layout.ANNOTATIONS, shard)))
+        sample.add(part, seconds_per_image(_json(storage, layout.metrics_key(shard))))
+    about = {
+        "output": storage.root,
+        "planned": len(plan),
+        "summary": _json(storage, layout.SUMMARY),
+        "config": _text(storage, layout.CONFIG),
+    }
+    chosen = {row["image_id"]: row for group in sample.groups.values() for row in group.rows}
+    with ThreadPoolExecutor(THREADS) as pool:
+        shown = dict(zip(chosen, pool.map(lambda row: _shown(row, config), chosen.values()), strict=True))
+    storage.replace(layout.REPORT, page(sample, shown, about))
+    return f"{storage.root}/{layout.REPORT}"
+
+
+def _shown(row: Row, config: StorageConfig) -> dict[str, Any]:
+    """What the page shows of a row; without a photograph where that is gone or cannot be read."""
+    error = row["error"]
+    return {
+        "key": row["key"],
+        "status": row["status"],
+        "error": f"{error['kind']}: {error['message']}" if error else "",
+        "height": row["height"],
+        "width": row["width"],
+        "count": len(row["masks"]),
+        "photo": next(_photograph(row, config), None),
+        "masks": drawn_masks(row),
+    }
+
+
+def _photograph(row: Row, config: StorageConfig) -> Iterator[str]:
+    if row["error"]:
+        return
+    with contextlib.suppress(ImageError, StorageError):
+        pixels_HW3 = pixels.decode(read_uri(row["uri"], config), row["height"] * row["width"])
+        if pixels_HW3.shape[:2] == (row["height"], row["width"]):  # else it is another picture by now
+            yield thumbnail(pixels_HW3)
+
+
+def _json(storage: Storage, key: str) -> dict[str, Any]:
+    """A file of the output as JSON; nothing where it is absent, as metrics may be."""
+    text = _text(storage, key)
+    found: dict[str, Any] = json.loads(text) if text else {}
+    return found
+
+
+def _text(storage: Storage, key: str) -> str:
+    try:
+        return storage.read(key).decode()
+    except NotFoundError:
+        return ""
