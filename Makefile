@@ -2,9 +2,10 @@
 #   make demo       label the photographs in examples/ with the demo model, on the CPU
 #   make test       lint, types and all tests but the slow ones
 #   make test-all   the slow ones too
+#   make test-browser   pages in a headless Chromium (Debian: apt-get install chromium-headless-shell)
 #   make lint  make format  make bench  make clean
 .POSIX:
-.PHONY: demo test test-all lint format bench clean venv
+.PHONY: demo test test-all test-browser lint format bench clean venv
 
 PYTHON = python3
 MIN_FREE_GB = 8
@@ -14,10 +15,14 @@ demo: .venv/.run-ready
 	@$(BIN)/sam-batch run configs/demo.yaml
 
 test: lint
-	@$(BIN)/python -m pytest -m "not slow"
+	@$(BIN)/python -m pytest -m "not slow and not browser"
 
 test-all: lint
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -m "not browser"
+
+test-browser: .venv/.dev-ready
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[browser]'
+	@$(BIN)/python -m pytest tests/browser
 
 lint: .venv/.dev-ready
 	@$(BIN)/python -m ruff check .

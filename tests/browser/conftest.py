@@ -3,13 +3,14 @@
 import shutil
 
 import pytest
-from playwright.sync_api import sync_playwright
 
 NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 
 
 @pytest.fixture(scope="session")
 def chromium():
+    from playwright.sync_api import sync_playwright  # here: `make test` does without the package
+
     found = next(filter(None, map(shutil.which, NAMES)), None)
     assert found, f"none of {', '.join(NAMES)} is installed; on Debian: apt-get install chromium-headless-shell"
     with sync_playwright() as playwright:
@@ -25,10 +26,11 @@ def page(chromium):
     complaints = []
     opened.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
     opened.on("pageerror", lambda error: complaints.append(str(error)))
-    opened.on(
-        "request",
-        lambda request: None if request.url.startswith(("file:", "data:")) else complaints.append(request.url),
-    )
+    opened.on("request", lambda request: complaints.append(request.url) if is_outside(request.url) else None)
     yield opened
     opened.close()
     assert complaints == []
+
+
+def is_outside(url):
+    return not url.startswith(("file:", "data:"))
