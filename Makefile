@@ -9,16 +9,17 @@
 
 PYTHON = python3
 MIN_FREE_GB = 8
+TEST_PROCESSES = 2
 BIN = .venv/bin
 
 demo: .venv/.run-ready
 	@$(BIN)/sam-batch run configs/demo.yaml
 
 test: lint
-	@$(BIN)/python -m pytest -m "not slow and not browser"
+	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) -m "not slow and not browser"
 
 test-all: lint
-	@$(BIN)/python -m pytest -m "not browser"
+	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) -m "not browser"
 
 test-browser: .venv/.dev-ready
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[browser]'

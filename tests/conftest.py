@@ -1,4 +1,7 @@
-"""Fixtures for every test."""
+"""Fixtures for every test, and how several processes share the tests.
+
+What a fixture needs it imports itself, so that `pytest tests/masks` loads no S3 server and no ONNX.
+"""
 
 import logging
 import os
@@ -8,16 +11,47 @@ from uuid import uuid4
 
 import pytest
 from hypothesis import settings
-from support import s3, tensorrt_bindings
+
+# A local Ray takes the ports that it finds free and all processors, so no two run at a time.
+STARTS_RAY = ("tests/job/test_kill.py", "tests/job/test_ray_executor.py", "tests/test_jobs.py")
 
 # A loaded machine is slow, not wrong.
 settings.register_profile("steady", deadline=None)
 settings.load_profile("steady")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Give each of several processes a cache of compiled loops of its own: two writers may mix up numba's entries."""
+    if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+        os.environ.setdefault("NUMBA_CACHE_DIR", str(config.rootpath / ".pytest_cache" / "numba" / worker))
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m takes some away
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files that start Ray first: one process has them all, and it should not begin them last."""
+    for item in items:
+        if item.get_closest_marker("ray") and file_of(item) not in STARTS_RAY:
+            raise pytest.UsageError(f"{item.nodeid} is marked `ray`: name its file in STARTS_RAY, in tests/conftest.py")
+    items.sort(key=lambda item: file_of(item) not in STARTS_RAY)
+
+
+def file_of(item: pytest.Item) -> str:
+    return item.nodeid.partition("::")[0]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Who hands the tests out, whatever --dist says."""
+    from support.sharing import ByFile
+
+    return ByFile(config, log, STARTS_RAY)
+
+
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[str]:
     """The URL of an S3 server that lives as long as the tests."""
+    from support import s3
+
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in s3.CREDENTIALS.items():
@@ -27,21 +61,25 @@ def s3_server() -> Iterator[str]:
 
 
 @pytest.fixture
-def s3_bucket(s3_server: str) -> s3.Bucket:
-    """An empty bucket of this test's own; the credentials are in the environment."""
+def s3_bucket(s3_server: str) -> Any:
+    """An empty `s3.Bucket` of this test's own; the credentials are in the environment."""
+    from support import s3
+
     return s3.make_bucket(s3_server, f"bucket-{uuid4().hex}")
 
 
 @pytest.fixture(scope="session")
 def bindings() -> Any:
     """NVIDIA's bindings of TensorRT, of the newest version unless the environment names another."""
+    from support import tensorrt_bindings
+
     return tensorrt_bindings.load(os.environ.get(tensorrt_bindings.VARIABLE, tensorrt_bindings.NEWEST))
 
 
 @pytest.fixture
 def host(bindings: Any) -> Iterator[Any]:
     """A machine with the stand-in for TensorRT."""
-    from support import tensorrt_standin  # loads torch and ONNX Runtime, which few tests need
+    from support import tensorrt_standin
 
     tensorrt_standin.KNOBS.reset()
     yield tensorrt_standin.host(bindings)

@@ -26,6 +26,7 @@ def test_the_entry_point_hands_its_arguments_to_run_and_its_exit_code_back(tmp_p
     assert (done.returncode, summary["images"]["ok"], summary["images"]["failed"]) == (3, 1, 1)
 
 
+@pytest.mark.ray
 @pytest.mark.slow
 def test_building_engines_on_a_cluster_without_a_gpu_says_so(tmp_path):
     draw_photographs(tmp_path / "photos", 1)

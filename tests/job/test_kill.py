@@ -36,7 +36,9 @@ def kill_at_random(process: subprocess.Popen, output: Path, moments: random.Rand
     return process.returncode != 0
 
 
-@pytest.mark.parametrize("executor", ["ray", pytest.param("inline", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "executor", [pytest.param("ray", marks=pytest.mark.ray), pytest.param("inline", marks=pytest.mark.slow)]
+)
 def test_ten_kills_at_random_moments_leave_the_files_of_an_uninterrupted_run(tmp_path, executor):
     draw_photographs(tmp_path / "photos", IMAGES)
     config = tmp_path / "job.yaml"

@@ -24,7 +24,10 @@ from sam_batch.model.names import FAKE
 from sam_batch.output import schema
 
 # Ray leaves sockets and log files to its processes' end.
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 RAY = {"executor": "ray"}
 
 
