@@ -61,6 +61,23 @@ class InputConfig(Section):
         64_000_000, ge=1, description="Images with more pixels fail without being decoded (header check)."
     )
     max_bytes: Shapes[StrictInt] = Field(512 << 20, ge=1, description="Files with more bytes fail without being read.")
+    bands: Shapes[tuple[StrictInt, ...] | None] = Field(
+        None,
+        description="Bands shown as red, green and blue, or one as grey, from 1; null is what the file says of them.",
+    )
+    scale: Shapes[Literal["auto", "full", "min_max", "percentile"] | tuple[float, float]] = Field(
+        "auto",
+        description="Values that become 0 to 255: auto keeps 8 bits and finds a range for others (docs/pixels.md); or "
+        "the type's, the image's, its 2nd to 98th percentile, or [low, high].",
+    )
+    nodata: Shapes[float | None] = Field(
+        None, description="Value that stands for no data: left out of the range; null is what the file says."
+    )
+    alpha: Shapes[Literal["auto", "ignore", "blend"]] = Field(
+        "auto",
+        description="Lay transparency on white: auto where the format is sure of it (in no GeoTIFF) and bands is null; "
+        "ignore never; blend always.",
+    )
 
     @field_validator("uri")
     @classmethod
@@ -69,6 +86,20 @@ class InputConfig(Section):
         if not given or any(not one.strip() for one in given):
             raise ValueError("name at least one folder, glob, prefix or manifest")
         return uri
+
+    @field_validator("bands")
+    @classmethod
+    def _one_band_or_three(cls, bands: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if bands is not None and (len(bands) not in (1, 3) or min(bands) < 1):
+            raise ValueError("name one band or three; the first is 1")
+        return bands
+
+    @field_validator("scale")
+    @classmethod
+    def _low_before_high(cls, scale: str | tuple[float, float]) -> str | tuple[float, float]:
+        if not isinstance(scale, str) and scale[0] >= scale[1]:
+            raise ValueError("low should be less than high")
+        return scale
 
     @field_validator("extensions")
     @classmethod

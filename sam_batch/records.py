@@ -44,6 +44,9 @@ class FailureKind(StrEnum):
     TOO_MANY_BYTES = "too_many_bytes"
     NOT_AN_IMAGE = "not_an_image"
     UNSUPPORTED_FORMAT = "unsupported_format"
+    UNSUPPORTED_COMPRESSION = "unsupported_compression"  # of a format that is read otherwise
+    UNSUPPORTED_SAMPLES = "unsupported_samples"  # likewise: complex numbers, raw sensor data, 12-bit JPEG
+    MISSING_BANDS = "missing_bands"  # fewer than input.bands asks for
     TRUNCATED = "truncated"
     CORRUPT = "corrupt"
     TOO_MANY_PIXELS = "too_many_pixels"
@@ -51,6 +54,20 @@ class FailureKind(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"
     WORKER_CRASH = "worker_crash"
     INTERNAL_ERROR = "internal_error"
+
+
+class PixelNote(StrEnum):
+    """What was lost on the way from a file to RGB bytes: a closed list, so that images can be counted by it."""
+
+    PAGES_DROPPED = "pages_dropped"  # further pages, frames or pictures
+    BANDS_DROPPED = "bands_dropped"  # bands that are neither shown nor laid on white
+    ALPHA_FLATTENED = "alpha_flattened"  # pixels that are not opaque were laid on white
+    MASK_IGNORED = "mask_ignored"  # a TIFF's page that says which pixels count
+    DEPTH_REDUCED = "depth_reduced"  # more than 8 bits a sample became 8
+    RANGE_STRETCHED = "range_stretched"  # another range than the type's own became 0 to 255
+    NODATA_FILLED = "nodata_filled"  # samples without data, NaN and infinity became 0
+    COLOURS_CONVERTED = "colours_converted"  # CMYK or Lab became RGB without the file's profile
+    PROFILE_IGNORED = "profile_ignored"  # an ICC profile other than sRGB
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +133,7 @@ class LoadedImage:
         sha256: Of the encoded bytes, hexadecimal.
         data: The encoded bytes; the writer decodes them again, which costs less than moving pixels.
         views: The whole image first, then the crops, coarse layers first.
+        notes: What decoding lost, in the order of `PixelNote`.
     """
 
     ref: ImageRef
@@ -124,6 +142,7 @@ class LoadedImage:
     sha256: str
     data: bytes
     views: tuple[View, ...]
+    notes: tuple[PixelNote, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +199,7 @@ class ImageResult:
         sha256: Of the bytes, or an empty string where they could not be read or its worker died as early.
         annotations: In the order the reference returns them.
         failure: Present exactly when the status is failed.
+        notes: What decoding lost, in the order of `PixelNote`; empty where the image could not be loaded.
     """
 
     ref: ImageRef
@@ -189,16 +209,25 @@ class ImageResult:
     sha256: str = ""
     annotations: tuple[Annotation, ...] = field(default=())
     failure: Failure | None = None
+    notes: tuple[PixelNote, ...] = ()
 
     @classmethod
     def segmented(cls, image: LoadedImage, annotations: Sequence[Annotation]) -> "ImageResult":
         """The row of an image that was segmented; without annotations it is empty."""
         status = Status.OK if annotations else Status.EMPTY
-        return cls(image.ref, status, image.height, image.width, image.sha256, tuple(annotations))
+        size_hw = (image.height, image.width)
+        return cls(image.ref, status, *size_hw, image.sha256, tuple(annotations), notes=image.notes)
 
     @classmethod
     def failed(
-        cls, ref: ImageRef, failure: Failure, *, height: int = 0, width: int = 0, sha256: str = ""
+        cls,
+        ref: ImageRef,
+        failure: Failure,
+        *,
+        height: int = 0,
+        width: int = 0,
+        sha256: str = "",
+        notes: tuple[PixelNote, ...] = (),
     ) -> "ImageResult":
         """The row of an image that has no masks because something went wrong, with what is known of it."""
-        return cls(ref, Status.FAILED, height, width, sha256, failure=failure)
+        return cls(ref, Status.FAILED, height, width, sha256, failure=failure, notes=notes)

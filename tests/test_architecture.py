@@ -225,7 +225,7 @@ def test_rays_loaders_and_writers_do_not_import_torch() -> None:
 
 
 def test_the_data_folder_imports_neither_torch_nor_a_compiler() -> None:
-    names = [f"sam_batch.data.{Path(name).stem}" for name in modules() if part(name) == "data"]
+    names = [f"sam_batch.{name.removesuffix('.py').replace('/', '.')}" for name in modules() if part(name) == "data"]
     names += [f"sam_batch.masks.{name}" for name in ("geometry", "grids", "rle")]
     assert not loaded_after(f"import {', '.join(names)}") & {"torch", "numba"}
 

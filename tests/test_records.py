@@ -13,6 +13,7 @@ from sam_batch.records import (
     ImageRef,
     ImageResult,
     LoadedImage,
+    PixelNote,
     Prompt,
     Stage,
     Status,
@@ -50,6 +51,6 @@ def test_a_failed_row_says_where_and_why() -> None:
     assert (row.height, row.width, row.sha256) == (3, 4, "")
 
 
-@pytest.mark.parametrize("names", [Status, Stage, FailureKind])
+@pytest.mark.parametrize("names", [Status, Stage, FailureKind, PixelNote])
 def test_names_are_written_as_plain_text(names: type[Status]) -> None:
     assert [f"{one}" for one in names] == [one.name.lower() for one in names]

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from sam_batch.errors import EngineError, ImageError, NonFiniteError, NotFoundError, PermissionDeniedError, StorageError
-from sam_batch.records import Failure, FailureKind, ImageRef, ImageResult, LoadedImage, Stage
+from sam_batch.records import Failure, FailureKind, ImageRef, ImageResult, LoadedImage, PixelNote, Stage
 
 T = TypeVar("T")
 
@@ -12,7 +12,14 @@ MESSAGE_LENGTH = 500
 
 
 def attempt(
-    ref: ImageRef, stage: Stage, work: Callable[[], T], *, height: int = 0, width: int = 0, sha256: str = ""
+    ref: ImageRef,
+    stage: Stage,
+    work: Callable[[], T],
+    *,
+    height: int = 0,
+    width: int = 0,
+    sha256: str = "",
+    notes: tuple[PixelNote, ...] = (),
 ) -> T | ImageResult:
     """Do one image's work; whatever goes wrong with this image alone becomes its result.
 
@@ -23,6 +30,7 @@ def attempt(
         height: For the result, where it is known by now.
         width: Likewise.
         sha256: Likewise.
+        notes: Likewise.
 
     Raises:
         EngineError: The engine is broken, which is no image's fault.
@@ -32,12 +40,21 @@ def attempt(
     except Exception as error:  # the item boundary: the only broad one
         if isinstance(error, EngineError) and not isinstance(error, NonFiniteError):
             raise
-        return ImageResult.failed(ref, describe(stage, error), height=height, width=width, sha256=sha256)
+        failure = describe(stage, error)
+        return ImageResult.failed(ref, failure, height=height, width=width, sha256=sha256, notes=notes)
 
 
 def attempt_on(image: LoadedImage | ImageResult, stage: Stage, work: Callable[[], T]) -> T | ImageResult:
-    """`attempt` on an image that was loaded, whose size and hash stay in its row."""
-    return attempt(image.ref, stage, work, height=image.height, width=image.width, sha256=image.sha256)
+    """`attempt` on an image that was loaded, whose size, hash and notes stay in its row."""
+    return attempt(
+        image.ref,
+        stage,
+        work,
+        height=image.height,
+        width=image.width,
+        sha256=image.sha256,
+        notes=image.notes,
+    )
 
 
 def describe(stage: Stage, error: Exception) -> Failure:

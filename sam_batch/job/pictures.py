@@ -89,7 +89,7 @@ def draw(result: ImageResult, data: bytes, job: JobSpec) -> Iterator[Picture]:
     if not (output.segments.enabled or (output.color_masks.enabled and over_image)):
         image = None
     else:
-        image = pixels.decode(data, job.config.input.max_pixels)
+        image = pixels.decode(data, job.config.input).rgb_HW3
     if output.color_masks.enabled:
         picture = render.color_mask(image if over_image else None, masks, *size)
         yield f"{layout.COLOR_MASKS}/{render.output_name(key, '.png')}", picture

@@ -20,7 +20,7 @@ from sam_batch.job.stages import Ticket
 from sam_batch.output import layout, schema
 from sam_batch.output.parts import Receipt
 from sam_batch.output.plan import committed_shards
-from sam_batch.records import Failure, FailureKind, ImageRef, ImageResult, Stage, Status
+from sam_batch.records import Failure, FailureKind, ImageRef, ImageResult, PixelNote, Stage, Status
 
 SHARDS_AT_ONCE = 8  # their encoded bytes and masks are on the driver while they are put together
 ATTEMPTS = 2  # of an image, before its workers' deaths are held against it
@@ -143,6 +143,8 @@ def _crashed(image: pa.Table, stage: Stage, words: str = "") -> pa.Table:
     (ref,) = image.select(["image_id", "key", "uri"]).to_pylist()
     known = {"height", "width", "sha256"}.intersection(image.column_names)
     about: dict[str, Any] = {name: image[name][0].as_py() for name in known}
+    if "notes" in image.column_names:
+        about["notes"] = tuple(map(PixelNote, image["notes"][0].as_py() or ()))
     message = ": ".join(filter(None, ["its worker died each time it was tried", words]))
     result = ImageResult.failed(ImageRef(**ref), Failure(stage, FailureKind.WORKER_CRASH, message), **about)
     return schema.segmented_to_table([(result, b"")])

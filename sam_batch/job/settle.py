@@ -119,8 +119,8 @@ def photographs(config: Config, image_side: int) -> list[UInt8Array]:
 def _photograph(config: Config, uri: str, image_side: int) -> Iterator[UInt8Array]:
     # A job would give these a row; here another image will do.
     with contextlib.suppress(ImageError, NotFoundError, PermissionDeniedError):
-        image = pixels.decode(read_uri(uri, config.storage, config.input.max_bytes), config.input.max_pixels)
-        yield resize_longest(image, image_side)
+        image = pixels.decode(read_uri(uri, config.storage, config.input.max_bytes), config.input)
+        yield resize_longest(image.rgb_HW3, image_side)
 
 
 def settle(

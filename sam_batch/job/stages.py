@@ -91,10 +91,10 @@ def _load_image(ref: ImageRef, job: JobSpec) -> LoadedImage | ImageResult:
     sha256 = hashlib.sha256(data).hexdigest()
 
     def decode() -> LoadedImage:
-        image = pixels.decode(data, job.config.input.max_pixels)
-        height, width = image.shape[:2]
-        views = cut_views(image, view_boxes((height, width), job.config), job.checkpoint.image_side)
-        return LoadedImage(ref, height, width, sha256, data, views)
+        image = pixels.decode(data, job.config.input)
+        height, width = image.rgb_HW3.shape[:2]
+        views = cut_views(image.rgb_HW3, view_boxes((height, width), job.config), job.checkpoint.image_side)
+        return LoadedImage(ref, height, width, sha256, data, views, notes=image.notes)
 
     return attempt(ref, Stage.LOAD, decode, sha256=sha256)
 

@@ -23,6 +23,7 @@ from sam_batch.records import (
     ImageRef,
     ImageResult,
     LoadedImage,
+    PixelNote,
     Prompt,
     Stage,
     Status,
@@ -59,14 +60,17 @@ _VIEW = pa.struct(
 _OF_PROMPT = ("point_coords", "prompt_id")  # the columns of a mask that say what it was found with
 _REF = [("image_id", pa.int64()), ("key", pa.string()), ("uri", pa.string())]
 _DECODED = [("height", pa.int32()), ("width", pa.int32()), ("sha256", pa.string())]
+_NOTES = ("notes", pa.list_(pa.string()))
+_YOUNGER = ("notes",)  # than version 0.1.0, whose parts are read all the same
 
 PLAN_SCHEMA = pa.schema([("shard", pa.int32()), *_REF, ("size", pa.int64())])
 """One row a planned image; `size` is null where the listing did not say."""
 
 ANNOTATION_SCHEMA = pa.schema(
-    [*_REF, ("status", pa.string()), ("error", _ERROR), *_DECODED, ("masks", pa.large_list(_MASK))]
+    [*_REF, ("status", pa.string()), ("error", _ERROR), *_DECODED, ("masks", pa.large_list(_MASK)), _NOTES]
 )
-"""One row an image. `masks` is never null: an empty or failed image has an empty list."""
+"""One row an image. `masks` is never null: an empty or failed image has an empty list. `notes` is null where there are
+none, and in the parts of version 0.1.0, which have no such column."""
 
 LOADED_SCHEMA = pa.schema(
     [
@@ -76,6 +80,7 @@ LOADED_SCHEMA = pa.schema(
         ("data", pa.large_binary()),
         ("views", pa.large_list(_VIEW)),
         ("error", _ERROR),
+        _NOTES,
     ]
 )
 """One row an image on its way to an engine; where `error` is not null there is nothing to segment."""
@@ -131,7 +136,7 @@ def part_bytes(table: pa.Table) -> bytes:
 
 
 def read_part(data: bytes, schema: pa.Schema = ANNOTATION_SCHEMA) -> pa.Table:
-    """Decode what `part_bytes` made of a table of this schema.
+    """Decode what `part_bytes` made of a table of this schema; columns that are younger than the part are null.
 
     Raises:
         StorageError: The bytes are damaged, or hold other columns.
@@ -140,6 +145,9 @@ def read_part(data: bytes, schema: pa.Schema = ANNOTATION_SCHEMA) -> pa.Table:
         table = pq.ParquetFile(pa.BufferReader(data)).read()
     except (pa.ArrowException, OSError) as error:
         raise StorageError(f"damaged Parquet: {' '.join(str(error).split())}") from error
+    for field in (schema.field(name) for name in _YOUNGER if name in schema.names):
+        if field.name not in table.column_names:
+            table = table.append_column(field, pa.nulls(table.num_rows, field.type))
     if not table.schema.equals(schema):
         raise StorageError(f"not a part of this job: it has the columns {', '.join(table.column_names)}")
     return table
@@ -188,6 +196,7 @@ def _result_row(result: ImageResult) -> _Row:
         "width": result.width,
         "sha256": result.sha256,
         "masks": [_mask_row(annotation) for annotation in result.annotations],
+        "notes": list(result.notes) or None,
     }
 
 
@@ -200,7 +209,12 @@ def _result(row: _Row) -> ImageResult:
         sha256=row["sha256"],
         annotations=tuple(_annotation(mask) for mask in row["masks"]),
         failure=_failure(row["error"]),
+        notes=_notes(row),
     )
+
+
+def _notes(row: _Row) -> tuple[PixelNote, ...]:
+    return tuple(map(PixelNote, row["notes"] or ()))
 
 
 def _mask_row(annotation: Annotation) -> _Row:
@@ -223,6 +237,7 @@ def _loaded_row(image: LoadedImage | ImageResult) -> _Row:
         "height": image.height,
         "width": image.width,
         "sha256": image.sha256,
+        "notes": list(image.notes) or None,
     }
     if isinstance(image, ImageResult):
         return {**row, "data": b"", "views": [], "error": _failure_row(image.failure)}
@@ -231,6 +246,7 @@ def _loaded_row(image: LoadedImage | ImageResult) -> _Row:
 
 def _loaded(row: _Row, views: tuple[View, ...]) -> LoadedImage | ImageResult:
     about: dict[str, Any] = {name: row[name] for name in ("height", "width", "sha256")}
+    about["notes"] = _notes(row)
     failure = _failure(row["error"])
     if failure is not None:
         return ImageResult(ref=_ref(row), status=Status.FAILED, failure=failure, **about)

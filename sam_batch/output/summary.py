@@ -32,6 +32,7 @@ class Report:
         status: Images by how they ended: over all runs once the parts were read, before that in this run.
         failures: Failed images by kind, over all runs.
         masks: As status.
+        pixel_notes: Images by what decoding lost (`records.PixelNote`), over all runs.
         worked: Images this run committed.
         stage_seconds: Worker time of this run by stage.
         notes: What was warned of, here or by workers, each once.
@@ -46,6 +47,7 @@ class Report:
     status: Counter[str] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
     masks: int = 0
+    pixel_notes: Counter[str] = field(default_factory=Counter)
     worked: int = 0
     stage_seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     notes: list[str] = field(default_factory=list)
@@ -81,10 +83,12 @@ class Report:
         self.done = 0
         self.status.clear()
         self.failures.clear()
+        self.pixel_notes.clear()
         self.masks = 0
         for part in parts:
             self.status.update(part["status"].to_pylist())
             self.failures.update(error["kind"] for error in part["error"].to_pylist() if error)
+            self.pixel_notes.update(note for notes in part["notes"].to_pylist() for note in notes or ())
             self.masks += sum(len(masks) for masks in part["masks"])
             self.done = self.status.total()
             yield part
@@ -99,6 +103,7 @@ class Report:
             "images": {"planned": self.planned, "done": self.done, **{one: self.status[one] for one in Status}},
             "masks": self.masks,
             "failures": dict(sorted(self.failures.items())),
+            "pixel_notes": dict(sorted(self.pixel_notes.items())),
             "run": {
                 "images": self.worked,
                 "seconds": round(seconds, 3),
@@ -118,6 +123,7 @@ class Report:
             f"{self.status[Status.EMPTY]} without, {self.status[Status.FAILED]} failed"
         ]
         lines += [f"  failed, {kind}: {count}" for kind, count in self.failures.most_common()]
+        lines += [f"  pixels, {note}: {count}" for note, count in self.pixel_notes.most_common()]
         if self.worked:
             seconds = time.monotonic() - self.started
             lines.append(f"this run: {self.worked} images in {seconds:.1f} s, {self.worked / seconds:.2f} images/s")

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from sam_batch.config import StorageConfig
+from sam_batch.config import InputConfig, StorageConfig
 from sam_batch.data import pixels
 from sam_batch.data.storage import Storage, open_storage, read_uri
 from sam_batch.errors import ImageError, NotFoundError, OutputError, StorageError
 from sam_batch.output import layout, schema
-from sam_batch.output.plan import committed_shards, read_plan
+from sam_batch.output.plan import Plan, committed_shards, read_plan
 from sam_batch.report.html import page
 from sam_batch.report.pictures import drawn_masks, thumbnail
 from sam_batch.report.sample import Row, Sample, seconds_per_image
@@ -48,13 +48,20 @@ def make_report(output: str, config: StorageConfig) -> str:
         "config": _text(storage, layout.CONFIG),
     }
     chosen = {row["image_id"]: row for group in sample.groups.values() for row in group.rows}
+    decoding = _decoding(plan)
     with ThreadPoolExecutor(THREADS) as pool:
-        shown = dict(zip(chosen, pool.map(lambda row: _shown(row, config), chosen.values()), strict=True))
+        shown = dict(zip(chosen, pool.map(lambda row: _shown(row, config, decoding), chosen.values()), strict=True))
     storage.replace(layout.REPORT, page(sample, shown, about))
     return f"{storage.root}/{layout.REPORT}"
 
 
-def _shown(row: Row, config: StorageConfig) -> dict[str, Any]:
+def _decoding(plan: Plan) -> InputConfig:
+    """The settings that the photographs were decoded with."""
+    settings = {key.removeprefix("input."): json.loads(value) for key, value in plan.fingerprint.items()}
+    return InputConfig.model_validate({key: settings[key] for key in InputConfig.model_fields if key in settings})
+
+
+def _shown(row: Row, config: StorageConfig, decoding: InputConfig) -> dict[str, Any]:
     """What the page shows of a row; without a photograph where that is gone or cannot be read."""
     error = row["error"]
     return {
@@ -64,16 +71,16 @@ def _shown(row: Row, config: StorageConfig) -> dict[str, Any]:
         "height": row["height"],
         "width": row["width"],
         "count": len(row["masks"]),
-        "photo": next(_photograph(row, config), None),
+        "photo": next(_photograph(row, config, decoding), None),
         "masks": drawn_masks(row),
     }
 
 
-def _photograph(row: Row, config: StorageConfig) -> Iterator[str]:
+def _photograph(row: Row, config: StorageConfig, decoding: InputConfig) -> Iterator[str]:
     if row["error"]:
         return
     with contextlib.suppress(ImageError, StorageError):
-        pixels_HW3 = pixels.decode(read_uri(row["uri"], config), row["height"] * row["width"])
+        pixels_HW3 = pixels.decode(read_uri(row["uri"], config), decoding).rgb_HW3
         if pixels_HW3.shape[:2] == (row["height"], row["width"]):  # else it is another picture by now
             yield thumbnail(pixels_HW3)
 

@@ -11,17 +11,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from support.corpus import HEIGHT, MAX_PIXELS, WIDTH, corpus, encode, picture, png, with_orientation
+from support.tiffs import geotiff, tiff
 
-from sam_batch.data.pixels import decode
+from sam_batch.config import InputConfig
+from sam_batch.data import pixels as module
 from sam_batch.errors import ImageError
-from sam_batch.records import FailureKind
+from sam_batch.records import FailureKind, PixelNote
 
 GOOD = sorted(name for name, (_, failure) in corpus().items() if failure is None)
 BAD = sorted(name for name, (_, failure) in corpus().items() if failure is not None)
 
 
+def whole(data, max_pixels=MAX_PIXELS, **settings):
+    return module.decode(data, InputConfig(uri="-", max_pixels=max_pixels, **settings))
+
+
+def decode(data, max_pixels=MAX_PIXELS, **settings):
+    return whole(data, max_pixels, **settings).rgb_HW3
+
+
 def pixels(name):
-    return decode(corpus()[name][0], MAX_PIXELS)
+    return decode(corpus()[name][0])
 
 
 def failure(data, max_pixels=MAX_PIXELS):
@@ -69,16 +79,14 @@ def test_the_orientation_is_applied_exactly_once(orientation, format_):
     options = {"lossless": True} if format_ == "WEBP" else {}
     exif = Image.Exif()
     exif[0x0112] = orientation
-    image = decode(encode(picture(), format_, exif=exif, **options), MAX_PIXELS)
+    image = decode(encode(picture(), format_, exif=exif, **options))
     np.testing.assert_array_equal(image, HAND_TURNED[orientation](picture()))
 
 
 @pytest.mark.parametrize("orientation", HAND_TURNED)
 def test_a_jpeg_is_turned_after_it_was_decoded(orientation):
-    as_stored = decode(with_orientation(1), MAX_PIXELS)
-    np.testing.assert_array_equal(
-        decode(with_orientation(orientation), MAX_PIXELS), HAND_TURNED[orientation](as_stored)
-    )
+    as_stored = decode(with_orientation(1))
+    np.testing.assert_array_equal(decode(with_orientation(orientation)), HAND_TURNED[orientation](as_stored))
 
 
 @pytest.mark.parametrize("orientation", [0, 9])
@@ -106,7 +114,7 @@ def test_other_colour_spaces_look_the_same(name):
 def test_alpha_is_laid_on_white():
     rgba = np.zeros((1, 3, 4), np.uint8)
     rgba[0, :, 3] = (0, 51, 255)
-    image = decode(encode(rgba, "PNG"), MAX_PIXELS)
+    image = decode(encode(rgba, "PNG"))
     np.testing.assert_array_equal(image[0, :, 0], [255, 204, 0])
 
 
@@ -120,21 +128,84 @@ def test_transparent_palette_entries_and_colour_keys_are_laid_on_white():
 def test_16_bit_grey_is_scaled_by_257_and_never_clipped():
     grey = np.arange(0, 65536, 257, dtype=np.uint16).reshape(16, 16)
     for format_ in ("PNG", "TIFF"):
-        image = decode(encode(Image.fromarray(grey), format_), MAX_PIXELS)
+        image = decode(encode(Image.fromarray(grey), format_))
         np.testing.assert_array_equal(image[..., 0].ravel(), np.arange(256))
         assert (image == image[..., :1]).all()
 
 
-def test_48_bit_colour_keeps_its_high_bytes():
+def test_48_bit_colour_is_scaled_as_16_bit_grey_is():
     row = b"\0" + np.array([0x0102, 0xA0B0, 0xFF00], ">u2").tobytes()
-    np.testing.assert_array_equal(decode(png(1, 1, 16, 2, row), MAX_PIXELS), [[[0x01, 0xA0, 0xFF]]])
+    np.testing.assert_array_equal(decode(png(1, 1, 16, 2, row)), [[[1, 160, 254]]])
+
+
+def test_12_bits_in_16_are_not_black():
+    """A microscope's image: the mean was 7 of 255."""
+    grey = np.random.default_rng(0).integers(1500, 3000, (32, 48)).astype(np.uint16)
+    image = whole(encode(Image.fromarray(grey), "PNG"))
+    np.testing.assert_array_equal(image.rgb_HW3[..., 0], np.rint(grey / 4095 * 255))
+    assert image.notes == (PixelNote.DEPTH_REDUCED, PixelNote.RANGE_STRETCHED)
+
+
+def test_near_infrared_is_not_laid_on_white():
+    """NAIP: GDAL calls a fourth band alpha."""
+    bands = np.random.default_rng(0).integers(0, 256, (4, 32, 48)).astype(np.uint8)
+    data = geotiff(bands)
+    np.testing.assert_array_equal(decode(data), np.moveaxis(bands[:3], 0, 2))
+    np.testing.assert_array_equal(decode(data, bands=[4, 1, 2]), np.moveaxis(bands[[3, 0, 1]], 0, 2))
+    assert whole(data).notes == (PixelNote.BANDS_DROPPED,)
+    assert whole(data, alpha="blend").notes == (PixelNote.ALPHA_FLATTENED,)
+
+
+def test_land_keeps_its_heights_beside_no_data():
+    heights = np.linspace(100, 200, 32 * 48, dtype=np.float32).reshape(1, 32, 48).copy()
+    heights[0, :4] = -9999
+    image = whole(geotiff(heights, nodata=-9999))
+    assert len(np.unique(image.rgb_HW3)) > 250
+    assert PixelNote.NODATA_FILLED in image.notes
+    np.testing.assert_array_equal(decode(geotiff(heights), nodata=-9999), image.rgb_HW3)
+
+
+def test_alpha_is_ignored_where_the_user_says_so():
+    hidden = picture()
+    rgba = np.dstack([hidden, np.zeros((HEIGHT, WIDTH), np.uint8)])
+    data = encode(rgba, "PNG")
+    assert (decode(data) == 255).all()
+    np.testing.assert_array_equal(decode(data, alpha="ignore"), hidden)
+
+
+def test_alpha_of_16_bits_is_laid_on_white_in_its_own_range():
+    samples = np.zeros((1, 3, 4), ">u2")
+    samples[..., 3] = (0, 0x3333, 0xFFFF)
+    image = decode(png(3, 1, 16, 6, b"\0" + samples.tobytes()))
+    np.testing.assert_array_equal(image[0, :, 0], [255, 204, 0])
+
+
+def test_a_range_or_bands_of_the_users_count_for_ordinary_images_too():
+    data = encode(picture(), "PNG")
+    np.testing.assert_array_equal(decode(data, bands=[3, 2, 1]), picture()[..., ::-1])
+    np.testing.assert_array_equal(decode(data, bands=[2])[..., 0], picture()[..., 1])
+    expected = np.rint(np.clip((picture().astype(float) - 50) / 150, 0, 1) * 255)
+    np.testing.assert_array_equal(decode(data, scale=(50, 200)), expected)
+
+
+@pytest.mark.parametrize("orientation", HAND_TURNED)
+def test_a_tiff_that_pillow_cannot_read_is_turned_all_the_same(orientation):
+    bands = np.random.default_rng(0).integers(0, 60_000, (HEIGHT, WIDTH, 5)).astype(np.uint16)
+    turned = tiff(bands, photometric="minisblack", extratags=[(274, 3, 1, orientation, True)])
+    upright = decode(tiff(bands, photometric="minisblack"))
+    np.testing.assert_array_equal(decode(turned), HAND_TURNED[orientation](upright))
+
+
+def test_the_result_may_be_written_to():
+    for name in ("jpeg.jpg", "png_palette.png", "jpeg_grey.jpg", "png_rgba.png"):
+        assert whole(corpus()[name][0]).rgb_HW3.flags.writeable
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 255.0, 1e9])
 @pytest.mark.parametrize("dtype", [np.float32, np.int32])
 def test_wide_numbers_are_stretched_to_the_whole_range(scale, dtype):
     values = (np.linspace(-1, 1, 64).reshape(8, 8) * scale).astype(dtype)
-    image = decode(encode(Image.fromarray(values), "TIFF"), MAX_PIXELS)
+    image = decode(encode(Image.fromarray(values), "TIFF"))
     if values.min() == values.max():
         assert (image == 128).all()
     else:
@@ -178,7 +249,7 @@ def test_pillows_warnings_stay_inside_in_every_thread():
     def work():
         for data in warning_files:
             try:
-                decode(data, MAX_PIXELS)
+                decode(data)
             except (ImageError, Warning) as error:
                 leaked.extend([error] if isinstance(error, Warning) else [])
 
@@ -205,7 +276,7 @@ def test_damaged_bytes_give_pixels_or_an_image_error(name, changes, keep):
     for position, value in changes:
         data[int(position * len(data))] = value
     with contextlib.suppress(ImageError):
-        image = decode(bytes(data[: int(len(data) * keep)]), MAX_PIXELS)
+        image = decode(bytes(data[: int(len(data) * keep)]))
         assert image.shape[2] == 3
         assert image.size <= 3 * MAX_PIXELS
 

@@ -12,6 +12,7 @@ from support.imagined_cuda import ImaginedCuda
 from support.small_sam import small_sam
 from torch._subclasses.fake_tensor import FakeTensor
 
+from sam_batch.config import InputConfig
 from sam_batch.data import pixels
 from sam_batch.engine import torch_engine
 from sam_batch.engine.preprocess import preprocess
@@ -179,7 +180,7 @@ class TestReducedPrecision:
         In pixels of the image, roughly, not of the logits.
         """
         full, reduced = engine_of(load_sam("demo")), engine_of(load_sam("demo"), precision)
-        image = pixels.decode((EXAMPLES / f"{photograph}.jpg").read_bytes(), 1 << 20)
+        image = pixels.decode((EXAMPLES / f"{photograph}.jpg").read_bytes(), InputConfig(uri="-")).rgb_HW3
         view = resize_longest(image, full.spec.image_side)
         height, width = view.shape[:2]
         points = torch.cartesian_prod(torch.arange(8, width, 16), torch.arange(8, height, 16))[:, None].float()

@@ -11,8 +11,8 @@ from sam_batch.errors import (
     PermissionDeniedError,
     StorageError,
 )
-from sam_batch.job.boundary import MESSAGE_LENGTH, attempt, describe
-from sam_batch.records import FailureKind, ImageRef, ImageResult, Stage, Status
+from sam_batch.job.boundary import MESSAGE_LENGTH, attempt, attempt_on, describe
+from sam_batch.records import FailureKind, ImageRef, ImageResult, LoadedImage, PixelNote, Stage, Status
 
 REF = ImageRef(3, "a.jpg", "file:///a.jpg")
 
@@ -29,8 +29,9 @@ def test_work_that_succeeds_is_returned():
 
 
 def test_what_is_known_of_the_image_stays_in_its_row():
-    row = attempt(REF, Stage.SEGMENT, raising(NonFiniteError("NaN")), height=3, width=4, sha256="00")
-    assert (row.height, row.width, row.sha256) == (3, 4, "00")
+    image = LoadedImage(REF, 3, 4, "00", b"", (), (PixelNote.PAGES_DROPPED,))
+    row = attempt_on(image, Stage.SEGMENT, raising(NonFiniteError("NaN")))
+    assert (row.height, row.width, row.sha256, row.notes) == (3, 4, "00", (PixelNote.PAGES_DROPPED,))
 
 
 @pytest.mark.parametrize(

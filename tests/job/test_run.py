@@ -171,6 +171,10 @@ def test_every_bad_image_is_one_failed_row_and_its_neighbours_are_done(photos, o
     assert run(job_config(photos, out, input={"max_pixels": MAX_PIXELS}, run=loose)).exit_code == 0
     found = {row["key"]: row["error"] and row["error"]["kind"] for row in rows(out)}
     assert {key: found[key] for key in expected} == expected
+    notes = {row["key"]: row["notes"] for row in rows(out)}
+    assert notes["case tiff_pages.tif.jpg"] == ["pages_dropped"]
+    assert notes["case png.png.jpg"] is None
+    assert json.loads((out / "summary.json").read_text())["pixel_notes"]["pages_dropped"] >= 5
     assert [found[f"{number:03}.jpg"] for number in range(6)] == [None] * 6
 
 

@@ -32,6 +32,15 @@ def test_results_come_back_as_they_were(given_results):
     assert schema.table_to_results(stored) == [without_size(result) for result in given_results]
 
 
+def test_a_part_without_notes_is_read_as_having_none():
+    """As version 0.1.0 wrote it."""
+    table = schema.results_to_table([result_of("a.jpg", random_masks(8, 8, 2))], METADATA)
+    old = schema.read_part(schema.part_bytes(table.drop_columns(["notes"])))
+    assert old.schema.equals(schema.ANNOTATION_SCHEMA)
+    assert schema.table_to_results(old) == schema.table_to_results(table)
+    assert schema.part_metadata(old) == METADATA
+
+
 @given(st.lists(refs, max_size=5))
 def test_a_plan_comes_back_as_it_was(planned):
     rows = [

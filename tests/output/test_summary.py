@@ -7,7 +7,7 @@ import pytest
 from sam_batch.output import schema
 from sam_batch.output.parts import Receipt
 from sam_batch.output.summary import Report
-from sam_batch.records import Failure, FailureKind, ImageRef, ImageResult, Stage, Status
+from sam_batch.records import Failure, FailureKind, ImageRef, ImageResult, PixelNote, Stage, Status
 
 
 def part(*statuses):
@@ -56,6 +56,15 @@ def test_text_names_failures_and_the_way_on():
     assert "failed, truncated: 1" in text
     assert "the same command goes on" in text
     assert json.loads(report.to_json())["run"]["stage_seconds"]["load"] == 2.0
+
+
+def test_what_decoding_lost_is_counted_by_image():
+    notes = (PixelNote.PAGES_DROPPED, PixelNote.RANGE_STRETCHED)
+    results = [ImageResult(ImageRef(0, "a", "a"), Status.EMPTY, notes=notes[:count]) for count in (0, 1, 2)]
+    report = Report("out", 0.25, planned=3)
+    list(report.tally([schema.results_to_table(results, {})]))
+    assert json.loads(report.to_json())["pixel_notes"] == {"pages_dropped": 2, "range_stretched": 1}
+    assert "  pixels, pages_dropped: 2" in report.to_text()
 
 
 def test_an_interrupted_run_tells_its_own_counts_from_what_is_done():

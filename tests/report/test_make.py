@@ -52,6 +52,16 @@ def test_photographs_that_are_gone_or_others_by_now_are_left_out(output):
     ]
 
 
+def test_photographs_are_shown_as_the_model_saw_them(output):
+    plain = data(make_report(str(output), ANYWHERE))
+    photos, swapped = output.parent / "photos", output.parent / "swapped"
+    run(job_config(photos, swapped, input={"bands": [3, 2, 1]}, run={"max_failure_rate": 1.0}))
+    shown = data(make_report(str(swapped), ANYWHERE))
+    assert all(
+        shown["images"][name]["photo"] != image["photo"] for name, image in plain["images"].items() if image["photo"]
+    )
+
+
 def test_the_same_output_gives_the_same_report(output):
     first = Path(make_report(str(output), ANYWHERE)).read_bytes()
     assert Path(make_report(str(output), ANYWHERE)).read_bytes() == first

@@ -15,7 +15,7 @@ from support.pictures import picture
 from support.reference import Whole, as_sam, reference_annotations
 from support.small_sam import small_sam
 
-from sam_batch.config import GeneratorConfig
+from sam_batch.config import GeneratorConfig, InputConfig
 from sam_batch.data import pixels
 from sam_batch.engine.protocol import Engine
 from sam_batch.engine.torch_engine import TorchEngine
@@ -157,7 +157,7 @@ def torch_engine(sam: Sam) -> TorchEngine:
 
 def shown_twice(photograph: str, **thresholds: float) -> list[tuple[UInt8Array, GeneratorConfig]]:
     """As it is, and at half the size with crops and clean-up; few masks are dropped."""
-    image = pixels.decode((EXAMPLES / f"{photograph}.jpg").read_bytes(), 1 << 20)
+    image = pixels.decode((EXAMPLES / f"{photograph}.jpg").read_bytes(), InputConfig(uri="-")).rgb_HW3
     lenient = thresholds | {"stability_score_thresh": 0.5, "box_nms_thresh": 0.95}
     plain = GeneratorConfig(**lenient, points_per_side=8)
     cropped = GeneratorConfig(**lenient, points_per_side=4, crop_n_layers=1, min_mask_region_area=30)

@@ -12,6 +12,7 @@ from sam_batch.records import (
     ImageRef,
     ImageResult,
     LoadedImage,
+    PixelNote,
     Prompt,
     Stage,
     Status,
@@ -74,6 +75,7 @@ _SCORES = st.floats(0, 1, width=32)
 _SHAS = st.just("") | st.text("0123456789abcdef", min_size=64, max_size=64)
 
 failures = st.builds(Failure, st.sampled_from(Stage), st.sampled_from(FailureKind), TEXT)
+notes = st.lists(st.sampled_from(PixelNote), unique=True).map(tuple)
 refs = st.builds(ImageRef, st.integers(0, 2**63 - 1), TEXT, TEXT, st.none() | st.integers(0, 2**63 - 1))
 _POINTS = st.lists(st.tuples(_NUMBERS, _NUMBERS), max_size=3).map(tuple)
 _PROMPTS = st.builds(
@@ -98,8 +100,9 @@ _ended_well = st.builds(
     width=_SIDES,
     sha256=_SHAS,
     annotations=st.lists(annotations, max_size=4).map(tuple),
+    notes=notes,
 )
-failed_results = st.builds(ImageResult.failed, ref=refs, failure=failures, sha256=_SHAS)
+failed_results = st.builds(ImageResult.failed, ref=refs, failure=failures, sha256=_SHAS, notes=notes)
 results = _ended_well | failed_results
 _views = st.builds(
     View,
@@ -115,4 +118,5 @@ loaded_images = st.builds(
     sha256=_SHAS,
     data=st.binary(max_size=30),
     views=st.lists(_views, max_size=3).map(tuple),
+    notes=notes,
 )
