@@ -61,6 +61,7 @@ IN_MEMORY = ("BytesIO", "BufferOutputStream", "BufferReader")  # what the same c
 WITHOUT_OWN_TEST = {
     "__main__.py": "one call; job/test_kill.py starts programs with it",
     "cli/arguments.py": "what every verb takes; test_main.py gives it to them",
+    "data/readers/bare.py": "values only; readers/test_png.py and test_jpeg.py make them",
     "engine/choice.py": "values only; engine/test_factory.py makes them",
     "engine/protocol.py": "declarations only; engine/contract.py holds every engine to them",
     "model/names.py": "values only; model/test_checkpoints.py uses them",

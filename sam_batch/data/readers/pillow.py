@@ -22,7 +22,8 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from sam_batch.data.bands import Bands
-from sam_batch.data.readers import png, two_bytes
+from sam_batch.data.readers import jpeg, png, two_bytes
+from sam_batch.data.readers.bare import Bare
 from sam_batch.data.readers.errors import READ_ERRORS
 from sam_batch.data.readers.opened import Loaded, Opened, check_size, pick
 from sam_batch.data.scaling import Kind, Samples
@@ -63,7 +64,7 @@ def open_image(name: str, data: bytes, max_pixels: int, frame: int = 0) -> Opene
         READ_ERRORS: The file is damaged, or Pillow does not know what it holds.
     """
     ignore_warnings()
-    bare = png.bare(data) if name == "PNG" else png.Bare(data, frames=1, profile=b"")
+    bare = {"PNG": png.bare, "JPEG": jpeg.bare}.get(name, Bare)(data)
     opener = partial(_open, name, bare.data, frame)
     image = opener()
     check_size(image.width, image.height, max_pixels)
@@ -87,6 +88,8 @@ def _open(name: str, data: bytes, frame: int) -> ImageFile.ImageFile:
     image = reader(io.BytesIO(data))
     if frame:
         image.seek(frame)
+    if not isinstance(image.info.get("xmp", b""), bytes):  # Pillow looks for the orientation in it
+        del image.info["xmp"]
     return image
 
 
@@ -137,13 +140,13 @@ def _with_key(image: ImageFile.ImageFile, load: Callable[[], Samples]) -> Sample
 
 
 def _load(
-    image: ImageFile.ImageFile, load: Callable[[], Samples], bare: png.Bare, name: str, numbers: Sequence[int]
+    image: ImageFile.ImageFile, load: Callable[[], Samples], bare: Bare, name: str, numbers: Sequence[int]
 ) -> Loaded:
     stored_mode = image.mode
     samples_HWC = load()
-    profile = bare.profile or image.info.get("icc_profile") or b""
+    profile = bare.profile or image.info.get("icc_profile")
     lost = {
-        PixelNote.PAGES_DROPPED: bare.frames > 1 or _has_more_pictures(image, name),
+        PixelNote.PAGES_DROPPED: bare.has_more or _has_more_pictures(image, name),
         PixelNote.DEPTH_REDUCED: _had_more_bits(image, name, bare.data),
         PixelNote.COLOURS_CONVERTED: stored_mode in ("CMYK", "LAB"),
         PixelNote.PROFILE_IGNORED: is_another_space(profile),
@@ -153,9 +156,7 @@ def _load(
 
 
 def _has_more_pictures(image: ImageFile.ImageFile, name: str) -> bool:
-    """Whether a file of one directory holds more than was read; a TIFF's pages are counted by its directories."""
-    if name == "JPEG":
-        return "mp" in image.info  # a multi-picture object's index
+    """Whether an animation or a container does; a TIFF's pages are counted by its directories."""
     try:
         return name != "TIFF" and bool(getattr(image, "is_animated", False))
     except READ_ERRORS:  # a damaged second frame
@@ -168,9 +169,9 @@ def _had_more_bits(image: ImageFile.ImageFile, name: str, data: bytes) -> bool:
     return name == "AVIF" and _HIGH_BIT_DEPTH.search(data) is not None
 
 
-def is_another_space(profile: bytes) -> bool:
-    """Whether an ICC profile says of itself that its colours are not sRGB's."""
-    return bool(profile) and b"sRGB" not in profile.replace(b"\0", b"")
+def is_another_space(profile: object) -> bool:
+    """Whether there is an ICC profile, and it does not say of itself that its colours are sRGB's."""
+    return isinstance(profile, bytes) and profile != b"" and b"sRGB" not in profile.replace(b"\0", b"")
 
 
 def _orientation(image: Image.Image) -> int:

@@ -6,8 +6,9 @@ Pillow refuses an image for the size of a comment, and takes some keywords of te
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
+
+from sam_batch.data.readers.bare import Bare
 
 _SIGNATURE_SIZE: Final = 8
 _MAKES_PIXELS: Final = (b"tRNS", b"eXIf")  # of the chunks that a reader may skip
@@ -16,33 +17,18 @@ _EXIF_AS_TEXT: Final = b"Raw profile type exif\0"
 _MOST_TEXT: Final = 1 << 20  # bytes of a text that is read for the orientation, unpacked
 
 
-@dataclass(frozen=True, slots=True)
-class Bare:
-    """A PNG reduced to its pixels and their orientation.
-
-    Attributes:
-        data: The file, still a PNG, without its other chunks.
-        frames: Pictures in the animation, 1 where there is none.
-        profile: The ICC profile, as much of it as was unpacked; empty if there is none.
-    """
-
-    data: bytes
-    frames: int
-    profile: bytes
-
-
 def bare(data: bytes) -> Bare:
     """Leave out every ancillary chunk but transparency and orientation. Never fails: damage is left in place."""
-    kept, frames, profile = [data[:_SIGNATURE_SIZE]], 1, b""
+    kept, has_more, profile = [data[:_SIGNATURE_SIZE]], False, b""
     for tag, start, end in _chunks(data):
         body = data[start + 8 : end - 4]
         if not tag[0] & 0x20 or tag in _MAKES_PIXELS or _has_orientation(tag, body):
             kept.append(data[start:end])
-        elif tag == b"acTL" and len(body) >= 4:
-            frames = max(1, struct.unpack_from(">I", body)[0])
+        elif tag == b"acTL":
+            has_more = int.from_bytes(body[:4], "big") > 1
         elif tag == b"iCCP":
             profile = _unpacked(body.partition(b"\0")[2][1:])
-    return Bare(b"".join(kept), frames, profile)
+    return Bare(b"".join(kept), has_more, profile)
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:

@@ -186,7 +186,7 @@ def _pages(data: bytes) -> Iterator[Page]:
     if offset >= len(data):
         raise ImageError(FailureKind.TRUNCATED, "the file ends before its first directory")
     seen: set[int] = set()
-    while offset and offset not in seen and len(seen) < _MOST_PAGES:
+    while 0 < offset < len(data) and offset not in seen and len(seen) < _MOST_PAGES:
         seen.add(offset)
         try:
             tags, offset_of_next = _directory(data, offset, order, big)

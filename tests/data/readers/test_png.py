@@ -69,10 +69,10 @@ def test_what_says_how_the_picture_is_turned_is_kept(chunk):
     np.testing.assert_array_equal(decoded(with_chunks(chunk)).rgb_HW3, picture().transpose(1, 0, 2)[:, ::-1])
 
 
-def test_frames_are_counted_and_the_profile_is_handed_out():
+def test_further_frames_are_noticed_and_the_profile_is_handed_out():
     profile = png_chunk(b"iCCP", b"mine\0\0" + zlib.compress(b"Display P3"))
     bare = png.bare(with_chunks(png_chunk(b"acTL", struct.pack(">II", 7, 0)), profile))
-    assert (bare.frames, bare.profile) == (7, b"Display P3")
+    assert (bare.has_more, bare.profile) == (True, b"Display P3")
     assert len(bare.data) == len(GOOD)
 
 

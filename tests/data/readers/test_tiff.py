@@ -7,6 +7,7 @@ import pytest
 from support.tiffs import by_gdal, by_tifffile, geotiff, tiff, with_tag
 
 from sam_batch.config import InputConfig
+from sam_batch.data import pixels
 from sam_batch.data.readers import tiff as module
 from sam_batch.data.readers.opened import Opened
 from sam_batch.errors import ImageError
@@ -121,6 +122,28 @@ def test_what_is_lost_is_noted():
     assert opened(geotiff(drawn("u2", 3), mask_HW=drawn("u1")[0] > 9)).load((1, 2, 3)).notes == {PixelNote.MASK_IGNORED}
     profile = tiff(drawn("f4", 1)[0], iccprofile=b"Adobe RGB")
     assert opened(profile).load((1,)).notes == {PixelNote.PROFILE_IGNORED}
+
+
+ODD_VALUES = {
+    "bytes": (1, 3, (255, 0, 7)),
+    "number": (4, 1, 2**32 - 1),
+    "ratio": (5, 1, (0, 0)),
+    "text": (2, 0, "x" * 70_000),
+}
+
+
+@pytest.mark.parametrize("odd", ODD_VALUES)
+@pytest.mark.parametrize(
+    "tag", [282, 296, 301, 306, 315, 320, 347, 532, 700, 33550, 33723, 34377, 34665, 34675, 34853, 42112, 42113]
+)
+def test_tags_that_make_no_pixels_do_not_decide_about_them(tag, odd):
+    """XMP as text, no-data that is no number, a resolution of 0/0."""
+    plain = {"metadata": None, "description": None, "software": None, "resolution": None}
+    picture = np.moveaxis(drawn("u1", 5), 0, 2)
+    for samples, photometric in ((picture[..., :3], "rgb"), (picture, "minisblack")):
+        extra = [(tag, *ODD_VALUES[odd], True)]
+        data = tiff(samples, photometric=photometric, planarconfig="contig", extratags=extra, **plain)
+        np.testing.assert_array_equal(pixels.decode(data, InputConfig(uri="-")).rgb_HW3, picture[..., :3])
 
 
 @pytest.mark.parametrize(
