@@ -50,9 +50,16 @@ class InputConfig(Section):
     )
     recursive: Neutral[bool] = Field(True, description="Look into sub-folders.")
     extensions: Neutral[tuple[str, ...]] = Field(
-        ("jpg", "jpeg", "png", "webp", "tif", "tiff", "bmp"),
+        ("jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "tif", "tiff", "bmp"),
         min_length=1,
-        description="Files with other extensions are not listed (case is ignored).",
+        description='Files with other extensions are passed over (case is ignored); "" is for files without one.',
+    )
+    exclude: Neutral[str | tuple[str, ...]] = Field(
+        ("@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found", "__MACOSX"),
+        description="Globs of files and folders to pass over, below the input; without a slash, at any depth.",
+    )
+    follow_links: Neutral[bool] = Field(
+        False, description="Follow links to folders and out of the input; each folder is seen once."
     )
     limit: Neutral[StrictInt | None] = Field(
         None, ge=1, description="Label only the first so many images; null for all."
@@ -110,6 +117,11 @@ class InputConfig(Section):
     def uris(self) -> tuple[str, ...]:
         """The inputs as a tuple, however many were given."""
         return (self.uri,) if isinstance(self.uri, str) else self.uri
+
+    @property
+    def excludes(self) -> tuple[str, ...]:
+        """The globs to pass over, likewise."""
+        return (self.exclude,) if isinstance(self.exclude, str) else self.exclude
 
 
 class StorageConfig(Section):

@@ -1,32 +1,59 @@
 """The input as a sorted list of images: what is there, before anything is read.
 
 An input is a folder, a glob, a prefix in a bucket, one image, a manifest, or several of these. A name that exists is
-never taken for a glob. In folders, globs and prefixes only the configured extensions count, and names that start with
-a dot, and everything below them, are left out. Whether a file is an image is found out later, by `pixels`.
+never taken for a glob. Which files of a folder are taken, `selection` decides. Whether a file is an image is found out
+later, by `pixels`.
 
 A key is the image's name in all outputs: the path below the folder, the fixed part of the glob, the prefix, or the
 longest common folder of a manifest. Several inputs are told apart by their base name, put before their keys.
 """
 
-import fnmatch
 import logging
-import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import groupby
-from typing import TypeAlias
+from typing import Any
 
 from sam_batch.config import InputConfig, StorageConfig
-from sam_batch.data import manifest
+from sam_batch.data import globs, manifest
+from sam_batch.data.selection import LeftOut, Selection
 from sam_batch.data.storage import Entry, lies_under, locate, open_storage, read_uri, shown, stat_uri
 from sam_batch.errors import ConfigError, InputError, NotFoundError, StorageError
 
-_MAGIC = re.compile(r"[*?[]")
 _MANIFEST_BYTES = 1 << 30
-_HIDDEN, _NO_EXTENSION = "(hidden)", "(none)"
-_PartMatch: TypeAlias = Callable[[str], re.Match[str] | None]
+_NAMED = 10  # of many mistakes
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What an input gives.
+
+    Attributes:
+        images: Each once, sorted by key in code-point order.
+        left_out: What else lies there.
+    """
+
+    images: list[Entry]
+    left_out: LeftOut
+
+    def to_dict(self) -> dict[str, Any]:
+        """For `summary.json`."""
+        return {"images": len(self.images), "left_out": self.left_out.to_dict()}
+
+    def __str__(self) -> str:
+        """One line: what is taken, and what is not."""
+        left_out = str(self.left_out)
+        return f"input: {_counted(self.images)}" + (f"; left out: {left_out}" if left_out else "")
+
+
+def _counted(images: list[Entry]) -> str:
+    count = f"{len(images)} image{'s' * (len(images) != 1)}"
+    sizes = [image.size for image in images if image.size is not None]
+    if not sizes:
+        return count
+    least = "" if len(sizes) == len(images) else "at least "
+    return f"{count}, {least}{sum(sizes) / 1e6:,.1f} MB"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +63,14 @@ class _Source:
     Attributes:
         label: Put before its keys where there are several inputs; empty where the keys are the user's own.
         images: With keys below the input's root.
-        passed_over: Files that were not images by their extension, counted by it.
     """
 
     label: str
     images: Iterable[Entry]
-    passed_over: Counter[str]
 
 
-def list_images(config: InputConfig, storage: StorageConfig, output: str | None = None) -> list[Entry]:
-    """The images of the input, each once, sorted by key in code-point order.
+def list_images(config: InputConfig, storage: StorageConfig, output: str | None = None) -> Listing:
+    """The images of the input.
 
     Args:
         config: What to list.
@@ -55,58 +80,121 @@ def list_images(config: InputConfig, storage: StorageConfig, output: str | None 
     Raises:
         InputError: Something named does not exist or may not be listed, two images have one key, the output lies in
             the input, or there are no images.
+        ConfigError: The output is no place this program writes to.
     """
+    if output is not None:
+        open_storage(output, storage)  # what is wrong with it is no fault of the input
+    finder = _Finder(config, storage, output)
     try:
-        sources = [_source(uri, config, storage, output) for uri in config.uris]
+        sources = [finder.source(uri) for uri in config.uris]
         _check_labels(sources)
         images = _merged(_labelled(source, len(sources)) for source in sources)
     except (StorageError, ConfigError) as error:
         raise error if isinstance(error, InputError) else InputError(f"input.uri: {error}") from error
     if not images:
-        raise InputError(_nothing_found(config, sources))
-    return sorted(images, key=lambda image: image.key)[: config.limit]
+        raise InputError(finder.nothing_found())
+    if unreadable := finder.left_out.unreadable:
+        _log.warning("input.uri: passed over what could not be read: %s", some(unreadable))
+    images.sort(key=lambda image: image.key)
+    finder.left_out.beyond_limit = len(images) - len(images[: config.limit])
+    return Listing(images[: config.limit], finder.left_out)
 
 
-def _source(uri: str, config: InputConfig, storage: StorageConfig, output: str | None) -> _Source:
-    """What a URI names: first what exists under exactly this name, then what a glob matches."""
-    if not uri.endswith("/"):
+class _Finder:
+    """Finds the images of one input after the other, and counts what it passes over."""
+
+    def __init__(self, config: InputConfig, storage: StorageConfig, output: str | None) -> None:
+        self.left_out = LeftOut()
+        self._config = config
+        self._storage = storage
+        self._output = output
+        self._matched_folders: list[str] = []
+
+    def source(self, uri: str) -> _Source:
+        """What a URI names: first what exists under exactly this name, then what a glob matches."""
+        if not uri.endswith("/"):
+            try:
+                return self._file(stat_uri(uri, self._storage))
+            except NotFoundError:
+                pass  # it may be a folder
+        if open_storage(uri, self._storage).is_folder():
+            return self._folder(uri, "")
+        root, pattern = globs.split(uri)
+        if not pattern:
+            raise InputError(f"input.uri: {self._absent(uri)}")
+        if not open_storage(root, self._storage).is_folder():
+            raise InputError(f"input.uri: {shown(uri)} matches nothing, as the folder {shown(root)} does not exist")
+        return self._folder(root, pattern)
+
+    def _absent(self, uri: str) -> str:
+        hint = "; several inputs are written [one,other]" if "," in uri else ""
+        return f"{shown(uri)} does not exist (looked for {shown(locate(uri, self._storage).uri)}){hint}"
+
+    def _file(self, entry: Entry) -> _Source:
+        name = entry.key.rpartition("/")[2]
+        if not manifest.is_manifest(entry.uri):
+            return _Source("", [replace(entry, key=name)])
+        folder = entry.uri.rpartition("/")[0]
+        given, unnamed = [], []
+        for line, uri, key in manifest.parse(entry.uri, read_uri(entry.uri, self._storage, _MANIFEST_BYTES)):
+            image = self._locate_row(f"{shown(entry.uri)}, row {line}", uri, folder)
+            if key is None:
+                unnamed.append(image)
+            else:
+                given.append(replace(image, key=key))
+        common = len(_common_folder(image.key for image in unnamed))
+        label = "" if given else name.rpartition(".")[0]
+        return _Source(label, [*given, *(replace(image, key=image.key[common:]) for image in unnamed)])
+
+    def _locate_row(self, row: str, uri: str, folder: str) -> Entry:
+        absolute = uri.startswith(("/", "~/")) or "://" in uri
         try:
-            return _file(stat_uri(uri, storage), storage)
-        except NotFoundError:
-            pass  # it may be a folder
-    if open_storage(uri, storage).is_folder():
-        return _folder(uri, "", config.recursive, config, storage, output)
-    root, pattern = _split_glob(uri)
-    if not pattern:
-        raise InputError(f"input.uri: {shown(uri)} does not exist (looked for {shown(locate(uri, storage).uri)})")
-    if not open_storage(root, storage).is_folder():
-        raise InputError(f"input.uri: {shown(uri)} matches nothing, as the folder {shown(root)} does not exist")
-    return _folder(root, pattern, "/" in pattern or pattern == "**", config, storage, output)
+            return locate(uri if absolute else f"{folder}/{uri}", self._storage)
+        except ConfigError as error:
+            raise InputError(f"input.uri: {row}: {error}") from error
+
+    def _folder(self, root: str, pattern: str) -> _Source:
+        """Everything below a root that is selected, and matches the pattern if there is one."""
+        place = open_storage(root, self._storage)
+        selection = Selection(self._config, self.left_out, place.root, pattern, self._refuse_output_in)
+        self._refuse_output_in(root, selection.recursive)
+        images = []
+        absent = set(selection.globs.names)
+        for entry in place.find(selection):
+            absent.discard(entry.key)
+            if selection.takes(entry.key):
+                images.append(entry)
+        self._matched_folders += selection.matched_folders
+        absent.difference_update(selection.matched_folders)
+        if absent:
+            raise InputError(f"input.uri: {shown(root)} lacks what {shown(pattern)} names: {some(sorted(absent))}")
+        return _Source(place.root.rpartition("/")[2], images)
+
+    def _refuse_output_in(self, root: str, recursive: bool = True) -> None:
+        output = self._output
+        if output is None or not lies_under(output, root, self._storage):
+            return
+        if recursive or lies_under(root, output, self._storage):
+            raise InputError(
+                f"input.uri: the output {shown(output)} lies in the input {shown(root)}, so its pictures would be "
+                "taken for images by the next run; choose an output.uri outside of it"
+            )
+
+    def nothing_found(self) -> str:
+        """Why there are no images, as far as the listing saw."""
+        wanted = ", ".join(extension or '""' for extension in self._config.extensions)
+        message = f"input.uri: no images in {', '.join(map(shown, self._config.uris))}: looked for {wanted}"
+        if left_out := str(self.left_out):
+            message += f"; left out: {left_out}"
+        if self._matched_folders:
+            message += f"; globs take files alone, add /** for what lies in {some(self._matched_folders)}"
+        return message
 
 
-def _file(entry: Entry, storage: StorageConfig) -> _Source:
-    name = entry.key.rpartition("/")[2]
-    if not manifest.is_manifest(entry.uri):
-        return _Source("", [replace(entry, key=name)], Counter())
-    folder = entry.uri.rpartition("/")[0]
-    given, unnamed = [], []
-    for line, uri, key in manifest.parse(entry.uri, read_uri(entry.uri, storage, _MANIFEST_BYTES)):
-        image = _locate_row(f"{shown(entry.uri)}, row {line}", uri, folder, storage)
-        if key is None:
-            unnamed.append(image)
-        else:
-            given.append(replace(image, key=key))
-    common = len(_common_folder(image.key for image in unnamed))
-    label = "" if given else name.rpartition(".")[0]
-    return _Source(label, [*given, *(replace(image, key=image.key[common:]) for image in unnamed)], Counter())
-
-
-def _locate_row(row: str, uri: str, folder: str, storage: StorageConfig) -> Entry:
-    absolute = uri.startswith(("/", "~/")) or "://" in uri
-    try:
-        return locate(uri if absolute else f"{folder}/{uri}", storage)
-    except ConfigError as error:
-        raise InputError(f"input.uri: {row}: {error}") from error
+def some(names: list[str]) -> str:
+    """The first of some names, and how many there are."""
+    first = ", ".join(map(shown, names[:_NAMED]))
+    return first if len(names) <= _NAMED else f"{first} and {len(names) - _NAMED} more"
 
 
 def _common_folder(keys: Iterable[str]) -> str:
@@ -118,69 +206,6 @@ def _common_folder(keys: Iterable[str]) -> str:
         while not folder.startswith(common):
             common = common[: common.rfind("/", 0, -1) + 1]
     return common or ""
-
-
-def _folder(
-    root: str, pattern: str, recursive: bool, config: InputConfig, storage: StorageConfig, output: str | None
-) -> _Source:
-    """Everything below a root that has a wanted extension and matches the pattern, if there is one."""
-    if output is not None and _would_be_listed(output, root, recursive, storage):
-        raise InputError(
-            f"input.uri: the output {shown(output)} lies in the input {shown(root)}, so its pictures would be taken "
-            "for images by the next run; choose an output.uri outside of it"
-        )
-    wanted = _compiled(pattern or "**")
-    passed_over: Counter[str] = Counter()
-    images = []
-    place = open_storage(root, storage)
-    for entry in place.list(recursive=recursive):
-        extension = _HIDDEN if _is_hidden(entry.key) else _extension(entry.key)
-        if not _matches(entry.key.split("/"), wanted):
-            continue
-        if extension in config.extensions:
-            images.append(entry)
-        else:
-            passed_over[extension] += 1
-    if passed_over:
-        _log.info("%s: passed over %d hidden files or files with other extensions", root, passed_over.total())
-    return _Source(place.root.rpartition("/")[2], images, passed_over)
-
-
-def _would_be_listed(output: str, root: str, recursive: bool, storage: StorageConfig) -> bool:
-    return lies_under(output, root, storage) and (recursive or lies_under(root, output, storage))
-
-
-def _is_hidden(key: str) -> bool:
-    # ".." and "." as parts of a bucket's key are odd, not hidden.
-    return "/." in f"/{key}" and any(part.startswith(".") and part.strip(".") for part in key.split("/"))
-
-
-def _extension(key: str) -> str:
-    _, dot, extension = key.rpartition("/")[2].rpartition(".")
-    return extension.lower() if dot else _NO_EXTENSION
-
-
-def _split_glob(uri: str) -> tuple[str, str]:
-    """The folder before the first part with `*`, `?` or `[`, and the rest; nothing is left for a plain name."""
-    match = _MAGIC.search(uri)
-    if match is None:
-        return uri, ""
-    cut = uri.rfind("/", 0, match.start()) + 1
-    return uri[:cut] or ".", uri[cut:]
-
-
-def _compiled(pattern: str) -> list[_PartMatch | None]:
-    """A glob, part by part; None stands for `**`, any number of folders."""
-    parts = (part for part, _ in groupby(pattern.split("/")))  # "**/**" is "**", and costs less
-    return [None if part == "**" else re.compile(fnmatch.translate(part)).match for part in parts]
-
-
-def _matches(parts: list[str], pattern: list[_PartMatch | None]) -> bool:
-    if not pattern:
-        return not parts
-    if pattern[0] is None:
-        return _matches(parts, pattern[1:]) or (bool(parts) and _matches(parts[1:], pattern))
-    return bool(parts) and pattern[0](parts[0]) is not None and _matches(parts[1:], pattern[1:])
 
 
 def _check_labels(sources: list[_Source]) -> None:
@@ -224,14 +249,3 @@ def _merged(sources: Iterable[Iterable[Entry]]) -> list[Entry]:
                     "the output; rename one, or list them in a manifest with a column key"
                 )
     return list(by_key.values())
-
-
-def _nothing_found(config: InputConfig, sources: list[_Source]) -> str:
-    passed_over = sum((source.passed_over for source in sources), Counter[str]())
-    message = f"input.uri: no images in {', '.join(map(shown, config.uris))}: looked for {', '.join(config.extensions)}"
-    if not config.recursive:
-        message += " without sub-folders (input.recursive)"
-    if passed_over:
-        common = ", ".join(f"{count} {shown(name)}" for name, count in passed_over.most_common(3))
-        message += f"; there are {passed_over.total()} other files ({common}), see input.extensions"
-    return message

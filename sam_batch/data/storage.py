@@ -18,6 +18,7 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 from sam_batch.config import StorageConfig
 from sam_batch.data.storage_local import TEMPORARY, LocalFiles
 from sam_batch.data.storage_objects import FsspecObjects, S3Objects
+from sam_batch.data.walk import Walk
 from sam_batch.errors import (
     AlreadyExistsError,
     ConfigError,
@@ -62,7 +63,7 @@ class _Files(Protocol):
 
     def below(self, name: str) -> "_Files": ...
     def uri(self, name: str) -> str: ...
-    def list(self, prefix: str, recursive: bool) -> Iterator[tuple[str, int | None, str | None]]: ...
+    def list(self, walk: Walk) -> Iterator[tuple[str, int | None, str | None]]: ...
     def is_folder(self, name: str) -> bool: ...
     def stat(self, name: str) -> tuple[int, str | None]: ...
     def read(self, name: str, max_bytes: int | None = None) -> bytes: ...
@@ -98,8 +99,12 @@ class Storage:
         Links are listed by their own name where they lead to files under the root, and not followed to folders.
         """
         folder = prefix.rstrip("/")
-        with _translated("list", self._files.uri(folder) if folder else self.root):
-            for name, size, modified in self._files.list(_checked(folder) if folder else "", recursive):
+        return self.find(Walk(recursive, _checked(folder) if folder else ""))
+
+    def find(self, walk: Walk) -> Iterator[Entry]:
+        """The same, with folders entered, links followed and unreadable folders passed over as the walk says."""
+        with _translated("list", self._files.uri(walk.start) if walk.start else self.root):
+            for name, size, modified in self._files.list(walk):
                 yield Entry(escape_undecodable(name), _escaped_uri(self._files.uri(name)), size, modified)
 
     def is_folder(self) -> bool:

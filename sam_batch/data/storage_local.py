@@ -7,25 +7,26 @@ gives them, so any bytes can be addressed. Errors are plain `OSError`s; `storage
 
 import ctypes
 import errno
-import logging
 import os
 import secrets
 import shutil
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from enum import Enum, auto
 from functools import partial
+from heapq import heappop, heappush
 from pathlib import Path
 from typing import BinaryIO
 
 from sam_batch.data.storage_exclusive import put_exclusively
+from sam_batch.data.walk import Walk
 
 TEMPORARY = ".tmp"
 _LOCK = f"{TEMPORARY}/sam-batch.lock"
 # What SMB, VirtualBox and some FUSE mounts say of syncing a folder, and old kernels of syncing a file system.
 _NOT_SYNCED = {errno.EINVAL, errno.EBADF, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 _CHUNK = 1 << 20
-_log = logging.getLogger(__name__)
 
 
 class LocalFiles:
@@ -42,36 +43,43 @@ class LocalFiles:
         """The absolute path."""
         return os.path.join(self._root, name)
 
-    def list(self, prefix: str, recursive: bool) -> Iterator[tuple[str, int | None, str | None]]:
+    def list(self, walk: Walk) -> Iterator[tuple[str, int | None, str | None]]:
         """Names, sizes and times of change of what lies in a folder, `.tmp` left out.
 
-        Links to folders are not followed, so each folder is seen once and loops end; links to files are listed where
-        they lead to a place under the root. What is listed without a size could not be looked at: a broken link,
-        a pipe, a socket or a device.
+        Links to files under the root are listed, others where the walk says so. Loops end, since each folder is seen
+        once: by its own name, or else by the first of the links that lead to it. What is listed without a size could
+        not be looked at: a broken link, a pipe, a socket or a device.
         """
-        real_root = os.path.realpath(self._root)
-        skipped = 0
-        folders = [prefix]
-        while folders:
-            folder = folders.pop()
-            for entry in self._scan(folder):
+        root = os.path.realpath(self._root)
+        folders, links = [(walk.start, os.path.realpath(self.uri(walk.start)))], list[tuple[str, str]]()
+        seen = set()
+        while folders or links:
+            folder, real = folders.pop() if folders else heappop(links)
+            if real in seen:
+                continue
+            seen.add(real)
+            for entry in self._scan_for(walk, folder):
                 name = f"{folder}/{entry.name}" if folder else entry.name
-                if entry.is_dir(follow_symlinks=False):
-                    if recursive and name != TEMPORARY:
-                        folders.append(name)
-                elif entry.is_symlink() and not _is_listed_link(entry, real_root):
-                    skipped += 1
-                else:
+                kind = _kind_of(entry, root)
+                if kind is _Kind.FOLDER:
+                    if name != TEMPORARY and walk.enters(name):
+                        folders.append((name, f"{real}/{entry.name}"))
+                elif kind is _Kind.LINK_TO_FOLDER:
+                    if walk.enters(name) and walk.follows(name, to_folder=True):
+                        heappush(links, (name, os.path.realpath(entry.path)))
+                elif kind is _Kind.FILE or walk.follows(name, to_folder=False):
                     yield name, *_stat_of(entry)
-        if skipped:
-            _log.warning("%s: skipped %d links to folders or out of it", self._root, skipped)
+
+    def _scan_for(self, walk: Walk, folder: str) -> Sequence[os.DirEntry[str]]:
+        try:
+            return self._scan(folder)
+        except OSError as error:
+            walk.fails(folder, error)
+            return ()
 
     def _scan(self, folder: str) -> Sequence[os.DirEntry[str]]:
-        try:
-            with os.scandir(self.uri(folder)) as entries:
-                return tuple(entries)
-        except FileNotFoundError:
-            return []
+        with os.scandir(self.uri(folder)) as entries:
+            return tuple(entries)
 
     def is_folder(self, name: str) -> bool:
         """Whether there is one; raises where that may not be known."""
@@ -152,9 +160,10 @@ class LocalFiles:
 
     def clear_temporary(self) -> None:
         """Drops what killed writers left; one that still lives loses its write, and nothing else."""
-        for entry in self._scan(TEMPORARY):
-            with suppress(FileNotFoundError):
-                os.unlink(entry.path)
+        with suppress(FileNotFoundError):
+            for entry in self._scan(TEMPORARY):
+                with suppress(FileNotFoundError):
+                    os.unlink(entry.path)
 
     @contextmanager
     def _temporary(self) -> Iterator[tuple[str, BinaryIO]]:
@@ -191,11 +200,24 @@ class LocalFiles:
             folder = folder.rpartition("/")[0]
 
 
-def _is_listed_link(entry: os.DirEntry[str], real_root: str) -> bool:
-    """Whether a link leads to no folder and not out of the root; one that leads nowhere is listed, to be reported."""
-    if os.path.isdir(entry.path):
-        return False
-    return os.path.commonpath((real_root, os.path.realpath(entry.path))) == real_root
+class _Kind(Enum):
+    FOLDER = auto()
+    FILE = auto()  # or whatever else is listed: links to files under the root, and what cannot be looked at
+    LINK_TO_FOLDER = auto()
+    LINK_OUT = auto()
+
+
+def _kind_of(entry: os.DirEntry[str], root: str) -> _Kind:
+    try:
+        if entry.is_dir(follow_symlinks=False):
+            return _Kind.FOLDER
+        if not entry.is_symlink():
+            return _Kind.FILE
+        if entry.is_dir():
+            return _Kind.LINK_TO_FOLDER
+    except OSError:  # a loop of links, or a file system that is ill; reading it will tell
+        return _Kind.FILE
+    return _Kind.FILE if os.path.commonpath((root, os.path.realpath(entry.path))) == root else _Kind.LINK_OUT
 
 
 def _stat_of(entry: os.DirEntry[str]) -> tuple[int | None, str | None]:

@@ -16,6 +16,7 @@ from fsspec.asyn import sync
 
 from sam_batch.config import StorageConfig
 from sam_batch.data.storage_clients import client_of, tried
+from sam_batch.data.walk import Walk
 
 _WRITER = "writer"
 # What clients call an object's version, or else its time.
@@ -39,15 +40,18 @@ class S3Objects:
         """The URI, with the key as it is."""
         return f"s3://{self._bucket}/{self._prefix}{name}"
 
-    def list(self, prefix: str, recursive: bool) -> Iterator[tuple[str, int | None, str | None]]:
+    def list(self, walk: Walk) -> Iterator[tuple[str, int | None, str | None]]:
         """Names, sizes and ETags below a prefix; the empty objects that stand for folders are left out."""
-        start = f"{self._prefix}{prefix}/" if prefix else self._prefix
-        wanted = {"Prefix": start} if recursive else {"Prefix": start, "Delimiter": "/"}
+        start = f"{self._prefix}{walk.start}/" if walk.start else self._prefix
+        wanted = {"Prefix": start} if walk.recursive else {"Prefix": start, "Delimiter": "/"}
         while True:
             page = self._call("list_objects_v2", **wanted)
             for found in page.get("Contents", ()):
-                if not found["Key"].endswith("/"):
-                    yield found["Key"][len(self._prefix) :], found["Size"], _modified(found)
+                name = found["Key"][len(self._prefix) :]
+                if not name.endswith("/") and walk.reaches(name):
+                    yield name, found["Size"], _modified(found)
+            for folder in page.get("CommonPrefixes", ()):
+                walk.reaches(folder["Prefix"][len(self._prefix) :])
             if not page.get("IsTruncated"):
                 return
             wanted["ContinuationToken"] = page["NextContinuationToken"]
@@ -143,12 +147,12 @@ class FsspecObjects:
         """The URI, with the key as it is."""
         return f"{self._scheme}://{self._bucket}/{self._prefix}{name}"
 
-    def list(self, prefix: str, recursive: bool) -> Iterator[tuple[str, int | None, str | None]]:
+    def list(self, walk: Walk) -> Iterator[tuple[str, int | None, str | None]]:
         """Names, sizes and modifications below a prefix."""
-        start = self._path(prefix) if prefix else self._path("").rstrip("/")
+        start = self._path(walk.start) if walk.start else self._path("").rstrip("/")
         skipped = len(self._path("").rstrip("/")) + 1
         for path, info in self._call("find", start, detail=True).items():
-            if info["type"] == "file" and (recursive or "/" not in path[len(start) + 1 :]) and path != start:
+            if info["type"] == "file" and path != start and walk.reaches(path[skipped:]):
                 yield path[skipped:], info["size"], _modified(info)
 
     def is_folder(self, name: str) -> bool:

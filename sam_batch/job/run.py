@@ -79,15 +79,16 @@ def run_job(config: Config, console: Console, overwrite: str | None = None) -> R
     notes: list[str] = []
     with noted(notes):
         listed = listing.list_images(config.input, config.storage, output=config.output.uri)
+        console.print(str(listed), markup=False, highlight=False, soft_wrap=True)
         storage = open_storage(config.output.uri, config.storage)
         checkpoint = resolve_checkpoint(config.model, config.engine.kind)
-        report = Report(storage.root, config.run.max_failure_rate, notes=notes)
+        report = Report(storage.root, config.run.max_failure_rate, listed=listed.to_dict(), notes=notes)
         # The signal's handler comes second: Ray sets one of its own.
         with _executor(config) as (executor, has_gpus), _sigterm_as_interrupt():
             choice = settle.settle(config, checkpoint, factory.resolve(config.engine, has_gpus), executor, console)
             job = JobSpec(config, checkpoint, choice)
             with _held(storage) as held:
-                _work(Run(job, storage, executor, held, report, console), listed, overwrite is not None)
+                _work(Run(job, storage, executor, held, report, console), listed.images, overwrite is not None)
     return report
 
 

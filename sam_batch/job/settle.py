@@ -105,7 +105,7 @@ def photographs(config: Config, image_side: int) -> list[UInt8Array]:
         InputError: There is none among its first `TRIED`.
         StorageError: The storage itself fails.
     """
-    listed = listing.list_images(config.input, config.storage, output=config.output.uri)[:TRIED]
+    listed = listing.list_images(config.input, config.storage, output=config.output.uri).images[:TRIED]
     readable = (one for entry in listed for one in _photograph(config, entry.uri, image_side))
     found = list(islice(readable, config.engine.verify.images))
     if not found:

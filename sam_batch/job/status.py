@@ -17,8 +17,7 @@ class DryRun:
     """What a run would do.
 
     Attributes:
-        images: Listed now.
-        size: Their bytes, as far as the listing tells.
+        listed: What the input gives now.
         planned: In the stored plan, of earlier runs.
         new: Listed, but not yet in the plan.
         shards: Of the plan as it would be.
@@ -26,8 +25,7 @@ class DryRun:
         images_to_do: In those shards.
     """
 
-    images: int
-    size: int
+    listed: listing.Listing
     planned: int
     new: int
     shards: int
@@ -37,7 +35,7 @@ class DryRun:
     def to_text(self, images_per_second: float | None) -> str:
         """For a person; with a rate, also the time it would take."""
         lines = [
-            f"{self.images} images, {self.size / 1e6:,.1f} MB",
+            str(self.listed),
             f"{self.planned} planned by earlier runs, {self.new} new",
             f"{self.shards} shards, {self.shards - self.shards_to_do} done and skipped, {self.shards_to_do} to do",
             f"{self.images_to_do} images to do",
@@ -57,12 +55,11 @@ def dry_run(config: Config) -> DryRun:
     listed = listing.list_images(config.input, config.storage, output=config.output.uri)
     storage = open_storage(config.output.uri, config.storage)
     plan = read_plan(storage)
-    new = extend(plan, listed, images_per_shard(config))
+    new = extend(plan, listed.images, images_per_shard(config))
     new_shards = set(new["shard"].to_pylist())
     pending = set(range(plan.shard_count)) - committed_shards(storage) if plan else set()
     return DryRun(
-        images=len(listed),
-        size=sum(entry.size or 0 for entry in listed),
+        listed=listed,
         planned=len(plan) if plan else 0,
         new=new.num_rows,
         shards=(plan.shard_count if plan else 0) + len(new_shards),

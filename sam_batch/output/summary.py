@@ -27,6 +27,7 @@ class Report:
     Attributes:
         output: Where the results are.
         max_failure_rate: More failed images than this share make the job a failure.
+        listed: What the input gave to this run, and what it holds beside.
         planned: Images in the plan.
         done: Images with a committed row.
         status: Images by how they ended: over all runs once the parts were read, before that in this run.
@@ -42,6 +43,7 @@ class Report:
 
     output: str
     max_failure_rate: float
+    listed: dict[str, Any] = field(default_factory=dict)
     planned: int = 0
     done: int = 0
     status: Counter[str] = field(default_factory=Counter)
@@ -100,6 +102,7 @@ class Report:
             "exit_code": self.exit_code,
             "interrupted": self.interrupted,
             "error": self.error or None,
+            "input": self.listed,
             "images": {"planned": self.planned, "done": self.done, **{one: self.status[one] for one in Status}},
             "masks": self.masks,
             "failures": dict(sorted(self.failures.items())),

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import yaml
-from support.jobs import draw_photographs, job_config
+from support.jobs import draw_photographs, job_config, make_unreadable_folder
 from typer.testing import CliRunner
 
 from sam_batch import __version__, configfile
@@ -42,13 +42,11 @@ def test_run_labels_and_says_what_it_did(job):
     assert json.loads((job.parent / "out/summary.json").read_text())["images"]["ok"] == 5
 
 
-def test_warnings_reach_the_terminal_once_and_more_with_verbose(job):
-    (job.parent / "photos/loop").symlink_to(job.parent)
-    (job.parent / "photos/notes.txt").write_text("")
-    for options, said in ((["run"], 0), (["run", "-v"], 1)):
-        stderr = program(*options, job).stderr
-        assert stderr.count("warning: ") == stderr.count("skipped 1 links to folders or out of it") == 1
-        assert stderr.count("info: ") == stderr.count("passed over 1 hidden files or files with other") == said
+@pytest.mark.parametrize("options", [["run"], ["run", "-v"]])
+def test_warnings_reach_the_terminal_once(job, options):
+    make_unreadable_folder(job.parent / "photos")
+    stderr = program(*options, job).stderr
+    assert stderr.count("warning: ") == stderr.count("passed over what could not be read: ") == 1
 
 
 def test_limit_and_overrides_reach_the_job(job):

@@ -2,6 +2,7 @@
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,9 @@ from hypothesis import strategies as st
 from support.s3 import Bucket
 
 from sam_batch.config import InputConfig, StorageConfig
-from sam_batch.data.listing import list_images
+from sam_batch.data.listing import Listing, list_images
 from sam_batch.data.storage import Entry, read_uri
-from sam_batch.errors import InputError
+from sam_batch.errors import ConfigError, InputError
 
 CONFIG = StorageConfig()
 
@@ -26,6 +27,10 @@ def make(root: Path, *names: str) -> None:
 
 
 def listed(*uris: Path | str, **options: object) -> list[Entry]:
+    return listing(*uris, **options).images
+
+
+def listing(*uris: Path | str, **options: object) -> Listing:
     return list_images(InputConfig(uri=tuple(map(str, uris)), **options), CONFIG)
 
 
@@ -168,9 +173,9 @@ def test_a_manifest_reaches_no_further_than_an_input(tmp_path: Path) -> None:
         ("missing/*.jpg", "the folder .*missing/ does not exist"),
         ("missing.txt", "does not exist"),
         ("empty", "no images in .*empty: looked for jpg, jpeg"),
-        ("other", r"there are 3 other files \(2 txt, 1 \(none\)\)"),
+        ("other", r"left out: 3 by extension \(2 txt, 1 without; input.extensions\)"),
         ("other/*.png", "no images"),
-        ("hidden", r"1 other files \(1 \(hidden\)\)"),
+        ("hidden", "left out: 1 hidden"),
         ("ftp://host/a", "is not a place"),
         ("n" * 300, "too long"),
     ],
@@ -186,18 +191,50 @@ def test_an_input_without_images_says_what_was_found(
     assert str(caught.value).startswith("input.uri: ")
 
 
-def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    make(tmp_path, "sub/a.jpg")
+@pytest.fixture
+def unreadable(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, int], None]:
+    """Makes a folder fail with an error of the system when it is opened."""
+    codes: dict[str, int] = {}
     real = os.scandir
 
     def guarded(path: str) -> object:
-        if path.endswith("sub"):
-            raise PermissionError(errno.EACCES, "Permission denied", path)
+        if code := codes.get(Path(path).name):
+            raise OSError(code, os.strerror(code), path)
         return real(path)
 
     monkeypatch.setattr(os, "scandir", guarded)
-    with pytest.raises(InputError, match=r"input\.uri: .*Permission denied"):
-        listed(tmp_path)
+    return codes.__setitem__
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EIO, errno.ESTALE, errno.ENOENT])
+def test_one_folder_that_cannot_be_read_costs_a_warning(
+    tmp_path: Path, unreadable: Callable[[str, int], None], caplog: pytest.LogCaptureFixture, code: int
+) -> None:
+    make(tmp_path, "a.jpg", "bad/b.jpg", "c/d.jpg")
+    unreadable("bad", code)
+    found = listing(tmp_path)
+    assert [image.key for image in found.images] == ["a.jpg", "c/d.jpg"]
+    assert found.left_out.unreadable == [f"{tmp_path}/bad: {os.strerror(code)}"]
+    assert f"passed over what could not be read: {tmp_path}/bad: {os.strerror(code)}" in caplog.text
+    assert f"left out: 1 unreadable ({tmp_path}/bad: {os.strerror(code)})" in str(found)
+
+
+@pytest.mark.parametrize("folder", [".Trash-0", "lost+found", "@eaDir", "elsewhere"])
+def test_a_folder_that_would_not_be_listed_is_not_opened(
+    tmp_path: Path, unreadable: Callable[[str, int], None], folder: str
+) -> None:
+    make(tmp_path, "s/a.jpg", f"{folder}/b.jpg")
+    unreadable(folder, errno.EACCES)
+    found = listing(f"{tmp_path}/s*/*.jpg" if folder == "elsewhere" else tmp_path)
+    assert len(found.images) == 1
+    assert not found.left_out.unreadable
+
+
+def test_an_input_that_may_not_be_read_is_refused(tmp_path: Path, unreadable: Callable[[str, int], None]) -> None:
+    make(tmp_path, "photos/a.jpg")
+    unreadable("photos", errno.EACCES)
+    with pytest.raises(InputError, match=r"input\.uri: .*photos: Permission denied"):
+        listed(tmp_path / "photos")
 
 
 def test_names_of_all_kinds_lead_to_their_bytes(tmp_path: Path) -> None:
@@ -209,6 +246,113 @@ def test_names_of_all_kinds_lead_to_their_bytes(tmp_path: Path) -> None:
     for image in images:
         image.uri.encode("utf-8")
         assert content(image) == image.key
+
+
+def test_what_is_left_out_is_said(tmp_path: Path) -> None:
+    make(tmp_path, "1.jpg", "2.jpg", "3.jpg", "a.HEIC", "b.heic", "c.mov", "noext", ".hidden.jpg", ".thumbs/x.jpg")
+    make(tmp_path, "@eaDir/1.jpg/SYNOPHOTO_THUMB_XL.jpg", "#recycle/old.jpg")
+    (tmp_path / "linked.jpg").symlink_to("/etc/hostname")
+    (tmp_path / "folder").symlink_to("/etc")
+    found = listing(tmp_path, limit=2)
+    assert str(found) == (
+        "input: 2 images, 0.0 MB; left out: 4 by extension (2 heic, 1 without, 1 mov; input.extensions), 2 hidden, "
+        "2 excluded (input.exclude), 2 links (input.follow_links), 1 beyond input.limit"
+    )
+    assert found.to_dict() == {
+        "images": 2,
+        "left_out": {
+            "by_extension": {"heic": 2, "mov": 1, "": 1},
+            "hidden": 2,
+            "excluded": 2,
+            "links": 2,
+            "beyond_limit": 1,
+        },
+    }
+
+
+def test_where_nothing_is_left_out_nothing_is_said(tmp_path: Path) -> None:
+    make(tmp_path, "c.jpg")
+    assert str(listing(tmp_path)) == "input: 1 image, 0.0 MB"
+    (tmp_path / "m.txt").write_text("a.jpg\nb.jpg")
+    assert str(listing(tmp_path / "m.txt")) == "input: 2 images"
+    assert str(listing(tmp_path / "m.txt", tmp_path / "c.jpg")) == "input: 3 images, at least 0.0 MB"
+
+
+def test_sub_folders_that_are_not_looked_into_are_counted(tmp_path: Path) -> None:
+    make(tmp_path, "a.jpg", "b/c.jpg", "b/d/e.jpg", "f/g.jpg", ".h/i.jpg")
+    assert str(listing(tmp_path, recursive=False).left_out) == "1 hidden, 2 sub-folders (input.recursive)"
+
+
+def test_a_glob_says_what_differs_in_case_alone(tmp_path: Path) -> None:
+    make(tmp_path, "a.jpg", "b.JPG", "c.png")
+    assert str(listing(f"{tmp_path}/*.jpg").left_out) == "1 unlike the glob in upper and lower case"
+
+
+def test_files_without_an_extension_can_be_asked_for(tmp_path: Path) -> None:
+    make(tmp_path, "00a1", "b.jpg", "c.", "d.txt")
+    assert keys(tmp_path, extensions=["", "jpg"]) == ["00a1", "b.jpg", "c."]
+
+
+def test_what_is_excluded_is_passed_over_at_any_depth_or_at_one(tmp_path: Path) -> None:
+    make(tmp_path, "a.jpg", "a_mask.jpg", "s/b_mask.jpg", "s/b.jpg", "t/c.jpg", "s/t/d.jpg")
+    assert keys(tmp_path, exclude="*_mask.jpg") == ["a.jpg", "s/b.jpg", "s/t/d.jpg", "t/c.jpg"]
+    assert keys(tmp_path, exclude=["*_mask.jpg", "t/**"]) == ["a.jpg", "s/b.jpg", "s/t/d.jpg"]
+    assert keys(tmp_path, exclude=["**/t/**", "a*"]) == ["s/b.jpg", "s/b_mask.jpg"]
+
+
+def test_a_download_cache_of_links_is_taken_when_links_are_followed(tmp_path: Path) -> None:
+    make(tmp_path, "blobs/1f", "blobs/2e", "snapshots/main/sub/x")
+    for name, blob in {"a.jpg": "../../blobs/1f", "sub/b.jpg": "../../../blobs/2e"}.items():
+        (tmp_path / "snapshots/main" / name).symlink_to(blob)
+    with pytest.raises(InputError, match=r"no images .* left out: .*2 links \(input.follow_links\)"):
+        listed(tmp_path / "snapshots/main")
+    images = listed(tmp_path / "snapshots/main", follow_links=True)
+    assert {image.key: content(image) for image in images} == {"a.jpg": "blobs/1f", "sub/b.jpg": "blobs/2e"}
+
+
+def test_splits_made_of_links_to_folders_are_taken_and_loops_end(tmp_path: Path) -> None:
+    make(tmp_path, "data/cats/1.jpg", "data/dogs/2.jpg", "split/own.jpg")
+    for name, target in {"cats": "data/cats", "dogs": "data/dogs", "zoo": "data", "up": ".", "self": "split"}.items():
+        (tmp_path / "split" / name).symlink_to(tmp_path / target)
+    (tmp_path / "data/back").symlink_to("../split")
+    assert keys(tmp_path / "split", follow_links=True) == ["cats/1.jpg", "dogs/2.jpg", "own.jpg"]
+    assert keys(tmp_path / "split") == ["own.jpg"]
+
+
+def test_a_link_that_leads_to_the_output_is_refused_before_there_are_pictures(tmp_path: Path) -> None:
+    make(tmp_path, "photos/a.jpg", "disk/b.jpg")
+    (tmp_path / "photos/disk").symlink_to("../disk")
+    config = InputConfig(uri=str(tmp_path / "photos"), follow_links=True)
+    with pytest.raises(InputError, match="lies in the input"):
+        list_images(config, CONFIG, output=f"{tmp_path}/disk/out")
+    assert list_images(config.model_copy(update={"follow_links": False}), CONFIG, output=f"{tmp_path}/disk/out").images
+
+
+def test_braces_stand_for_each_of_their_names(tmp_path: Path) -> None:
+    make(tmp_path, "train/1.jpg", "val/2.png", "test/3.jpg", "007.jpg", "008.jpg", "009.jpg", "{x,y}/4.jpg")
+    assert keys(f"{tmp_path}/{{train,val}}/*.{{jpg,png}}") == ["train/1.jpg", "val/2.png"]
+    assert keys(f"{tmp_path}/{{007..008}}.jpg") == ["007.jpg", "008.jpg"]
+    assert keys(tmp_path / "{x,y}") == ["4.jpg"]
+
+
+def test_a_name_spelt_in_braces_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    make(tmp_path, "007.jpg", "train/a.jpg")
+    with pytest.raises(InputError, match=r"lacks what \{007\.\.009\}\.jpg names: 008\.jpg, 009\.jpg"):
+        listed(f"{tmp_path}/{{007..009}}.jpg")
+    with pytest.raises(InputError, match=r"add /\*\* for what lies in train"):
+        listed(f"{tmp_path}/tr*")
+
+
+def test_several_inputs_without_brackets_are_told_how(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"several inputs are written \[one,other\]"):
+        listed(f"{tmp_path}/a.jpg,b.jpg")
+
+
+def test_what_is_wrong_with_the_output_is_not_held_against_the_input(tmp_path: Path) -> None:
+    make(tmp_path, "a.jpg")
+    with pytest.raises(ConfigError) as caught:
+        list_images(InputConfig(uri=str(tmp_path)), CONFIG, output="ftp://host/out")
+    assert "input.uri" not in str(caught.value)
 
 
 def test_links_pipes_and_loops_do_not_stop_the_listing(tmp_path: Path) -> None:
@@ -240,8 +384,8 @@ def test_an_output_elsewhere_is_not(
 ) -> None:
     make(tmp_path, "photos/a.jpg")
     monkeypatch.chdir(tmp_path)
-    images = list_images(InputConfig(uri=uri, recursive=recursive), CONFIG, output=output)
-    assert [image.key for image in images] == ["a.jpg"]
+    found = list_images(InputConfig(uri=uri, recursive=recursive), CONFIG, output=output)
+    assert [image.key for image in found.images] == ["a.jpg"]
 
 
 def test_the_output_may_not_be_the_input(tmp_path: Path) -> None:
@@ -268,7 +412,8 @@ def test_buckets_are_listed_as_folders_are(s3_bucket: Bucket) -> None:
     )
 
     def found(uri: str, **options: object) -> list[str]:
-        images = list_images(InputConfig(uri=f"{s3_bucket.uri}{uri}", **options), s3_bucket.config, "s3://other/out")
+        config = InputConfig(uri=f"{s3_bucket.uri}{uri}", **options)
+        images = list_images(config, s3_bucket.config, "s3://other/out").images
         assert all(read_uri(image.uri, s3_bucket.config).decode().endswith(image.key) for image in images)
         return [image.key for image in images]
 
@@ -286,7 +431,7 @@ def test_buckets_are_listed_as_folders_are(s3_bucket: Bucket) -> None:
 def test_odd_keys_of_buckets_become_relative_paths_and_keep_their_uris(s3_bucket: Bucket) -> None:
     odd = {"in//a.jpg": "%2F/a.jpg", "in/x/../b.jpg": "x/%2E%2E/b.jpg", "in/./c.jpg": "%2E/c.jpg"}
     put(s3_bucket, *odd)
-    images = list_images(InputConfig(uri=f"{s3_bucket.uri}/in"), s3_bucket.config)
+    images = list_images(InputConfig(uri=f"{s3_bucket.uri}/in"), s3_bucket.config).images
     assert {read_uri(image.uri, s3_bucket.config).decode(): image.key for image in images} == odd
 
 
@@ -295,7 +440,7 @@ def test_a_manifest_in_a_bucket_names_objects_beside_itself(s3_bucket: Bucket, t
     put(s3_bucket, "set/b/a.jpg")
     body = f"b/a.jpg\n{s3_bucket.uri}/other/c.jpg\n{tmp_path}/local.jpg\n".encode()
     s3_bucket.client.put_object(Bucket=s3_bucket.name, Key="set/m.txt", Body=body)
-    images = list_images(InputConfig(uri=f"{s3_bucket.uri}/set/m.txt"), s3_bucket.config)
+    images = list_images(InputConfig(uri=f"{s3_bucket.uri}/set/m.txt"), s3_bucket.config).images
     assert sorted(image.uri for image in images) == sorted(
         [f"{tmp_path}/local.jpg", f"{s3_bucket.uri}/other/c.jpg", f"{s3_bucket.uri}/set/b/a.jpg"]
     )
@@ -307,4 +452,13 @@ def test_an_output_inside_a_prefix_is_refused(s3_bucket: Bucket) -> None:
     config = InputConfig(uri=f"{s3_bucket.uri}/set")
     with pytest.raises(InputError, match="lies in the input"):
         list_images(config, s3_bucket.config, output=f"{s3_bucket.uri}/set/out")
-    assert list_images(config, s3_bucket.config, output=f"{s3_bucket.uri}/set-out")
+    assert list_images(config, s3_bucket.config, output=f"{s3_bucket.uri}/set-out").images
+
+
+def test_buckets_say_what_is_left_out_as_folders_do(s3_bucket: Bucket, tmp_path: Path) -> None:
+    names = ["a.jpg", "b/c.png", "b/d.txt", ".x/e.jpg", ".x/f.jpg", "s/@eaDir/g.jpg", "s/.h.jpg", "noext"]
+    make(tmp_path / "set", *names)
+    put(s3_bucket, *(f"set/{name}" for name in names))
+    for options in ({}, {"recursive": False}, {"exclude": ["b/**"]}, {"extensions": ["", "jpg"]}):
+        config = InputConfig(uri=f"{s3_bucket.uri}/set", **options)
+        assert str(list_images(config, s3_bucket.config).left_out) == str(listing(tmp_path / "set", **options).left_out)

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from pycocotools.coco import COCO
 from support.corpus import MAX_PIXELS, corpus
-from support.jobs import draw_photographs, job_config, result_files, rows, run
+from support.jobs import draw_photographs, job_config, make_unreadable_folder, result_files, rows, run
 
 from sam_batch.data import pixels
 from sam_batch.data.storage import open_storage
@@ -59,6 +59,7 @@ def test_summary_and_configuration_lie_beside_the_results(photos, out):
     run(job_config(photos, out))
     summary = json.loads((out / "summary.json").read_text())
     assert summary["images"] == {"planned": 6, "done": 6, "ok": 6, "empty": 0, "failed": 0}
+    assert summary["input"] == {"images": 6, "left_out": {}}
     assert summary["versions"]["sam-batch"]
     assert "points_per_side: 3" in (out / "config.yaml").read_text()
     assert not (out / "lease.json").exists()
@@ -200,15 +201,16 @@ def test_failed_images_are_tried_again_on_demand_alone(photos, out):
 
 
 def test_what_was_warned_of_is_said_once_and_listed_in_the_summary(photos, out, monkeypatch, caplog):
-    (photos / "loop").symlink_to(photos)  # the driver's warning
+    make_unreadable_folder(photos)  # the driver's warning
 
     def slow(*arguments):
         logging.getLogger("sam_batch.segment").warning("slow")
         return pixels.decode(*arguments)
 
     monkeypatch.setattr("sam_batch.job.pictures.pixels", SimpleNamespace(decode=slow))
-    notes = [f"{photos}: skipped 1 links to folders or out of it", "slow"]
-    assert run(job_config(photos, out)).notes == notes
+    notes = run(job_config(photos, out)).notes
+    assert notes[0].startswith(f"input.uri: passed over what could not be read: {photos}/ddd")
+    assert notes[1:] == ["slow"]
     assert json.loads((out / "summary.json").read_text())["notes"] == notes
     assert caplog.messages == [notes[0], *["slow"] * 6]
 

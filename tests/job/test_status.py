@@ -1,10 +1,15 @@
 """What a run would do, and how far one has come; neither writes anything."""
 
+import io
+import json
+
 import pytest
+from rich.console import Console
 from support.jobs import draw_photographs, job_config, run
 
 from sam_batch.config import StorageConfig
 from sam_batch.data.storage import Storage
+from sam_batch.job.run import run_job
 from sam_batch.job.status import dry_run, status
 from sam_batch.output import lease
 from sam_batch.output.plan import read_plan
@@ -18,10 +23,20 @@ def config(tmp_path):
 
 def test_before_the_first_run_everything_is_to_do(config, tmp_path):
     found = dry_run(config)
-    assert (found.images, found.planned, found.new, found.shards, found.images_to_do) == (5, 0, 5, 2, 5)
-    assert found.size == sum(path.stat().st_size for path in (tmp_path / "photos").iterdir())
+    assert (len(found.listed.images), found.planned, found.new, found.shards, found.images_to_do) == (5, 0, 5, 2, 5)
     assert "no job has been planned" in status(config).to_text()
     assert not (tmp_path / "out").exists()
+
+
+def test_what_is_left_out_of_the_input_is_said_by_both(config, tmp_path):
+    (tmp_path / "photos/a.mov").write_text("x")
+    said = "input: 5 images, 0.0 MB; left out: 1 by extension (1 mov; input.extensions)"
+    assert said in dry_run(config).to_text(None).splitlines()
+    console = Console(record=True, quiet=False, file=io.StringIO(), width=60)
+    run_job(config, console)
+    assert said in console.export_text().splitlines()
+    summary = json.loads((tmp_path / "out/summary.json").read_text())
+    assert summary["input"] == {"images": 5, "left_out": {"by_extension": {"mov": 1}}}
 
 
 def test_it_foresees_the_shards_that_a_run_makes_smaller_because_of_crops(tmp_path, config):

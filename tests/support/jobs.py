@@ -1,6 +1,7 @@
 """Small labelling jobs for tests: photographs drawn by seed, the fake engine, the tree a job leaves."""
 
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,16 @@ def draw_photographs(folder: Path, count: int, size: tuple[int, int] = (64, 48),
 def draw_killer(path: Path) -> None:
     """Write an image that ends the process of the engine that embeds it."""
     Image.new("RGB", (64, 48), KILLER_RGB).save(path)
+
+
+def make_unreadable_folder(root: Path) -> None:
+    """Folders in folders, until the path of the innermost is too long to be opened: even root cannot."""
+    folder = os.open(root, os.O_RDONLY)
+    for _ in range(17):
+        os.mkdir("d" * 250, dir_fd=folder)
+        above, folder = folder, os.open("d" * 250, os.O_RDONLY, dir_fd=folder)
+        os.close(above)
+    os.close(folder)
 
 
 def job_config(source: Path | str, output: Path | str, /, **sections: Any) -> Config:
