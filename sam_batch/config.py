@@ -50,7 +50,7 @@ class InputConfig(Section):
     )
     recursive: Neutral[bool] = Field(True, description="Look into sub-folders.")
     extensions: Neutral[tuple[str, ...]] = Field(
-        ("jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "tif", "tiff", "bmp"),
+        ("jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "tif", "tiff", "bmp", "avif", "heic", "heif"),
         min_length=1,
         description='Files with other extensions are passed over (case is ignored); "" is for files without one.',
     )

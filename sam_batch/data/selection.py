@@ -10,6 +10,7 @@ from typing import Any
 
 from sam_batch.config import InputConfig
 from sam_batch.data.globs import Globs
+from sam_batch.data.readers import formats
 from sam_batch.data.storage import escape_undecodable, shown
 from sam_batch.data.walk import Walk
 
@@ -21,7 +22,8 @@ class LeftOut:
     """What an input holds and does not give; each file or folder counts once, what lies in such a folder not at all.
 
     Attributes:
-        by_extension: Files, by their extension in lower case; empty where there is none.
+        by_extension: Files, by their extension in lower case; empty where there is none. Those that are asked for and
+            cannot be read, for want of an extra, too.
         other_case: Files that a glob matches but for upper and lower case.
         hidden: Files and folders whose name begins with a dot.
         excluded: Files and folders, by `input.exclude`.
@@ -63,7 +65,12 @@ class LeftOut:
 
 def _commonest(extensions: Counter[str]) -> str:
     ordered = sorted(extensions.items(), key=lambda item: (-item[1], item[0]))
-    return _first([f"{count} {shown(name) if name else 'without'}" for name, count in ordered])
+    return _first([f"{count} {_named(extension)}" for extension, count in ordered])
+
+
+def _named(extension: str) -> str:
+    extra = formats.extra_for(extension)
+    return (shown(extension) or "without") + (f": pip install 'sam-batch[{extra}]'" if extra else "")
 
 
 def _first(names: list[str]) -> str:
@@ -101,7 +108,7 @@ class Selection(Walk):
         self._on_followed = on_followed
         self._left_out = left_out
         self._any_case = Globs([pattern.lower() or "**"])
-        self._extensions = frozenset(config.extensions)
+        self._extensions = frozenset(one for one in config.extensions if not formats.extra_for(one))
         # A pattern without a slash means names at any depth, as in .gitignore.
         self._excluded = Globs(pattern if "/" in pattern else f"**/{pattern}" for pattern in config.excludes)
 

@@ -249,19 +249,19 @@ def test_names_of_all_kinds_lead_to_their_bytes(tmp_path: Path) -> None:
 
 
 def test_what_is_left_out_is_said(tmp_path: Path) -> None:
-    make(tmp_path, "1.jpg", "2.jpg", "3.jpg", "a.HEIC", "b.heic", "c.mov", "noext", ".hidden.jpg", ".thumbs/x.jpg")
+    make(tmp_path, "1.jpg", "2.jpg", "3.jpg", "a.PDF", "b.pdf", "c.mov", "noext", ".hidden.jpg", ".thumbs/x.jpg")
     make(tmp_path, "@eaDir/1.jpg/SYNOPHOTO_THUMB_XL.jpg", "#recycle/old.jpg")
     (tmp_path / "linked.jpg").symlink_to("/etc/hostname")
     (tmp_path / "folder").symlink_to("/etc")
     found = listing(tmp_path, limit=2)
     assert str(found) == (
-        "input: 2 images, 0.0 MB; left out: 4 by extension (2 heic, 1 without, 1 mov; input.extensions), 2 hidden, "
+        "input: 2 images, 0.0 MB; left out: 4 by extension (2 pdf, 1 without, 1 mov; input.extensions), 2 hidden, "
         "2 excluded (input.exclude), 2 links (input.follow_links), 1 beyond input.limit"
     )
     assert found.to_dict() == {
         "images": 2,
         "left_out": {
-            "by_extension": {"heic": 2, "mov": 1, "": 1},
+            "by_extension": {"pdf": 2, "mov": 1, "": 1},
             "hidden": 2,
             "excluded": 2,
             "links": 2,

@@ -5,6 +5,7 @@ from collections import Counter
 import pytest
 
 from sam_batch.config import InputConfig
+from sam_batch.data.readers import formats
 from sam_batch.data.selection import LeftOut, Selection, extension_of
 
 
@@ -30,6 +31,16 @@ def test_what_a_glob_does_not_mean_is_not_counted() -> None:
 def test_only_the_commonest_extensions_are_named() -> None:
     names = [f"{number}.{extension}" for extension in "abcdef" for number in range(ord(extension))]
     assert str(select(*names)[1]) == ("597 by extension (102 f, 101 e, 100 d, 99 c, ...; input.extensions)")
+
+
+def test_what_is_read_by_an_extra_is_taken_where_that_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("a.HEIC", "b.heif", "c.jpg", "d.avif")
+    monkeypatch.setattr(formats, "find_spec", lambda package: object())
+    assert select(*names) == (list(names), LeftOut())
+    monkeypatch.setattr(formats, "find_spec", lambda package: None)
+    taken, left_out = select(*names)
+    assert taken == ["c.jpg", "d.avif"]
+    assert "(1 heic: pip install 'sam-batch[heif]', 1 heif: pip install" in str(left_out)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """What a file is, by its first bytes: never by its name, and without decoding anything."""
 
 import re
+from importlib.util import find_spec
 from typing import Final
 
 from sam_batch.errors import ImageError
@@ -8,6 +9,7 @@ from sam_batch.records import FailureKind
 
 READ: Final = ("JPEG", "PNG", "WebP", "TIFF", "BMP", "GIF", "AVIF", "HEIC")
 
+_EXTRAS: Final = {"heic": ("pi_heif", "heif"), "heif": ("pi_heif", "heif")}  # by extension: package, extra
 # The first that matches counts. Names outside `READ` are refused by that name.
 _SIGNATURES: Final = (
     ("JPEG-LS", rb"\xff\xd8\xff\xf7"),
@@ -102,6 +104,12 @@ def format_of(data: bytes) -> str:
     if name not in READ:
         raise ImageError(FailureKind.UNSUPPORTED_FORMAT, f"{name} is not supported; use one of {', '.join(READ)}")
     return name
+
+
+def extra_for(extension: str) -> str:
+    """The extra that has to be installed before files of an extension can be read; empty where there is none."""
+    package, extra = _EXTRAS.get(extension, ("", ""))
+    return extra if extra and find_spec(package) is None else ""
 
 
 def _first_match(table: tuple[tuple[str, re.Pattern[bytes]], ...], data: bytes) -> str | None:
