@@ -298,8 +298,11 @@ class LabelMasksConfig(Section):
 class CocoConfig(Section):
     """COCO instance annotations over the whole output."""
 
-    enabled: Neutral[bool] = Field(True, description="Write coco/annotations.json when the job ends.")
+    enabled: Neutral[bool] = Field(True, description="false takes coco out of output.exports.")
     max_bytes: Neutral[StrictInt] = Field(1 << 30, ge=1 << 16, description="Split into several files above this size.")
+    segmentation: Neutral[Literal["rle", "counts", "polygons"]] = Field(
+        "rle", description="How masks are spelt: compressed or plain run lengths, or polygons; each exact."
+    )
 
 
 class OutputConfig(Section):
@@ -309,7 +312,13 @@ class OutputConfig(Section):
     color_masks: ColorMasksConfig = Field(default_factory=lambda: ColorMasksConfig())
     segments: SegmentsConfig = Field(default_factory=lambda: SegmentsConfig())
     label_masks: LabelMasksConfig = Field(default_factory=lambda: LabelMasksConfig())
+    exports: Neutral[tuple[str, ...]] = Field(("coco",), description="Formats that are written when the job ends.")
     coco: CocoConfig = Field(default_factory=lambda: CocoConfig())
+
+    @property
+    def formats(self) -> tuple[str, ...]:
+        """What to export, each once."""
+        return tuple(name for name in dict.fromkeys(self.exports) if name != "coco" or self.coco.enabled)
 
 
 class RunConfig(Section):

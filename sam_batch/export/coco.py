@@ -1,31 +1,33 @@
 """Annotation parts to COCO instance annotations, streamed: memory holds one part, a local temporary folder the rest.
 
 What the files say: every image that was decoded, with or without masks, under the `image_id` of the plan (from 0) and
-its key as `file_name`; every mask with an id of its own, from 1 in the order of the plan, as compressed run lengths
-with `iscrowd` 0, in the one category "object" (1). Besides COCO's fields a mask has segment-anything's: predicted_iou,
-stability_score, point_coords and crop_box. Failed images have no size and are left out. Above a number of bytes there
-are several files, each complete in itself: image and annotation ids go on from file to file.
+its key as `file_name`; every mask with an id of its own, from 1 in the order of the plan, with `iscrowd` 0, in the one
+category "object" (1). Besides COCO's fields a mask has segment-anything's: predicted_iou, stability_score, point_coords
+and crop_box. Failed images have no size and are left out. Above a number of bytes there are several files, each
+complete in itself: image and annotation ids go on from file to file.
 """
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from itertools import chain, count, groupby
-from operator import itemgetter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import pyarrow as pa
 
+from sam_batch.config import CocoConfig, OutputConfig
 from sam_batch.data.storage import Storage
 from sam_batch.errors import StorageError
+from sam_batch.masks.polygons import edge_polygons, run_lengths_of
+from sam_batch.output.layout import COCO
 from sam_batch.output.schema import part_metadata
 from sam_batch.records import Status
 
-_ONE: Final = "annotations.json"
-_FIRST_OF_SEVERAL: Final = "annotations-00000.json"
+ONE: Final = f"{COCO}/annotations.json"
+FIRST_OF_SEVERAL: Final = f"{COCO}/annotations-00000.json"
 _CATEGORY: Final = {"id": 1, "name": "object", "supercategory": "object"}
 _BETWEEN: Final = b",\n"
 _Row: TypeAlias = dict[str, Any]
@@ -38,85 +40,151 @@ class _Entry(NamedTuple):
     masks: list[bytes]
 
 
-def write_coco(parts: Iterable[pa.Table], storage: Storage, max_bytes: int, folder: str = "coco") -> list[str]:
-    """Write the annotations of all parts.
-
-    The first file is written last: where it exists, all do.
-
-    Args:
-        parts: Annotation tables in the order of the plan; read once. The metadata of the first becomes COCO's `info`.
-        storage: Where the files go.
-        max_bytes: Start another file rather than exceed this; only a single image may be larger.
-        folder: Of the files, in the storage.
-
-    Returns:
-        The keys written: `annotations.json`, or `annotations-00000.json` and so on, in the folder.
-
-    Raises:
-        StorageError: A file cannot be written, or scratch space for it.
-        ValueError: A number is NaN or infinite, which JSON cannot say.
-    """
-    with _scratch_folder() as spool:
-        files = _write_files(parts, spool, max_bytes)
-        first = next(files)
-        keys = []
-        for number, path in enumerate(files, start=1):
-            keys.append(f"{folder}/annotations-{number:05d}.json")
-            storage.put_file(keys[-1], path)
-        keys.insert(0, f"{folder}/{_FIRST_OF_SEVERAL if keys else _ONE}")
-        storage.put_file(keys[0], first)
-    return keys
+@contextmanager
+def open_coco(storage: Storage, config: OutputConfig) -> Iterator["CocoExport"]:
+    """Start the COCO files of an output; see `formats.Export`."""
+    with _scratch():
+        spool = TemporaryDirectory()
+    with spool as folder:
+        export = CocoExport(storage, config.coco, Path(folder))
+        try:
+            yield export
+        finally:
+            export.close()
 
 
 @contextmanager
-def _scratch_folder() -> Iterator[Path]:
+def _scratch() -> Iterator[None]:
     try:
-        with TemporaryDirectory() as folder:
-            yield Path(folder)
+        yield
     except OSError as error:  # the storage's own are translated already
         reason = error.strerror or error
         raise StorageError(f"cannot write COCO's scratch files: {reason}; TMPDIR may name another folder") from error
 
 
-def is_complete(keys: Iterable[str]) -> bool:
-    """Whether these keys of one folder hold all that `write_coco` wrote, and not what an interruption left."""
-    return any(key.rpartition("/")[2] in (_ONE, _FIRST_OF_SEVERAL) for key in keys)
+class CocoExport:
+    """COCO files on their way. The first is put into the storage last: where it exists, all do.
+
+    Args:
+        storage: Where the files go.
+        settings: How large a file may become, though a single image may be larger, and how masks are spelt.
+        spool: A folder for files that are not finished.
+    """
+
+    def __init__(self, storage: Storage, settings: CocoConfig, spool: Path) -> None:
+        self._storage, self._settings, self._spool = storage, settings, spool
+        self._ids = count(1)
+        self._info: Mapping[str, str] = {}
+        self._files: list[_File] = []
+        self._keys: list[str] = []
+
+    def add(self, part: pa.Table) -> None:
+        """Write a part's images and masks; the metadata of the first becomes COCO's `info`.
+
+        Raises:
+            StorageError: A file cannot be written, or scratch space for it.
+            ValueError: A number is NaN or infinite, which JSON cannot say.
+        """
+        if not self._files:
+            self._info = part_metadata(part)
+        for row in part.to_pylist():
+            if row["status"] != Status.FAILED:
+                masks = [_json(self._mask(mask, row)) for mask in row["masks"]]
+                self._write(_Entry(_json(_image(row)), masks))
+
+    def finish(self) -> list[str]:
+        """Complete the files.
+
+        Returns:
+            Their keys: `annotations.json`, or `annotations-00000.json` and so on.
+        """
+        if not self._files:
+            self._open_file()
+        if len(self._files) > 1:
+            self._put(self._files.pop())
+        self._keys.insert(0, FIRST_OF_SEVERAL if self._keys else ONE)
+        with _scratch():
+            self._files[0].close()
+        self._storage.put_file(self._keys[0], self._files[0].path)
+        return self._keys
+
+    def close(self) -> None:
+        """Let go of files that were not completed."""
+        for file in self._files:
+            file.discard()
+
+    def _write(self, entry: _Entry) -> None:
+        size = sum(len(text) + len(_BETWEEN) for text in (entry.image, *entry.masks))
+        if not self._files or (self._files[-1].has_images and self._files[-1].size + size > self._settings.max_bytes):
+            if len(self._files) > 1:
+                self._put(self._files.pop())
+            self._open_file()
+        with _scratch():
+            self._files[-1].add(entry, size)
+
+    def _open_file(self) -> None:
+        """The first one stays until the end; each of the others replaces the one before."""
+        with _scratch():
+            self._files.append(_File(self._spool / f"{min(len(self._files), 1)}.json", self._info))
+
+    def _put(self, file: "_File") -> None:
+        with _scratch():
+            file.close()
+        self._keys.append(f"{COCO}/annotations-{len(self._keys) + 1:05d}.json")
+        self._storage.put_file(self._keys[-1], file.path)
+
+    def _mask(self, mask: _Row, row: _Row) -> _Row:
+        return {
+            "id": next(self._ids),
+            "image_id": row["image_id"],
+            "category_id": _CATEGORY["id"],
+            "segmentation": _SPELLINGS[self._settings.segmentation](mask["counts"], row["height"], row["width"]),
+            "area": mask["area"],
+            "bbox": mask["bbox"],
+            "iscrowd": 0,
+            **{name: mask[name] for name in ("predicted_iou", "stability_score", "point_coords", "crop_box")},
+        }
 
 
-def _write_files(parts: Iterable[pa.Table], spool: Path, max_bytes: int) -> Iterator[Path]:
-    """Yield complete COCO files, at least one. The first stays; each of the others replaces the one before."""
-    info, parts = _with_info(parts)
-    numbered = _numbered(_entries(parts), max_bytes - sum(map(len, _frame(info))))
-    written = 0
-    for written, (_, group) in enumerate(groupby(numbered, key=itemgetter(0)), start=1):
-        yield _write_file(spool / ("first" if written == 1 else "other"), (entry for _, entry in group), info)
-    if not written:
-        yield _write_file(spool / "first", (), info)
+class _File:
+    """One COCO file: masks as they come; the shorter list of images waits beside and follows.
 
+    Attributes:
+        path: Of the file.
+        size: Its bytes, once closed.
+        has_images: At least one.
+    """
 
-def _with_info(parts: Iterable[pa.Table]) -> tuple[Mapping[str, str], Iterator[pa.Table]]:
-    tables = iter(parts)
-    head = next(tables, None)
-    return ({}, tables) if head is None else (part_metadata(head), chain([head], tables))
+    def __init__(self, path: Path, info: Mapping[str, str]) -> None:
+        opening, self._middle, self._closing = _frame(info)
+        self.path, self.has_images = path, False
+        self.size = len(opening) + len(self._middle) + len(self._closing)
+        self._masks, self._images = path.open("wb"), TemporaryFile()  # noqa: SIM115 - closed by close or discard
+        self._masks.write(opening)
+        self._between = b""
 
+    def add(self, entry: _Entry, size: int) -> None:
+        """Append an image of so many bytes."""
+        self._images.write(_BETWEEN * self.has_images + entry.image)
+        for mask in entry.masks:
+            self._masks.write(self._between + mask)
+            self._between = _BETWEEN
+        self.has_images, self.size = True, self.size + size
 
-def _write_file(path: Path, entries: Iterable[_Entry], info: Mapping[str, str]) -> Path:
-    """Write masks as they come; the shorter list of images waits beside and follows."""
-    opening, middle, closing = _frame(info)
-    with path.open("wb") as file, TemporaryFile() as images:
-        file.write(opening)
-        between_images = between_masks = b""
-        for entry in entries:
-            images.write(between_images + entry.image)
-            between_images = _BETWEEN
-            for mask in entry.masks:
-                file.write(between_masks + mask)
-                between_masks = _BETWEEN
-        images.seek(0)
-        file.write(middle)
-        shutil.copyfileobj(images, file)
-        file.write(closing)
-    return path
+    def discard(self) -> None:
+        """Close it as it is."""
+        for file in (self._masks, self._images):
+            with suppress(OSError):  # what could not be written is of no use to anybody
+                file.close()
+
+    def close(self) -> None:
+        """Complete it."""
+        self._images.seek(0)
+        self._masks.write(self._middle)
+        shutil.copyfileobj(self._images, self._masks)
+        self._masks.write(self._closing)
+        self._masks.close()
+        self._images.close()
 
 
 def _frame(info: Mapping[str, str]) -> tuple[bytes, bytes, bytes]:
@@ -125,41 +193,21 @@ def _frame(info: Mapping[str, str]) -> tuple[bytes, bytes, bytes]:
     return b'{"annotations":[\n', b'\n],"images":[\n', b"\n]," + rest.removeprefix(b"{") + b"\n"
 
 
-def _numbered(entries: Iterable[_Entry], room: int) -> Iterator[tuple[int, _Entry]]:
-    """Give every entry the number of its file, with at most `room` bytes of entries in each."""
-    number = filled = 0
-    for entry in entries:
-        size = sum(len(text) + len(_BETWEEN) for text in (entry.image, *entry.masks))
-        if filled and filled + size > room:
-            number, filled = number + 1, 0
-        filled += size
-        yield number, entry
-
-
-def _entries(parts: Iterable[pa.Table]) -> Iterator[_Entry]:
-    ids = count(1)
-    for part in parts:
-        for row in part.to_pylist():
-            if row["status"] != Status.FAILED:
-                masks = [_json(_mask(mask, next(ids), row)) for mask in row["masks"]]
-                yield _Entry(_json(_image(row)), masks)
-
-
 def _image(row: _Row) -> _Row:
     return {"id": row["image_id"], "file_name": row["key"], "width": row["width"], "height": row["height"]}
 
 
-def _mask(mask: _Row, annotation_id: int, row: _Row) -> _Row:
-    return {
-        "id": annotation_id,
-        "image_id": row["image_id"],
-        "category_id": _CATEGORY["id"],
-        "segmentation": {"size": [row["height"], row["width"]], "counts": mask["counts"]},
-        "area": mask["area"],
-        "bbox": mask["bbox"],
-        "iscrowd": 0,
-        **{name: mask[name] for name in ("predicted_iou", "stability_score", "point_coords", "crop_box")},
-    }
+def _polygons(counts: str, height: int, width: int) -> list[list[float]]:
+    """Exact, holes and parts included; whole numbers without a point behind them."""
+    rings = edge_polygons(counts, height, width)
+    return [[int(side) if side.is_integer() else side for side in ring_n2.ravel().tolist()] for ring_n2 in rings]
+
+
+_SPELLINGS: Final = {
+    "rle": lambda counts, height, width: {"size": [height, width], "counts": counts},
+    "counts": lambda counts, height, width: {"size": [height, width], "counts": run_lengths_of(counts).tolist()},
+    "polygons": _polygons,
+}
 
 
 def _json(value: _Row) -> bytes:

@@ -28,7 +28,7 @@ from sam_batch.data import listing
 from sam_batch.data.storage import Entry, Storage, open_storage
 from sam_batch.engine import factory
 from sam_batch.errors import ConfigError, EngineError, JobError, OutputError, StorageError
-from sam_batch.export import coco
+from sam_batch.export.formats import is_complete, open_exports, require_known
 from sam_batch.job import settle
 from sam_batch.job.cluster import connected
 from sam_batch.job.executor import Executor, InlineExecutor
@@ -76,6 +76,7 @@ def run_job(config: Config, console: Console, overwrite: str | None = None) -> R
     """
     if overwrite is not None and overwrite != config.output.uri:
         raise ConfigError(f"--overwrite {overwrite}: is not the output, {config.output.uri}; name the output itself")
+    require_known(config.output.formats)
     notes: list[str] = []
     with noted(notes):
         listed = listing.list_images(config.input, config.storage, output=config.output.uri)
@@ -209,16 +210,17 @@ def _shards_with_failures(storage: Storage, plan: Plan, done: set[int]) -> list[
 
 def _finish(run: Run, plan: Plan, changed: bool) -> None:
     """Step 5. Every planned image has exactly one row, made for this plan, or the job has failed."""
-    wants_coco = run.job.config.output.coco.enabled
-    has_coco = coco.is_complete(entry.key for entry in run.storage.list(layout.COCO))
     shards = set(range(plan.shard_count))
     for shard in committed_shards(run.storage) - shards:
         raise _foreign(run.storage, layout.part_key(layout.ANNOTATIONS, shard))
-    parts = run.report.tally(read_parts(run.storage, plan, shards))
-    if wants_coco and (changed or not has_coco):
-        coco.write_coco(parts, run.storage, run.job.config.output.coco.max_bytes)
-    for _ in parts:
-        pass
+    output = run.job.config.output
+    missing = [name for name in output.formats if changed or not is_complete(name, run.storage)]
+    with open_exports(missing, run.storage, output) as exports:
+        for part in run.report.tally(read_parts(run.storage, plan, shards)):
+            for export in exports:
+                export.add(part)
+        for export in exports:
+            export.finish()
 
 
 def read_parts(storage: Storage, plan: Plan, shards: set[int]) -> Iterator[pa.Table]:

@@ -8,6 +8,7 @@ from sam_batch.config import Config
 from sam_batch.data import listing
 from sam_batch.data.storage import Storage, open_storage
 from sam_batch.errors import NotFoundError
+from sam_batch.export.formats import require_known
 from sam_batch.output import layout, lease
 from sam_batch.output.plan import committed_shards, extend, images_per_shard, read_plan
 
@@ -52,6 +53,7 @@ def dry_run(config: Config) -> DryRun:
     Raises:
         InputError: The input cannot be listed.
     """
+    require_known(config.output.formats)
     listed = listing.list_images(config.input, config.storage, output=config.output.uri)
     storage = open_storage(config.output.uri, config.storage)
     plan = read_plan(storage)

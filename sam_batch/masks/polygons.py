@@ -49,14 +49,19 @@ def center_polygons(counts: str, height: int, width: int) -> list[Points]:
 
 
 def _rings(counts: str, height: int, centers: bool) -> list[Points]:
-    runs = run_lengths(np.frombuffer(counts.encode("ascii"), np.uint8))
+    runs = run_lengths_of(counts)
     doubled_n2, ends = _outlines(runs, height, centers)
     return [ring / 2 for ring in np.split(doubled_n2, ends[:-1])] if len(ends) else []
 
 
+def run_lengths_of(counts: str) -> NDArray[np.int64]:
+    """Lengths of a mask's runs, column by column, background first: what COCO calls uncompressed."""
+    return _run_lengths(np.frombuffer(counts.encode("ascii"), np.uint8))
+
+
 @compiled
-def run_lengths(counts: UInt8Array) -> NDArray[np.int64]:
-    """Lengths of the runs, background first, from COCO's string: five bits a byte, the third on as differences."""
+def _run_lengths(counts: UInt8Array) -> NDArray[np.int64]:
+    """From COCO's string: five bits a byte, the sixth says that more follow; the fourth run on as differences."""
     lengths = np.empty(len(counts), np.int64)
     number, at = 0, 0
     while at < len(counts):

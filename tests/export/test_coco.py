@@ -15,12 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
-from support.results import failed, random_masks, result_of
+from support.results import annotation_of, failed, random_masks, result_of
 
-from sam_batch.config import StorageConfig
+from sam_batch.config import CocoConfig, OutputConfig, StorageConfig
 from sam_batch.data.storage import Storage
 from sam_batch.errors import StorageError
-from sam_batch.export.coco import is_complete, write_coco
+from sam_batch.export.coco import open_coco
+from sam_batch.export.formats import FORMATS, is_complete
+from sam_batch.masks import rle
 from sam_batch.output.schema import results_to_table
 
 GIGABYTE = 1 << 30
@@ -38,6 +40,15 @@ def image(image_id, count=4, key=None):
 
 def parts_of(*shards):
     return [results_to_table(shard, METADATA) for shard in shards]
+
+
+def write_coco(parts, storage, max_bytes, **settings):
+    # Without checks: tests split files far below the least size that users may ask for.
+    coco = CocoConfig.model_construct(**CocoConfig(**settings).model_dump() | {"max_bytes": max_bytes})
+    with open_coco(storage, OutputConfig.model_construct(coco=coco)) as export:
+        for part in parts:
+            export.add(part)
+        return export.finish()
 
 
 def load(storage, key, tmp_path):
@@ -107,9 +118,22 @@ def test_the_metadata_of_the_parts_is_the_info(storage, tmp_path):
 
 def test_the_bytes_do_not_depend_on_how_the_rows_are_cut_into_parts(storage, tmp_path):
     results = [image(index) for index in range(4)]
-    write_coco(parts_of(results), storage, GIGABYTE, "one")
-    write_coco(parts_of(results[:1], results[1:]), storage, GIGABYTE, "two")
-    assert (tmp_path / "one/annotations.json").read_bytes() == (tmp_path / "two/annotations.json").read_bytes()
+    written = []
+    for parts in (parts_of(results), parts_of(results[:1], results[1:])):
+        write_coco(parts, storage, GIGABYTE)
+        written.append((tmp_path / "coco/annotations.json").read_bytes())
+    assert written[0] == written[1]
+
+
+@pytest.mark.parametrize("spelling", ["rle", "counts", "polygons"])
+def test_every_spelling_of_a_mask_gives_it_back(storage, tmp_path, spelling):
+    result = image(0, 20)
+    holed = random_masks(30, 40, 1)[0]
+    holed[::3, ::2] = False
+    result = replace(result, annotations=(*result.annotations, annotation_of(holed, 20)))
+    coco = load(storage, *write_coco(parts_of([result]), storage, GIGABYTE, segmentation=spelling), tmp_path)
+    for entry, recorded in zip(coco.loadAnns(coco.getAnnIds()), result.annotations, strict=True):
+        assert np.array_equal(coco.annToMask(entry), rle.decode(recorded.counts, 30, 40))
 
 
 @settings(max_examples=25)
@@ -117,7 +141,8 @@ def test_the_bytes_do_not_depend_on_how_the_rows_are_cut_into_parts(storage, tmp
 def test_files_above_the_limit_are_split_into_complete_ones(tmp_path_factory, counts, max_bytes):
     folder = tmp_path_factory.mktemp("split")
     results = [image(index, count) for index, count in enumerate(counts)]
-    keys = write_coco(parts_of(results), Storage(str(folder), StorageConfig()), max_bytes)
+    storage = Storage(str(folder), StorageConfig())
+    keys = write_coco(parts_of(results), storage, max_bytes)
     written = {key: json.loads((folder / key).read_text()) for key in keys}
 
     images = [one["id"] for data in written.values() for one in data["images"]]
@@ -127,7 +152,7 @@ def test_files_above_the_limit_are_split_into_complete_ones(tmp_path_factory, co
     for key, data in written.items():
         assert {one["image_id"] for one in data["annotations"]} <= {one["id"] for one in data["images"]}
         assert (folder / key).stat().st_size <= max_bytes or len(data["images"]) <= 1
-    assert is_complete(keys)
+    assert is_complete("coco", storage)
     if len(keys) > 1:
         assert keys == [f"coco/annotations-{number:05d}.json" for number in range(len(keys))]
 
@@ -144,7 +169,7 @@ def test_an_interruption_leaves_no_first_file(storage, monkeypatch):
     with pytest.raises(StorageError):
         write_coco(parts_of([image(index) for index in range(6)]), storage, 2000)
     assert written
-    assert not is_complete(written)
+    assert not set(FORMATS["coco"].marks) & set(written)
 
 
 def test_a_full_scratch_folder_is_a_storage_error(storage, tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ from support.results import random_masks
 
 from sam_batch.masks import rle
 from sam_batch.masks.patch import Patch
-from sam_batch.masks.polygons import center_polygons, edge_polygons, run_lengths
+from sam_batch.masks.polygons import center_polygons, edge_polygons, run_lengths_of
 
 masks = st.tuples(st.integers(1, 24), st.integers(1, 24)).flatmap(lambda shape: nps.arrays(np.bool_, shape))
 
@@ -96,6 +96,6 @@ def test_a_rectangle_has_four_corners():
 
 @given(mask_HW=masks)
 def test_run_lengths_are_those_of_the_mask(mask_HW):
-    lengths = run_lengths(np.frombuffer(counts_of(mask_HW).encode(), np.uint8))
+    lengths = run_lengths_of(counts_of(mask_HW))
     flat = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths)
     assert np.array_equal(flat.reshape(mask_HW.shape, order="F"), mask_HW)
