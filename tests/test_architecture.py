@@ -198,9 +198,11 @@ def test_entry_points_are_thin(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 40
 
 
-def loaded_after(code: str) -> set[str]:
-    """The top-level modules a fresh interpreter holds after running the code."""
-    script = f"import sys\ntry:\n    {code}\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
+def loaded_after(*pieces: str) -> set[str]:
+    """The top-level modules a fresh interpreter holds after running pieces of code, of which each may exit with 0."""
+    script = "import sys\n"
+    for piece in pieces:
+        script += f"try:\n    {piece}\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
     script += "print('loaded:', *{name.partition('.')[0] for name in sys.modules})"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
@@ -211,14 +213,11 @@ def command(*arguments: str) -> str:
     return f"sys.argv[1:] = {list(arguments)!r}; from sam_batch.cli.main import main; main()"
 
 
-def test_help_needs_neither_torch_nor_ray() -> None:
-    assert not loaded_after(command("--help")) & {"torch", "ray"}
-
-
-def test_plan_and_status_do_not_import_torch(tmp_path: Path) -> None:
+def test_light_verbs_load_neither_torch_nor_ray_nor_onnx(tmp_path: Path) -> None:
     job = [str(ROOT / "configs" / "demo.yaml"), f"input.uri={ROOT / 'examples'}", f"output.uri={tmp_path / 'out'}"]
-    assert "torch" not in loaded_after(command("plan", *job))
-    assert "torch" not in loaded_after(command("status", *job))
+    helps = [command("--help"), command("run", "--help"), command("engine", "build", "--help")]
+    verbs = [command("plan", *job), command("status", *job), command("engine", "list", *job, "engine.kind=auto")]
+    assert not loaded_after(*helps, *verbs) & {"torch", "ray", "onnx"}
 
 
 def test_rays_loaders_and_writers_do_not_import_torch() -> None:

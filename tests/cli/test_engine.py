@@ -1,6 +1,5 @@
 """`sam-batch engine`: what can be asked without TensorRT, and the messages where something is missing."""
 
-import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -8,7 +7,6 @@ import pytest
 from support.jobs import draw_photographs, job_config
 
 from sam_batch import configfile
-from sam_batch.cli import main as cli
 from sam_batch.engine.tensorrt.plans import Machine, PlanKey, PlanStore
 
 
@@ -21,18 +19,10 @@ def job(tmp_path):
     return path
 
 
-@pytest.fixture
-def call(monkeypatch, capfd):
-    """Run the program in this process, on a machine without TensorRT; returns (exit code, stdout, stderr)."""
-
-    def run(*arguments):
-        monkeypatch.setitem(sys.modules, "tensorrt", None)
-        monkeypatch.setattr(sys, "argv", ["sam-batch", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        return ended.value.code, *capfd.readouterr()
-
-    return run
+@pytest.fixture(autouse=True)
+def without_tensorrt(monkeypatch):
+    """A machine without TensorRT."""
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
 
 
 @pytest.mark.parametrize("verb", ["build", "verify", "inspect"])
@@ -103,17 +93,3 @@ def test_list_says_what_lies_there_and_for_which_gpu(job, call):
     line = call("engine", "list", job)[1]
     assert line.startswith(key.name)
     assert "TensorRT 11.4.0  Stand-in  not verified" in line
-
-
-@pytest.mark.parametrize("arguments", [["build", "--help"], ["list", "{job}"]])
-def test_help_and_list_load_neither_torch_nor_ray(job, arguments):
-    code = (
-        "import sys; from sam_batch.cli import main as cli\n"
-        "try: cli.app(sys.argv[1:])\n"
-        "except SystemExit: pass\n"
-        "print(sorted({'torch', 'ray', 'onnx'} & set(sys.modules)))"
-    )
-    filled = [one.format(job=job) for one in arguments]
-    command = [sys.executable, "-c", code, "engine", *filled]
-    ended = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
-    assert ended.stdout.splitlines()[-1] == "[]"
