@@ -3,9 +3,10 @@
 #   make test       lint, types and all tests but the slow ones
 #   make test-all   the slow ones too
 #   make test-browser   pages in a headless Chromium (Debian: apt-get install chromium-headless-shell)
+#   make docs       write the table of docs/pixels.md anew
 #   make lint  make format  make bench  make clean
 .POSIX:
-.PHONY: demo test test-all test-browser lint format bench clean venv
+.PHONY: demo test test-all test-browser lint format docs bench clean venv
 
 PYTHON = python3
 MIN_FREE_GB = 8
@@ -33,6 +34,9 @@ lint: .venv/.dev-ready
 format: .venv/.dev-ready
 	@$(BIN)/python -m ruff check --fix .
 	@$(BIN)/python -m ruff format .
+
+docs: .venv/.dev-ready
+	@PYTHONPATH=tests $(BIN)/python -m support.kinds.page
 
 bench: .venv/.dev-ready
 	@for program in benchmarks/*.py; do $(BIN)/python "$$program" || exit 1; done

@@ -12,7 +12,6 @@ READ: Final = ("JPEG", "PNG", "WebP", "TIFF", "BMP", "GIF", "AVIF", "HEIC")
 _EXTRAS: Final = {"heic": ("pi_heif", "heif"), "heif": ("pi_heif", "heif")}  # by extension: package, extra
 # The first that matches counts. Names outside `READ` are refused by that name.
 _SIGNATURES: Final = (
-    ("JPEG-LS", rb"\xff\xd8\xff\xf7"),
     ("JPEG", rb"\xff\xd8"),
     ("PNG", rb"\x89PNG"),
     ("WebP", rb"RIFF....WEBP"),

@@ -4,8 +4,10 @@ from collections.abc import Iterator
 from typing import Final
 
 from sam_batch.data.readers.bare import Bare
+from sam_batch.errors import ImageError
+from sam_batch.records import FailureKind
 
-_START, _SCAN, _COMMENT = b"\xff\xd8", 0xDA, 0xFE
+_START, _SCAN, _COMMENT, _LOSSLESS = b"\xff\xd8", 0xDA, 0xFE, 0xF7
 _APPLICATION: Final = range(0xE0, 0xF0)
 _MAKES_PIXELS: Final = {  # segments of applications, by what they begin with, and how long they are at least
     (0xE0, b"JFIF\0"): 14,  # says that colours are YCbCr
@@ -18,10 +20,16 @@ _MORE_PICTURES: Final = b"MPF\0"
 
 
 def bare(data: bytes) -> Bare:
-    """Leave out comments and applications' segments that do not make pixels. Never fails: damage is left in place."""
+    """Leave out comments and applications' segments that do not make pixels. Damage is left in place.
+
+    Raises:
+        ImageError: Of kind unsupported_compression: JPEG-LS, which begins as a JPEG does.
+    """
     kept, profile, has_more = [_START], b"", False
     end = len(_START)
     for marker, start, end in _segments(data):
+        if marker == _LOSSLESS:
+            raise ImageError(FailureKind.UNSUPPORTED_COMPRESSION, "it is compressed by JPEG-LS")
         body = data[start + 4 : end]
         has_more |= marker == 0xE2 and body.startswith(_MORE_PICTURES)
         if marker == 0xE2 and body.startswith(_PROFILE):

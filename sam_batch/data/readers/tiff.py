@@ -67,6 +67,8 @@ def _pillow_unpacks(page: Page) -> bool:
 
 def _with_pillow(data: bytes, page: Page, settings: InputConfig) -> Opened | None:
     """The page by Pillow; None where it has no mode for it, or not all bands that are asked for."""
+    if data.startswith(b"MM\0+"):  # big-endian BigTIFF: Pillow takes it for the smaller kind
+        return None
     try:
         opened = pillow.open_image("TIFF", data, settings.max_pixels, page.index)
     except SyntaxError as error:

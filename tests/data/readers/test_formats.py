@@ -41,7 +41,6 @@ def test_the_first_bytes_say_what_is_read(start, name):
 @pytest.mark.parametrize(
     ("data", "name"),
     [
-        (b"\xff\xd8\xff\xf7", "JPEG-LS"),
         (b"\0\0\0\x0cJXL \r\n", "JPEG XL"),
         (b"\0\0\0\x0cjP  \r\n", "JPEG 2000"),
         (b"8BPS\0\1", "Photoshop"),
