@@ -46,7 +46,7 @@ class InputConfig(Section):
     """Which images are labelled."""
 
     uri: Resolved[str | tuple[str, ...]] = Field(
-        description="Folder, glob, object-store prefix, manifest (.parquet, .csv, .jsonl, .txt), or a list of them."
+        description="Folder, glob, object-store prefix, manifest (.txt, .csv, .jsonl, ...), .tar, or a list of them."
     )
     recursive: Neutral[bool] = Field(True, description="Look into sub-folders.")
     extensions: Neutral[tuple[str, ...]] = Field(

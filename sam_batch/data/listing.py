@@ -1,26 +1,43 @@
 """The input as a sorted list of images: what is there, before anything is read.
 
-An input is a folder, a glob, a prefix in a bucket, one image, a manifest, or several of these. A name that exists is
-never taken for a glob. Which files of a folder are taken, `selection` decides. Whether a file is an image is found out
-later, by `pixels`.
+An input is a folder, a glob, a prefix in a bucket, one image, a manifest, tar archives, or several of these. A name
+that exists is never taken for a glob. Which files of a folder are taken, `selection` decides. Whether a file is an
+image is found out later, by `pixels`.
 
 A key is the image's name in all outputs: the path below the folder, the fixed part of the glob, the prefix, or the
-longest common folder of a manifest. Several inputs are told apart by their base name, put before their keys.
+longest common folder of a manifest; of an archive, its name before that of the member. Several inputs are told apart
+by their base name, put before their keys.
 """
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from sam_batch.config import InputConfig, StorageConfig
-from sam_batch.data import globs, manifest
-from sam_batch.data.selection import LeftOut, Selection
-from sam_batch.data.storage import Entry, lies_under, locate, open_storage, read_uri, shown, stat_uri
-from sam_batch.errors import ConfigError, InputError, NotFoundError, StorageError
+from sam_batch.data import globs, manifest, tar
+from sam_batch.data.readers import formats
+from sam_batch.data.selection import LeftOut, Selection, extension_of
+from sam_batch.data.storage import (
+    Entry,
+    escape_undecodable,
+    is_local,
+    lies_under,
+    locate,
+    open_storage,
+    read_range,
+    read_uri,
+    shown,
+    stat_uri,
+)
+from sam_batch.errors import ConfigError, ImageError, InputError, NotFoundError, StorageError
 
-_MANIFEST_BYTES = 1 << 30
+_HEAD_BYTES = 512
+_ARCHIVES_AT_ONCE = 8
+_LOCAL_BLOCK, _REMOTE_BLOCK = 1 << 14, 4 << 20  # a request costs as much as megabytes
 _NAMED = 10  # of many mistakes
 _log = logging.getLogger(__name__)
 
@@ -132,43 +149,105 @@ class _Finder:
 
     def _file(self, entry: Entry) -> _Source:
         name = entry.key.rpartition("/")[2]
-        if not manifest.is_manifest(entry.uri):
-            return _Source("", [replace(entry, key=name)])
+        if manifest.is_manifest(entry.uri):
+            return self._manifest(entry, name)
+        if extension_of(name) == "tar":
+            selection = Selection(self._config, self.left_out, entry.uri)
+            return _Source("", self._members([replace(entry, key=name)], selection, alone=True))
+        if extension_of(name) not in self._config.extensions:
+            self._refuse_no_image(entry)
+        return _Source("", [replace(entry, key=name)])
+
+    def _refuse_no_image(self, entry: Entry) -> None:
+        """Raise InputError if a file that is not even called an image is none, by its first bytes."""
+        head = read_range(entry.uri, self._storage, 0, min(_HEAD_BYTES, entry.size or 0)) if entry.size else b""
+        try:
+            formats.format_of(head)
+        except ImageError as error:
+            raise InputError(
+                f"input.uri: {shown(entry.uri)}: {error}; a file is an image, a list of images "
+                f"({', '.join(manifest.EXTENSIONS)}) or a plain .tar of images"
+            ) from error
+
+    def _manifest(self, entry: Entry, name: str) -> _Source:
         folder = entry.uri.rpartition("/")[0]
-        given, unnamed = [], []
-        for line, uri, key in manifest.parse(entry.uri, read_uri(entry.uri, self._storage, _MANIFEST_BYTES)):
-            image = self._locate_row(f"{shown(entry.uri)}, row {line}", uri, folder)
-            if key is None:
-                unnamed.append(image)
-            else:
-                given.append(replace(image, key=key))
+        given: list[Entry] = []
+        unnamed: list[Entry] = []
+        mistakes: list[str] = []
+        for row in manifest.parse(entry.uri, self._read(entry)):
+            try:
+                image = self._row(row, folder)
+            except ConfigError as error:
+                mistakes.append(f"row {row.line}: {error}")
+                continue
+            (unnamed if row.key is None else given).append(image)
+        if mistakes:
+            raise InputError(f"input.uri: {shown(entry.uri)}: {len(mistakes)} rows are wrong: {some(mistakes, '; ')}")
         common = len(_common_folder(image.key for image in unnamed))
         label = "" if given else name.rpartition(".")[0]
         return _Source(label, [*given, *(replace(image, key=image.key[common:]) for image in unnamed)])
 
-    def _locate_row(self, row: str, uri: str, folder: str) -> Entry:
-        absolute = uri.startswith(("/", "~/")) or "://" in uri
+    def _read(self, entry: Entry) -> bytes:
         try:
-            return locate(uri if absolute else f"{folder}/{uri}", self._storage)
-        except ConfigError as error:
-            raise InputError(f"input.uri: {row}: {error}") from error
+            return read_uri(entry.uri, self._storage, manifest.MAX_BYTES)
+        except ImageError as error:
+            raise InputError(f"input.uri: {error}") from error
+
+    def _row(self, row: manifest.Row, folder: str) -> Entry:
+        if row.mistake:
+            raise InputError(row.mistake)
+        absolute = row.uri.startswith(("/", "~/")) or "://" in row.uri
+        image = locate(row.uri if absolute else f"{folder}/{row.uri}", self._storage)
+        return image if row.key is None else replace(image, key=row.key)
 
     def _folder(self, root: str, pattern: str) -> _Source:
         """Everything below a root that is selected, and matches the pattern if there is one."""
         place = open_storage(root, self._storage)
         selection = Selection(self._config, self.left_out, place.root, pattern, self._refuse_output_in)
         self._refuse_output_in(root, selection.recursive)
-        images = []
+        images, archives = [], []
         absent = set(selection.globs.names)
         for entry in place.find(selection):
             absent.discard(entry.key)
-            if selection.takes(entry.key):
+            if selection.opens(entry.key):
+                archives.append(entry)
+            elif selection.takes(entry.key):
                 images.append(entry)
+        images += self._members(archives, selection, alone=False)
         self._matched_folders += selection.matched_folders
         absent.difference_update(selection.matched_folders)
         if absent:
             raise InputError(f"input.uri: {shown(root)} lacks what {shown(pattern)} names: {some(sorted(absent))}")
         return _Source(place.root.rpartition("/")[2], images)
+
+    def _members(self, archives: Sequence[Entry], selection: Selection, *, alone: bool) -> Iterator[Entry]:
+        """The images in tar archives, by keys below the archives' names.
+
+        What cannot be read of an archive is passed over with a warning, unless the archive is all that was named.
+        """
+        with ThreadPoolExecutor(_ARCHIVES_AT_ONCE) as pool:
+            for archive, (found, fault) in zip(archives, pool.map(self._index, archives), strict=True):
+                if fault and alone:
+                    raise InputError(f"input.uri: {shown(archive.uri)}: {fault}")
+                if fault:
+                    self.left_out.unreadable.append(f"{shown(archive.uri)}: {fault}")
+                names = selection.inside(archive.uri)
+                for member in found:
+                    if names.takes_member(member):
+                        uri = tar.member_uri(archive.uri, escape_undecodable(member.name), member.offset, member.size)
+                        key = f"{archive.key[: -len('.tar')]}/{escape_undecodable(member.name)}"
+                        yield Entry(key, uri, member.size, archive.modified)
+
+    def _index(self, archive: Entry) -> tuple[list[tar.Member], str]:
+        """The members of an archive, of several with one name the last; and why they are not all, if so."""
+        found: dict[str, tar.Member] = {}
+        block = _LOCAL_BLOCK if is_local(archive.uri) else _REMOTE_BLOCK
+        try:
+            for member in tar.members(partial(read_range, archive.uri, self._storage), archive.size or 0, block):
+                found[member.name] = member
+        except (tar.DamagedTarError, StorageError) as error:
+            return list(found.values()), str(error)
+        return list(found.values()), ""
 
     def _refuse_output_in(self, root: str, recursive: bool = True) -> None:
         output = self._output
@@ -191,9 +270,9 @@ class _Finder:
         return message
 
 
-def some(names: list[str]) -> str:
+def some(names: list[str], separator: str = ", ") -> str:
     """The first of some names, and how many there are."""
-    first = ", ".join(map(shown, names[:_NAMED]))
+    first = separator.join(map(shown, names[:_NAMED]))
     return first if len(names) <= _NAMED else f"{first} and {len(names) - _NAMED} more"
 
 

@@ -1,80 +1,196 @@
-"""Manifests: lists of images in a file, one a row, as `.txt`, `.csv`, `.jsonl` or `.parquet`.
+"""Manifests: lists of images in a file, one a row, in the spellings that people have.
 
-A `.txt` has one URI a line; the others have a column `uri` and may have a column `key`. Relative URIs mean places
-beside the manifest. This module parses bytes; it reads no files and looks at no image.
+`.txt`, `.lst` and `.list` have one URI a line, perhaps with labels behind it, which are dropped; `.csv` and `.tsv` name
+their columns, `.jsonl`, `.ndjson` and `.json` hold texts or objects, `.parquet` has columns. Where there are names,
+`uri` counts, and `key` if it is there. All may be compressed. Relative URIs mean places beside the manifest.
+
+This module parses bytes; it reads no files and looks at no image.
 """
 
+import codecs
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sam_batch.data.readers import formats
 from sam_batch.errors import InputError
 
-Row = tuple[int, str, str | None]
+MAX_BYTES = 1 << 30  # of what is stored, and of what that unpacks to
+
+_CODECS = {"gz": "gzip", "bz2": "bz2", "zst": "zstd", "lz4": "lz4"}
+_BYTE_ORDER_MARKS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",  # before UTF-16's, which it begins with
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+_COMMENT = re.compile(r"#([#\s].*|[^.]*)")  # "# old ones", "#old ones", "###"; but "#1.jpg" is a name
+_FILE = r".*\.[A-Za-z][A-Za-z0-9]{1,4}"
+_LABELLED = re.compile(rf"({_FILE})( +-?\d+)+")
+
+
+class Row(NamedTuple):
+    """One image as it was written, or what is wrong with its row.
+
+    Attributes:
+        line: Of the file, or the row's number where there are no lines; from 1.
+        uri: As written.
+        key: As written; None where there is none.
+        mistake: What is wrong; empty where nothing is.
+    """
+
+    line: int
+    uri: str = ""
+    key: str | None = None
+    mistake: str = ""
 
 
 def is_manifest(uri: str) -> bool:
     """Whether a file is a manifest, by its extension."""
-    return _extension(uri) in _READERS
+    return _kind(uri)[0] in _READERS
 
 
 def parse(uri: str, data: bytes) -> Iterator[Row]:
-    """Line or row number, URI as written, and key where one is given.
+    """The rows of a manifest.
 
     Raises:
-        InputError: Naming the line: not UTF-8, not JSON, no column `uri`, or an empty value.
+        InputError: It cannot be read at all: damaged, of another encoding, without a column `uri`.
     """
-    line = 0
+    kind, codec = _kind(uri)
     try:
-        for line, image, key in _READERS[_extension(uri)](data):
-            if not isinstance(image, str) or not image or not isinstance(key, str | None):
-                raise InputError(f"input.uri: {uri}, row {line}: uri should be text that is not empty, key text")
-            yield line, image, key or None
-    except (UnicodeDecodeError, ValueError, csv.Error, pa.ArrowException) as error:
-        raise InputError(f"input.uri: {uri}: cannot be read after row {line}: {error}") from error
-    except KeyError:
-        raise InputError(f"input.uri: {uri}, row {line + 1}: there is no column or field named uri") from None
+        yield from _READERS[kind](_unpacked(data, codec) if codec else data)
+    except (ValueError, csv.Error, pa.ArrowException, OSError) as error:
+        seems = formats.seems(data)
+        looks = f"; it looks like {seems}" if seems else ""
+        raise InputError(f"input.uri: {uri}: cannot be read as a list of images: {error}{looks}") from error
 
 
-def _txt(data: bytes) -> Iterator[Row]:
-    for line, text in enumerate(data.decode("utf-8-sig").split("\n"), 1):
-        if text.strip():
-            yield line, text.removesuffix("\r"), None
+def _kind(uri: str) -> tuple[str, str]:
+    """The extension that says what it is, and the codec that it is compressed with."""
+    parts = uri.rpartition("/")[2].lower().split(".")
+    codec = _CODECS.get(parts[-1], "")
+    return (parts[-2] if codec and len(parts) > 2 else parts[-1] if len(parts) > 1 else ""), codec
 
 
-def _csv(data: bytes) -> Iterator[Row]:
-    rows = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""), strict=True)
+def _unpacked(data: bytes, codec: str) -> bytes:
+    with pa.CompressedInputStream(pa.BufferReader(data), codec) as stream:
+        unpacked: bytes = stream.read(MAX_BYTES + 1)
+    if len(unpacked) > MAX_BYTES:
+        raise ValueError(f"it unpacks to more than {MAX_BYTES:,} bytes")
+    return unpacked
+
+
+def _text(data: bytes) -> str:
+    encoding = next((name for mark, name in _BYTE_ORDER_MARKS.items() if data.startswith(mark)), "utf-8")
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"line {line} is no {encoding.removesuffix('-sig').upper()}; save it as UTF-8") from error
+
+
+def _lines(data: bytes) -> Iterator[Row]:
+    numbered = enumerate(_text(data).split("\n"), 1)
+    lines = [(number, line.removesuffix("\r")) for number, line in numbered]
+    lines = [(number, line) for number, line in lines if line.strip() and not _COMMENT.fullmatch(line)]
+    if lines and "uri" in _names(lines[0][1], "\t"):
+        yield from _table(data)
+        return
+    labelled = all(_LABELLED.fullmatch(line) for _, line in lines)
+    for number, line in lines:
+        yield _cell(number, line.split("\t")) if "\t" in line else Row(number, _path(line, labelled))
+
+
+def _path(line: str, labelled: bool) -> str:
+    match = _LABELLED.fullmatch(line) if labelled else None
+    path = match[1] if match else line
+    return path[1:-1] if len(path) > 2 and path[0] == path[-1] and path[0] in "'\"" else path
+
+
+def _cell(number: int, cells: Sequence[str]) -> Row:
+    """The path among labels and numbers: the only cell that ends as a file's name does."""
+    paths = [cell for cell in cells if re.fullmatch(_FILE, cell)]
+    if len(paths) != 1:
+        return Row(number, mistake=f"which of its {len(cells)} cells is the path? name the columns in a first line")
+    return Row(number, _path(paths[0], labelled=False))
+
+
+def _table(data: bytes) -> Iterator[Row]:
+    lines = _text(data).split("\n")
+    begin = next((n for n, line in enumerate(lines) if line.strip() and not line.startswith("#")), 0)
+    header = lines[begin]
+    delimiter = next((one for one in ",;\t" if "uri" in _names(header, one)), None)
+    if delimiter is None:
+        columns = max((_names(header, one) for one in ",;\t"), key=len)
+        raise ValueError(f"no column is named uri; its first line has {', '.join(columns)}")
+    names = _names(header, delimiter)
+    body = io.StringIO("\n".join(lines[begin + 1 :]), newline="")
+    spaced = f"{delimiter} " in header
+    rows = csv.DictReader(body, names, delimiter=delimiter, strict=True, skipinitialspace=spaced)
     for row in rows:
-        yield rows.line_num, row["uri"], row.get("key")
+        line = begin + 1 + rows.line_num
+        if None in row:
+            yield Row(line, mistake=f"it has more cells than columns; quote names that hold a {delimiter!r}")
+        else:
+            yield _row(line, row)
+
+
+def _names(header: str, delimiter: str) -> list[str]:
+    """The columns that a first line names, in lower case."""
+    return [name.strip().lower() for name in next(csv.reader([header.strip()], delimiter=delimiter), [])]
 
 
 def _jsonl(data: bytes) -> Iterator[Row]:
-    for line, text in enumerate(data.decode("utf-8-sig").split("\n"), 1):
+    for line, text in enumerate(_text(data).split("\n"), 1):
         if text.strip():
-            row = json.loads(text)
-            if not isinstance(row, dict):
-                raise ValueError(f"line {line} is no JSON object")
-            yield line, row["uri"], row.get("key")
+            try:
+                yield _row(line, json.loads(text))
+            except ValueError as error:
+                yield Row(line, mistake=f"it is no JSON: {error}")
+
+
+def _json(data: bytes) -> Iterator[Row]:
+    rows = json.loads(_text(data))
+    if not isinstance(rows, list):
+        about = f"an object with {', '.join(rows)}" if isinstance(rows, dict) else "a single value"
+        raise ValueError(f"a list of paths, or of objects with uri, is understood; it holds {about}")
+    yield from (_row(number, row) for number, row in enumerate(rows, 1))
 
 
 def _parquet(data: bytes) -> Iterator[Row]:
     file = pq.ParquetFile(pa.BufferReader(data))
-    wanted = [name for name in ("uri", "key") if name in file.schema_arrow.names]
-    line = 0
-    for batch in file.iter_batches(columns=wanted):
+    columns = file.schema_arrow.names
+    if "uri" not in columns:
+        raise ValueError(f"no column is named uri; it has {', '.join(columns)}")
+    number = 0
+    for batch in file.iter_batches(columns=[name for name in ("uri", "key") if name in columns]):
         for row in batch.to_pylist():
-            line += 1
-            yield line, row["uri"], row.get("key")
+            number += 1
+            yield _row(number, row)
 
 
-def _extension(uri: str) -> str:
-    return uri.rpartition("/")[2].rpartition(".")[2].lower()
+def _row(line: int, row: Any) -> Row:
+    """A row of named values, or of a path alone."""
+    named = {"uri": row} if isinstance(row, str) else row
+    if not isinstance(named, dict):
+        return Row(line, mistake="it is neither a path nor an object")
+    if "uri" not in named:
+        return Row(line, mistake=f"it has no uri, but {', '.join(map(str, named))}")
+    uri, key = named["uri"], named.get("key")
+    if not isinstance(uri, str) or not uri or not isinstance(key, str | None):
+        return Row(line, mistake="uri should be text that is not empty, key text")
+    return Row(line, uri, key or None)
 
 
 _READERS: dict[str, Callable[[bytes], Iterator[Row]]] = {
-    "txt": _txt, "csv": _csv, "jsonl": _jsonl, "parquet": _parquet,
+    "txt": _lines, "lst": _lines, "list": _lines, "csv": _table, "tsv": _lines,
+    "jsonl": _jsonl, "ndjson": _jsonl, "json": _json, "parquet": _parquet,
 }  # fmt: skip
+EXTENSIONS = tuple(f".{one}" for one in _READERS)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sam_batch.config import InputConfig
+from sam_batch.data import tar
 from sam_batch.data.globs import Globs
 from sam_batch.data.readers import formats
 from sam_batch.data.storage import escape_undecodable, shown
@@ -103,6 +104,8 @@ class Selection(Walk):
         self.globs = Globs([pattern or "**"])
         super().__init__(self.globs.recursive if pattern else config.recursive)
         self.matched_folders: list[str] = []
+        self._config = config
+        self._pattern = pattern
         self._follows_links = config.follow_links
         self._root = root
         self._on_followed = on_followed
@@ -139,6 +142,25 @@ class Selection(Walk):
             raise error
         reason = shown(error.strerror or type(error).__name__)
         self._left_out.unreadable.append(f"{shown(f'{self._root}/{escape_undecodable(folder)}')}: {reason}")
+
+    def opens(self, name: str) -> bool:
+        """Whether a file is an archive whose members are meant: tar was asked for, by the glob or as an extension."""
+        asked = self._pattern.endswith(".tar") or "tar" in self._extensions
+        return asked and extension_of(name) == "tar" and self.globs.match(name) and not self._passes_over(name)
+
+    def inside(self, archive: str) -> "Selection":
+        """The same for the members of an archive, which no glob names."""
+        return Selection(self._config, self._left_out, archive)
+
+    def takes_member(self, member: tar.Member) -> bool:
+        """Whether a member of an archive is an image, by its name; counts it otherwise."""
+        if member.kind is tar.Kind.OTHER:
+            return False
+        name = escape_undecodable(member.name)
+        if member.kind is tar.Kind.LINK:
+            self._left_out.links += self._is_wanted(name)
+            return False
+        return self.reaches(name) and self.takes(name)
 
     def takes(self, name: str) -> bool:
         """Whether a file is an image, by its name; counts it otherwise."""

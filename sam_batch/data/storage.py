@@ -16,6 +16,7 @@ from typing import Protocol
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from sam_batch.config import StorageConfig
+from sam_batch.data import tar
 from sam_batch.data.storage_local import TEMPORARY, LocalFiles
 from sam_batch.data.storage_objects import FsspecObjects, S3Objects
 from sam_batch.data.walk import Walk
@@ -67,6 +68,7 @@ class _Files(Protocol):
     def is_folder(self, name: str) -> bool: ...
     def stat(self, name: str) -> tuple[int, str | None]: ...
     def read(self, name: str, max_bytes: int | None = None) -> bytes: ...
+    def read_range(self, name: str, offset: int, size: int) -> bytes: ...
     def write(self, name: str, data: bytes) -> None: ...
     def replace(self, name: str, data: bytes) -> None: ...
     def create(self, name: str, data: bytes) -> None: ...
@@ -190,6 +192,9 @@ def read_uri(uri: str, config: StorageConfig, max_bytes: int | None = None) -> b
         ImageError: It is no regular file, or has more than `max_bytes`; in both cases it was not read.
         StorageError: As the verbs of `Storage` do.
     """
+    in_archive = tar.split_uri(uri)
+    if in_archive is not None:
+        return _read_member(*in_archive, config, max_bytes)
     files, name = _locate(uri, config)
     try:
         with _translated("read", uri):
@@ -201,8 +206,28 @@ def read_uri(uri: str, config: StorageConfig, max_bytes: int | None = None) -> b
         raise ImageError(kind, str(error)) from error
 
 
+def _read_member(archive: str, member: tar.Member, config: StorageConfig, max_bytes: int | None) -> bytes:
+    if max_bytes is not None and member.size > max_bytes:
+        raise ImageError(FailureKind.TOO_MANY_BYTES, f"{member.size} bytes; at most {max_bytes} are allowed")
+    data = read_range(archive, config, member.offset - tar.HEADER, tar.HEADER + member.size)
+    if len(data) != tar.HEADER + member.size or not tar.check_header(data[: tar.HEADER], member):
+        raise NotFoundError(f"{shown(archive)}: {shown(member.name)} is not where it was when the archive was listed")
+    return data[tar.HEADER :]
+
+
+def read_range(uri: str, config: StorageConfig, offset: int, size: int) -> bytes:
+    """Some of the bytes behind a URI, fewer where it ends before; raises as the verbs of `Storage` do."""
+    files, name = _locate(uri, config)
+    with _translated("read", uri):
+        return files.read_range(name, offset, size)
+
+
 def locate(uri: str, config: StorageConfig) -> Entry:
     """The canonical URI of a file or object without looking at it; its key is the path from `/` or the bucket down."""
+    in_archive = tar.split_uri(uri)
+    if in_archive is not None:
+        archive, member = in_archive
+        return Entry(f"{locate(archive, config).key}/{member.name}", uri, member.size)
     files, name = _locate(uri, config)
     canonical = _escaped_uri(files.uri(name))
     return Entry(escape_undecodable(files.uri(name).partition("://")[2] or name), canonical)

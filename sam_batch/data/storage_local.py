@@ -97,18 +97,30 @@ class LocalFiles:
 
     def read(self, name: str, max_bytes: int | None = None) -> bytes:
         """The whole file; pipes, devices and folders fail at once instead of blocking."""
+        with self._opened(name) as (file, size):
+            if max_bytes is not None and size > max_bytes:
+                raise OSError(errno.EFBIG, f"{size} bytes; at most {max_bytes} are allowed")
+            data = file.read(size + 1)
+            if len(data) != size:
+                raise OSError(errno.EIO, f"{len(data)} of {size} bytes: it changed while it was read")
+        return data
+
+    def read_range(self, name: str, offset: int, size: int) -> bytes:
+        """Some of the bytes, fewer where the file ends."""
+        with self._opened(name) as (file, _):
+            file.seek(offset)
+            return file.read(size)
+
+    @contextmanager
+    def _opened(self, name: str) -> Iterator[tuple[BinaryIO, int]]:
+        """A regular file for reading, and its size."""
         # Opening a pipe for reading waits for a writer unless it may not.
         descriptor = os.open(self.uri(name), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
         with open(descriptor, "rb") as file:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise OSError(errno.ENXIO, "not a regular file")
-            if max_bytes is not None and status.st_size > max_bytes:
-                raise OSError(errno.EFBIG, f"{status.st_size} bytes; at most {max_bytes} are allowed")
-            data = file.read(status.st_size + 1)
-            if len(data) != status.st_size:
-                raise OSError(errno.EIO, f"{len(data)} of {status.st_size} bytes: it changed while it was read")
-        return data
+            yield file, status.st_size
 
     def write(self, name: str, data: bytes) -> None:
         """Puts the content in place by a rename."""

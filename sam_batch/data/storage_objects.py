@@ -72,6 +72,12 @@ class S3Objects:
         key = self._prefix + name
         return tried(self._config, lambda: sync(client.loop, _get, client, self._bucket, key, max_bytes))
 
+    def read_range(self, name: str, offset: int, size: int) -> bytes:
+        """Some of the bytes, fewer where the object ends."""
+        client = self._client()
+        key, wanted = self._prefix + name, f"bytes={offset}-{offset + size - 1}"
+        return tried(self._config, lambda: sync(client.loop, _get, client, self._bucket, key, None, Range=wanted))
+
     def write(self, name: str, data: bytes) -> None:
         """Puts the whole object."""
         self._call("put_object", Key=self._prefix + name, Body=data)
@@ -118,8 +124,8 @@ class S3Objects:
         return tried(self._config, lambda: client.call_s3(method, Bucket=self._bucket, **request))
 
 
-async def _get(client: Any, bucket: str, key: str, max_bytes: int | None) -> bytes:
-    answer = await client._call_s3("get_object", Bucket=bucket, Key=key)
+async def _get(client: Any, bucket: str, key: str, max_bytes: int | None, **request: str) -> bytes:
+    answer = await client._call_s3("get_object", Bucket=bucket, Key=key, **request)
     size = answer["ContentLength"]
     async with answer["Body"] as body:
         _check_size(size, max_bytes)
@@ -176,6 +182,11 @@ class FsspecObjects:
         data: bytes = self._call("cat_file", self._path(name))
         if len(data) != size:
             raise OSError(errno.EIO, f"{len(data)} of {size} bytes: it changed while it was read")
+        return data
+
+    def read_range(self, name: str, offset: int, size: int) -> bytes:
+        """Some of the bytes, fewer where the object ends."""
+        data: bytes = self._call("cat_file", self._path(name), start=offset, end=offset + size)
         return data
 
     def write(self, name: str, data: bytes) -> None:

@@ -1,7 +1,9 @@
 """Which images an input names, under which keys; and what is said when it names none."""
 
 import errno
+import io
 import os
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,9 +13,10 @@ from hypothesis import strategies as st
 from support.s3 import Bucket
 
 from sam_batch.config import InputConfig, StorageConfig
+from sam_batch.data import tar
 from sam_batch.data.listing import Listing, list_images
 from sam_batch.data.storage import Entry, read_uri
-from sam_batch.errors import ConfigError, InputError
+from sam_batch.errors import ConfigError, ImageError, InputError, NotFoundError, StorageError
 
 CONFIG = StorageConfig()
 
@@ -110,9 +113,32 @@ def test_a_folder_named_like_a_glob_is_a_folder(tmp_path: Path) -> None:
 
 
 def test_one_image_is_taken_whatever_its_extension(tmp_path: Path) -> None:
-    make(tmp_path, "sub/scan.dat")
-    modified = str((tmp_path / "sub/scan.dat").stat().st_mtime_ns)
-    assert listed(tmp_path / "sub/scan.dat") == [Entry("scan.dat", f"{tmp_path}/sub/scan.dat", 12, modified)]
+    path = tmp_path / "scan.dat"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n")
+    assert listed(path) == [Entry("scan.dat", str(path), 8, str(path.stat().st_mtime_ns))]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("set.zip", b"PK\x03\x04", "it looks like a ZIP archive"),
+        ("set.tar.gz", b"\x1f\x8b\x08", r"it looks like compressed data \(gzip\); a file is .* or a plain \.tar"),
+        ("paper.pdf", b"%PDF-1.7", "PDF is not supported"),
+        ("empty.dat", b"", "the file has no bytes"),
+        ("notes.md", b"# Some notes about it", "it looks like text"),
+    ],
+)
+def test_one_file_that_is_no_image_is_refused_with_what_it_looks_like(
+    tmp_path: Path, name: str, data: bytes, message: str
+) -> None:
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(InputError, match=message):
+        listed(tmp_path / name)
+
+
+def test_one_file_that_is_called_an_image_is_left_to_its_row(tmp_path: Path) -> None:
+    (tmp_path / "broken.jpg").write_bytes(b"<html>")
+    assert keys(tmp_path / "broken.jpg") == ["broken.jpg"]
 
 
 def test_several_folders_are_told_apart_by_their_names(tmp_path: Path) -> None:
@@ -162,7 +188,22 @@ def test_manifest_keys_may_be_given(tmp_path: Path) -> None:
 
 def test_a_manifest_reaches_no_further_than_an_input(tmp_path: Path) -> None:
     (tmp_path / "m.txt").write_text("a.jpg\nhttp://169.254.169.254/latest\n")
-    with pytest.raises(InputError, match=r"m\.txt, row 2: .*is not a place"):
+    with pytest.raises(InputError, match=r"m\.txt: 1 rows are wrong: row 2: .*is not a place"):
+        listed(tmp_path / "m.txt")
+
+
+def test_of_many_wrong_rows_the_first_ten_are_named(tmp_path: Path) -> None:
+    lines = ["a.jpg", *(f"http://host/{number}.jpg" for number in range(12))]
+    (tmp_path / "m.txt").write_text("\n".join(lines))
+    with pytest.raises(InputError, match=r"12 rows are wrong: row 2: .*row 11: .* and 2 more") as caught:
+        listed(tmp_path / "m.txt")
+    assert str(caught.value).count("is not a place") == 10
+
+
+def test_a_manifest_that_is_too_large_is_refused(tmp_path: Path) -> None:
+    with (tmp_path / "m.txt").open("wb") as file:
+        file.truncate(2 << 30)
+    with pytest.raises(InputError, match=r"m\.txt: .*at most"):
         listed(tmp_path / "m.txt")
 
 
@@ -462,3 +503,126 @@ def test_buckets_say_what_is_left_out_as_folders_do(s3_bucket: Bucket, tmp_path:
     for options in ({}, {"recursive": False}, {"exclude": ["b/**"]}, {"extensions": ["", "jpg"]}):
         config = InputConfig(uri=f"{s3_bucket.uri}/set", **options)
         assert str(list_images(config, s3_bucket.config).left_out) == str(listing(tmp_path / "set", **options).left_out)
+
+
+def pack(path: Path, *names: str) -> None:
+    """A tar archive of files whose content is their name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as archive:
+        for name in names:
+            info = tarfile.TarInfo(name)
+            info.size = len(name.encode())
+            archive.addfile(info, io.BytesIO(name.encode()))
+
+
+def test_a_tar_archive_gives_its_images_by_its_name(tmp_path: Path) -> None:
+    pack(
+        tmp_path / "s/000.tar",
+        "./a.jpg",
+        "a.json",
+        "b/c.png",
+        ".hidden.jpg",
+        "__MACOSX/d.jpg",
+        "a#1!.jpg",
+        "\u00e9.jpg",
+    )
+    found = listing(tmp_path / "s/000.tar")
+    assert [image.key for image in found.images] == ["000/a#1!.jpg", "000/a.jpg", "000/b/c.png", "000/\u00e9.jpg"]
+    assert {content(image).removeprefix("./") for image in found.images} == {
+        image.key.removeprefix("000/") for image in found.images
+    }
+    assert all(image.size == len(read_uri(image.uri, CONFIG)) for image in found.images)
+    modified = str((tmp_path / "s/000.tar").stat().st_mtime_ns)
+    assert {image.modified for image in found.images} == {modified}
+    assert str(found.left_out) == "1 by extension (1 json; input.extensions), 1 hidden, 1 excluded (input.exclude)"
+
+
+def test_archives_are_opened_where_they_are_asked_for(tmp_path: Path) -> None:
+    pack(tmp_path / "set/x/000.tar", "a.jpg")
+    pack(tmp_path / "set/001.tar", "a.jpg")
+    make(tmp_path, "set/b.jpg")
+    inside = ["001/a.jpg", "x/000/a.jpg"]
+    assert keys(tmp_path / "set") == ["b.jpg"]
+    assert "(2 tar; input.extensions)" in str(listing(tmp_path / "set"))
+    assert keys(f"{tmp_path}/set/**/*.tar") == inside
+    with pytest.raises(InputError, match=r"names: 000\.tar"):
+        listed(f"{tmp_path}/set/{{000..001}}.tar")
+    assert keys(f"{tmp_path}/set/{{001..001}}.tar") == ["001/a.jpg"]
+
+
+def test_archives_of_a_folder_are_taken_beside_its_images(tmp_path: Path) -> None:
+    pack(tmp_path / "set/x/000.tar", "a.jpg")
+    make(tmp_path, "set/b.jpg")
+    assert keys(tmp_path / "set", extensions=["jpg", "tar"]) == ["b.jpg", "x/000/a.jpg"]
+
+
+def test_of_two_members_of_one_name_the_later_counts(tmp_path: Path) -> None:
+    pack(tmp_path / "a.tar", "x.jpg", "y.jpg", "x.jpg")
+    offsets = [tar.split_uri(image.uri)[1].offset for image in listed(tmp_path / "a.tar")]
+    assert offsets == [5 * 512, 3 * 512]
+
+
+def test_a_damaged_archive_among_others_costs_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("a", "b", "c"):
+        pack(tmp_path / f"{name}.tar", "1.jpg", "2.jpg")
+    (tmp_path / "b.tar").write_bytes((tmp_path / "b.tar").read_bytes()[:1100])
+    (tmp_path / "c.tar").write_bytes(b"\x1f\x8b compressed")
+    assert keys(f"{tmp_path}/*.tar") == ["a/1.jpg", "a/2.jpg", "b/1.jpg"]
+    assert f"could not be read: {tmp_path}/b.tar: " in caplog.text
+    assert "of which no member can be read alone" in caplog.text
+    with pytest.raises(InputError, match=r"b\.tar: "):
+        listed(tmp_path / "b.tar")
+
+
+def test_a_member_of_an_archive_that_was_made_anew_is_not_found(tmp_path: Path) -> None:
+    pack(tmp_path / "a.tar", "x.jpg", "y.jpg")
+    first, second = listed(tmp_path / "a.tar")
+    pack(tmp_path / "a.tar", "y.jpg", "x.jpg")
+    for image in (first, second):
+        with pytest.raises(NotFoundError, match="is not where it was when the archive was listed"):
+            read_uri(image.uri, CONFIG)
+    pack(tmp_path / "a.tar", "x.jpg")
+    assert content(first) == "x.jpg"
+    (tmp_path / "a.tar").write_bytes((tmp_path / "a.tar").read_bytes()[:514])
+    with pytest.raises(NotFoundError):
+        read_uri(first.uri, CONFIG)
+
+
+def test_a_large_member_is_refused_by_its_size_alone(tmp_path: Path) -> None:
+    pack(tmp_path / "a.tar", "x.jpg")
+    (image,) = listed(tmp_path / "a.tar")
+    with pytest.raises(ImageError, match="at most 4"):
+        read_uri(image.uri, CONFIG, max_bytes=4)
+
+
+def test_a_member_may_be_listed_by_its_uri(tmp_path: Path) -> None:
+    pack(tmp_path / "a.tar", "s/x.jpg", "s/y.jpg")
+    images = listed(tmp_path / "a.tar")
+    (tmp_path / "m.txt").write_text("\n".join(image.uri for image in images))
+    again = listed(tmp_path / "m.txt")
+    assert [(image.key, image.uri) for image in again] == [("x.jpg", images[0].uri), ("y.jpg", images[1].uri)]
+
+
+def test_archives_in_buckets_are_read_in_ranges(s3_bucket: Bucket, tmp_path: Path) -> None:
+    for number in range(3):
+        pack(tmp_path / f"{number}.tar", f"{number}.jpg", "x.txt", "sub/y.png")
+        s3_bucket.client.upload_file(str(tmp_path / f"{number}.tar"), s3_bucket.name, f"set/{number}.tar")
+    s3_bucket.client.put_object(Bucket=s3_bucket.name, Key="set/empty.tar", Body=b"")
+    found = list_images(InputConfig(uri=f"{s3_bucket.uri}/set/*.tar"), s3_bucket.config)
+    assert [image.key for image in found.images] == [
+        f"{n}/{name}" for n in range(3) for name in (f"{n}.jpg", "sub/y.png")
+    ]
+    assert all(image.key.endswith(read_uri(image.uri, s3_bucket.config).decode()) for image in found.images)
+    assert found.left_out.unreadable == [f"{s3_bucket.uri}/set/empty.tar: empty file"]
+    pack(tmp_path / "0.tar", "0.jpg")
+    s3_bucket.client.upload_file(str(tmp_path / "0.tar"), s3_bucket.name, "set/0.tar")
+    s3_bucket.client.put_object(Bucket=s3_bucket.name, Key="set/1.tar", Body=b"short")
+    for image in found.images[1:3]:
+        with pytest.raises(StorageError):
+            read_uri(image.uri, s3_bucket.config)
+
+
+def test_one_object_that_is_no_image_is_refused(s3_bucket: Bucket) -> None:
+    s3_bucket.client.put_object(Bucket=s3_bucket.name, Key="a.zip", Body=b"PK\x03\x04")
+    with pytest.raises(InputError, match="ZIP archive"):
+        list_images(InputConfig(uri=f"{s3_bucket.uri}/a.zip"), s3_bucket.config)

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sam_batch.config import StorageConfig
-from sam_batch.data.storage import Storage, escape_undecodable, is_local, open_storage, read_uri
+from sam_batch.data.storage import Storage, escape_undecodable, is_local, open_storage, read_range, read_uri
 from sam_batch.errors import (
     AlreadyExistsError,
     ConfigError,
@@ -186,6 +186,15 @@ def test_too_many_bytes_are_not_read(storage: Storage) -> None:
     with pytest.raises(ImageError, match="at most 4") as caught:
         read_uri(uri, storage.config, max_bytes=4)
     assert caught.value.kind == "too_many_bytes"
+
+
+def test_some_bytes_can_be_read_alone(storage: Storage) -> None:
+    storage.write("a", b"0123456789")
+    uri = storage.stat("a").uri
+    ranges = [(0, 3), (3, 4), (8, 5)]
+    assert [read_range(uri, storage.config, *one) for one in ranges] == [b"012", b"3456", b"89"]
+    with pytest.raises(NotFoundError):
+        read_range(f"{storage.root}/none", storage.config, 0, 1)
 
 
 def test_a_name_that_cannot_be_printed_is_escaped_in_messages(storage: Storage) -> None:

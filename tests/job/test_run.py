@@ -3,6 +3,7 @@
 import json
 import logging
 import shutil
+import tarfile
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -39,6 +40,22 @@ def test_every_image_has_its_row_and_its_pictures(photos, out):
         assert (out / f"color_masks/{row['key']}.png").is_file()
         assert (out / f"label_masks/{row['key']}.png").is_file()
         assert len(list((out / f"segments/{row['key']}").glob("*.png"))) == len(row["masks"])
+
+
+def test_images_in_archives_are_labelled_and_gone_on_with(photos, out, tmp_path):
+    with tarfile.open(tmp_path / "set.tar", "w") as archive:
+        for photo in sorted(photos.iterdir()):
+            archive.add(photo, photo.name)
+            archive.add(photo, f"labels/{photo.stem}.json")
+    run(job_config(photos, out))
+    packed = out.with_name("packed")
+    report = run(job_config(tmp_path / "set.tar", packed))
+    assert (report.exit_code, report.listed["left_out"]) == (0, {"by_extension": {"json": 6}})
+    assert [row["key"] for row in rows(packed)] == [f"set/{row['key']}" for row in rows(out)]
+    assert [row["masks"] for row in rows(packed)] == [row["masks"] for row in rows(out)]
+    assert [row["sha256"] for row in rows(packed)] == [row["sha256"] for row in rows(out)]
+    assert (packed / "color_masks/set/000.jpg.png").is_file()
+    assert run(job_config(tmp_path / "set.tar", packed)).worked == 0
 
 
 def test_coco_decodes_to_the_recorded_areas_and_boxes(photos, out, capsys):

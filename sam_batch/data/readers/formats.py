@@ -105,6 +105,11 @@ def format_of(data: bytes) -> str:
     return name
 
 
+def seems(data: bytes) -> str:
+    """What a file that is not read seems to be, in words; empty where nothing is known of it."""
+    return _first_match(_SIGNATURE_PATTERNS, data) or _first_match(_HINT_PATTERNS, data) or ""
+
+
 def extra_for(extension: str) -> str:
     """The extra that has to be installed before files of an extension can be read; empty where there is none."""
     package, extra = _EXTRAS.get(extension, ("", ""))
