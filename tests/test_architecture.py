@@ -63,7 +63,6 @@ WITHOUT_OWN_TEST = {
     "cli/arguments.py": "what every verb takes; test_main.py gives it to them",
     "data/readers/bare.py": "values only; readers/test_png.py and test_jpeg.py make them",
     "engine/choice.py": "values only; engine/test_factory.py makes them",
-    "engine/protocol.py": "declarations only; engine/contract.py holds every engine to them",
     "model/names.py": "values only; model/test_checkpoints.py uses them",
 }
 

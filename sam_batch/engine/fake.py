@@ -44,7 +44,10 @@ class _Ellipses:
 
 
 class FakeEngine:
-    """Ellipses around points, and in boxes; `engine.protocol.Engine` says what its methods promise."""
+    """Ellipses around points and in boxes, else on the mask, else in the middle.
+
+    `engine.protocol.Engine` says what its methods promise.
+    """
 
     KILLER_RGB = (255, 0, 254)
 
@@ -104,11 +107,18 @@ def _extent(prompts: Prompts) -> tuple[Tensor, Tensor | None]:
         boxes_P4 = prompts.boxes.cpu()
         low_P2, high_P2 = boxes_P4[:, :2], boxes_P4[:, 2:]
         return (low_P2 + high_P2) / 2, ((high_P2 - low_P2) / 2).clamp(min=1.0)
-    if prompts.points is None or prompts.labels is None:
-        raise ValueError("a prompt needs points with labels, or a box")
-    inside_Pn = (prompts.labels.cpu() == 1).float()
-    total_P2 = (prompts.points.cpu().float() * inside_Pn[:, :, None]).sum(dim=1)
-    return total_P2 / inside_Pn.sum(dim=1).clamp(min=1)[:, None], None
+    if prompts.points is not None and prompts.labels is not None:
+        return _middle(prompts.points.cpu().float(), prompts.labels.cpu() == 1), None
+    if prompts.masks is not None:
+        cells_N2 = torch.cartesian_prod(*[(torch.arange(MASK_SIDE) + 0.5) * 4] * 2).flip(1)
+        return _middle(cells_N2.expand(len(prompts), -1, -1), prompts.masks.cpu().flatten(1) > 0), None
+    return torch.full((len(prompts), 2), IMAGE_SIDE / 2), None
+
+
+def _middle(points_PN2: Tensor, chosen_PN: Tensor) -> Tensor:
+    """(P, 2) means of the chosen points; the corner, where none is chosen."""
+    total_P2 = (points_PN2 * chosen_PN[:, :, None]).sum(dim=1)
+    return total_P2 / chosen_PN.sum(dim=1).clamp(min=1)[:, None]
 
 
 def _is_killer(colors_3SS: Tensor, normalised_3SS: Tensor) -> bool:

@@ -27,6 +27,7 @@ class EngineSpec:
         mask_threshold: Logits above it are mask.
         precision: fp32, bf16 or fp16.
         device: As torch writes it: cpu, cuda:0.
+        token_range: The fewest and the most tokens a prompt may have (`Prompts.tokens`); None takes any number.
     """
 
     kind: str
@@ -38,6 +39,11 @@ class EngineSpec:
     mask_threshold: float
     precision: str
     device: str
+    token_range: tuple[int, int] | None = None
+
+    def takes(self, prompts: "Prompts") -> bool:
+        """Whether `score` takes prompts of as many tokens."""
+        return self.token_range is None or self.token_range[0] <= prompts.tokens <= self.token_range[1]
 
     @property
     def on_gpu(self) -> bool:
@@ -77,6 +83,9 @@ class Embeddings:
 class Prompts:
     """P prompts for one view, in the frame of the resized view (model input pixels, before padding).
 
+    All of them have the same parts; each part may be left out, and so may all. To pad prompts of fewer points is not
+    the same as to leave the points out: SAM attends to a padding point as to any other.
+
     Attributes:
         points: (P, n, 2) float32 or float64 (x, y), or None. SAM rounds to float32 after its own shift and scaling;
             everything mode hands over float64, as the reference does, to get the same bits.
@@ -84,6 +93,7 @@ class Prompts:
         boxes: (P, 4) float32 xyxy, or None.
         masks: (P, 1, h, w) float32 logits of an earlier round, or None.
         multimask: True for SAM's three masks a prompt (M = 3), False for its single one (M = 1).
+        count: P of prompts without any part; the parts say it otherwise.
     """
 
     points: Tensor | None = None
@@ -91,10 +101,20 @@ class Prompts:
     boxes: Tensor | None = None
     masks: Tensor | None = None
     multimask: bool = True
+    count: int = 0
 
     def __len__(self) -> int:
-        given = self.points if self.points is not None else self.boxes
-        return 0 if given is None else given.shape[0]
+        parts = [part for part in (self.points, self.boxes, self.masks) if part is not None]
+        return len(parts[0]) if parts else self.count
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens each prompt becomes: its points, and its box's two corners or else a padding point.
+
+        Without points and box there is none: a mask is no token.
+        """
+        points = 0 if self.points is None else self.points.shape[1]
+        return points + (2 if self.boxes is not None else int(self.points is not None))
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,7 +85,7 @@ class TorchEngine:
     def _encode(self, prompts: Prompts) -> tuple[Tensor, Tensor | None]:
         """Prompts to the decoder's sparse and dense inputs, in float32; without masks nothing is dense."""
         encoder, masks = self._sam.prompt_encoder, prompts.masks
-        sparse = prompt_tokens(encoder, prompts.points, prompts.labels, prompts.boxes)
+        sparse = prompt_tokens(encoder, prompts.points, prompts.labels, prompts.boxes, len(prompts))
         return sparse, None if masks is None else encoder.mask_downscaling(masks.to(self._device))
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sam_batch.engine.protocol import Embeddings, Engine, Prompts
+from sam_batch.errors import EngineError
 
 P = 5
 
@@ -44,6 +45,12 @@ def all_pairs(prompts: int, masks: int) -> Tensor:
 
 def assert_equal(found: Embeddings, expected: Embeddings) -> None:
     assert all(torch.equal(*pair) for pair in zip(found.features, expected.features, strict=True))
+
+
+def require(engine: Engine, prompts: Prompts) -> None:
+    """Skip the test for an engine that does not take prompts of as many tokens, and says so."""
+    if not engine.spec.takes(prompts):
+        pytest.skip(f"it takes {engine.spec.token_range} tokens, these are {prompts.tokens}")
 
 
 class EngineContract:
@@ -127,7 +134,7 @@ class EngineContract:
         pairs = all_pairs(P, 3)
         assert not torch.equal(engine.finish(without, pairs), engine.finish(refined, pairs))
 
-    def test_a_padding_point_counts_for_nothing_wherever_it_lies(self, engine, embeddings):
+    def test_the_place_of_a_padding_point_counts_for_nothing(self, engine, embeddings):
         real = point_prompts(engine)
         labels = torch.cat([real.labels, torch.full((P, 1), -1, dtype=torch.int32)], dim=1)
         scored = [
@@ -135,6 +142,29 @@ class EngineContract:
             for padding in (torch.zeros(P, 1, 2), torch.full((P, 1, 2), 50.0))
         ]
         assert torch.equal(scored[0].iou, scored[1].iou)
+
+    def test_a_mask_alone_is_a_prompt(self, engine, embeddings):
+        require(engine, Prompts(masks=torch.zeros(1, 1, 1, 1)))
+        side, pairs = engine.spec.mask_side, all_pairs(2, 3)
+        masks = torch.full((2, 1, side, side), -9.0)
+        masks[0, :, : side // 2], masks[1, :, side // 2 :] = 9.0, 9.0
+        scored = engine.score(embeddings[0], Prompts(masks=masks))
+        logits = engine.finish(scored, pairs).unflatten(0, (2, 3))
+        assert scored.iou.shape == (2, 3)
+        assert not torch.allclose(logits[0], logits[1])
+
+    def test_nothing_at_all_is_a_prompt(self, engine, embeddings):
+        require(engine, Prompts(count=1))
+        scored = engine.score(embeddings[0], Prompts(count=2, multimask=False))
+        logits = engine.finish(scored, all_pairs(2, 1))
+        assert scored.iou.shape == (2, 1)
+        self.close_to(logits[0], logits[1])
+
+    def test_prompts_of_tokens_that_it_does_not_take_are_an_error(self, engine, embeddings):
+        if engine.spec.takes(Prompts(count=1)):
+            pytest.skip("it takes any number of tokens")
+        with pytest.raises(EngineError, match=r"set engine\.kind=torch"):
+            engine.score(embeddings[0], Prompts(count=1))
 
     def test_a_prompt_does_not_depend_on_its_company(self, engine, embeddings):
         prompts = point_prompts(engine)

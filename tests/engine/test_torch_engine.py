@@ -72,14 +72,16 @@ if torch.cuda.is_available():
 def prompts(draw):
     """Points with any labels, boxes, masks of an earlier round, in every combination SAM knows."""
     count, n = draw(st.integers(1, 20)), draw(st.integers(1, 3))
-    kinds = draw(st.sampled_from(["points", "boxes", "points+boxes"]))
+    kinds = draw(st.sampled_from(["points", "boxes", "points+boxes", "neither"]))
+    masked = draw(st.booleans())
     torch.manual_seed(draw(st.integers(0, 2**20)))
     return Prompts(
         points=torch.rand(count, n, 2) * SIDE if "points" in kinds else None,
         labels=torch.randint(-1, 2, (count, n), dtype=torch.int32) if "points" in kinds else None,
         boxes=torch.rand(count, 4) * SIDE if "boxes" in kinds else None,
-        masks=torch.randn(count, 1, SIDE // 4, SIDE // 4) if draw(st.booleans()) else None,
+        masks=torch.randn(count, 1, SIDE // 4, SIDE // 4) if masked else None,
         multimask=draw(st.booleans()),
+        count=1,  # of nothing at all SAM makes one prompt
     )
 
 

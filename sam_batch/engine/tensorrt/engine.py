@@ -66,6 +66,7 @@ class TensorRTEngine:
             mask_threshold=graphs.mask_threshold,
             precision=graphs.precision,
             device=str(self._device),
+            token_range=(graphs.tokens, graphs.tokens),
         )
 
     @torch.inference_mode()
@@ -124,7 +125,7 @@ class TensorRTEngine:
 
     def _tokens(self, prompts: Prompts) -> Tensor:
         """(P, 2, C), what the prompt encoder makes of points or boxes, in float32."""
-        tokens = prompt_tokens(self._prompt_encoder, prompts.points, prompts.labels, prompts.boxes)
+        tokens = prompt_tokens(self._prompt_encoder, prompts.points, prompts.labels, prompts.boxes, len(prompts))
         if tokens.shape[1] != self._graphs.tokens:
             raise EngineError(
                 f"TensorRT engines take one point or one box a prompt ({self._graphs.tokens} tokens), "

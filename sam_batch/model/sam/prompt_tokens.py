@@ -15,7 +15,7 @@ PADDING, BACKGROUND, FOREGROUND = -1, 0, 1
 
 
 def prompt_tokens(
-    encoder: PromptEncoder, points_Pn2: Tensor | None, labels_Pn: Tensor | None, boxes_P4: Tensor | None
+    encoder: PromptEncoder, points_Pn2: Tensor | None, labels_Pn: Tensor | None, boxes_P4: Tensor | None, count: int
 ) -> Tensor:
     """Make tokens of points and boxes, which may be on the CPU, on the encoder's device and in its precision.
 
@@ -24,25 +24,25 @@ def prompt_tokens(
         points_Pn2: float32 or float64 (x, y) in the resized view; None without points.
         labels_Pn: 1 foreground, 0 background, -1 padding; None without points.
         boxes_P4: xyxy in the resized view; None without boxes.
+        count: P.
 
     Returns:
-        (P, T, C): the points, with a padding point where there is no box, then two corners of the box.
+        (P, T, C): the points, with a padding point where there is no box, then two corners of the box; (P, 0, C)
+        where there are neither.
 
     Raises:
-        ValueError: There are neither points nor boxes, or points without labels.
+        ValueError: There are points without labels.
     """
     if (points_Pn2 is None) != (labels_Pn is None):
         raise ValueError("points and labels come together")
     device = encoder.not_a_point_embed.weight.device
     hurried = device.type != "cpu"  # towards the CPU a copy must be waited for
-    tokens = []
+    tokens = [encoder.not_a_point_embed.weight.new_empty((count, 0, encoder.embed_dim))]
     if points_Pn2 is not None and labels_Pn is not None:
         points, labels = (given.to(device, non_blocking=hurried) for given in (points_Pn2, labels_Pn))
         tokens.append(_point_tokens(encoder, points, labels, padding=int(boxes_P4 is None)))
     if boxes_P4 is not None:
         tokens.append(_box_tokens(encoder, boxes_P4.to(device, non_blocking=hurried)))
-    if not tokens:
-        raise ValueError("a prompt needs points with labels, or a box")
     return torch.cat(tokens, dim=1)
 
 

@@ -37,7 +37,7 @@ class TensorRTContract(EngineContract):
         without, refined = (engine.score(embeddings[0], replace(prompts, masks=masks)) for masks in (None, earlier))
         assert not torch.equal(engine.finish(without, pairs), engine.finish(refined, pairs))
 
-    def test_a_padding_point_counts_for_nothing_wherever_it_lies(self, engine, embeddings):
+    def test_the_place_of_a_padding_point_counts_for_nothing(self, engine, embeddings):
         real = point_prompts(engine)
         labels = torch.cat([real.labels, torch.full((5, 1), -1, dtype=torch.int32)], dim=1)
         with pytest.raises(EngineError, match=r"one point or one box .* these make 3; set engine\.kind=torch"):
