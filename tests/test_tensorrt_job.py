@@ -6,16 +6,18 @@ import numpy as np
 import pytest
 import torch
 from pycocotools import mask as coco
-from segment_anything import sam_model_registry
+from support.export_once import export_once
 from support.jobs import rows
+from support.small_sam import random_vit_b
 from support.threads import one_thread
 from typer.testing import CliRunner
 
 from sam_batch.cli import main as cli
+from sam_batch.engine.tensorrt import engine_set
 from sam_batch.engine.tensorrt import host as tensorrt_host
 from sam_batch.errors import EngineFileError
 
-__all__ = ["one_thread"]
+__all__ = ["export_once", "one_thread"]
 
 ROOT = Path(__file__).parents[1]
 PHOTOGRAPH = ROOT / "examples" / "coffee.jpg"
@@ -24,13 +26,14 @@ FEW = ["generator.points_per_side=8", "engine.max_prompts=16"]
 
 
 @pytest.fixture(scope="module")
-def machine(bindings):
+def machine(bindings, export_once):
     """Every process of a job sees the stand-in."""
     from support import tensorrt_standin
 
     with pytest.MonkeyPatch.context() as patch:
         host = tensorrt_standin.host(bindings)
         patch.setattr(tensorrt_host, "find_host", lambda: host)
+        patch.setattr(engine_set, "export", export_once)
         yield host
 
 
@@ -104,13 +107,7 @@ def test_a_job_may_build_what_it_lacks_before_it_starts(built, call, capfd):
 def test_a_large_model_goes_the_same_way(call, tmp_path):
     """ViT-B with random weights: their masks mean nothing, but have to be the same."""
     weights = tmp_path / "vit_b.pth"
-    torch.manual_seed(0)
-    sam = sam_model_registry["vit_b"]()
-    with torch.no_grad():
-        for name, parameter in sam.image_encoder.named_parameters():
-            if "pos" in name:
-                parameter.normal_(std=0.1)
-    torch.save(sam.state_dict(), weights)
+    torch.save(random_vit_b().state_dict(), weights)
     job = [
         "model.name=vit_b", f"model.checkpoint={weights}", "engine.precision=fp32", "engine.max_images=1",
         "engine.verify.images=1", "generator.points_per_side=2", "generator.pred_iou_thresh=0.0",

@@ -5,10 +5,12 @@ over 0 to 1, so that every threshold keeps some masks and drops others.
 """
 
 import torch
+from segment_anything import sam_model_registry
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 from torch import nn
 
 CHANNELS = 32
+POSITIONS = ("pos_embed", "rel_pos_h", "rel_pos_w")
 
 
 def small_sam(seed: int = 0, image_side: int = 128, lively: bool = True) -> Sam:
@@ -61,11 +63,22 @@ def skeleton(image_side: int = 128, depth: int = 2) -> Sam:
     )
 
 
+def random_vit_b() -> Sam:
+    """SAM's smallest, with random weights, also in place of the zeros that positions start with."""
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        sam = sam_model_registry["vit_b"]().eval()
+        for name, weight in sam.image_encoder.named_parameters():
+            if name.endswith(POSITIONS):
+                weight.normal_(std=0.1)
+    return sam
+
+
 @torch.no_grad()
 def _fill(sam: Sam) -> None:
     """Replace the zeros and ones of a fresh model by random numbers."""
     for name, parameter in sam.named_parameters():
-        if name.endswith(("pos_embed", "rel_pos_h", "rel_pos_w")):
+        if name.endswith(POSITIONS):
             nn.init.normal_(parameter, std=0.05)
         elif parameter.ndim == 1:
             parameter.add_(0.1 * torch.randn_like(parameter))

@@ -16,6 +16,7 @@ from sam_batch.engine.tensorrt.engine_set import EngineSet
 from sam_batch.engine.tensorrt.host import Host
 from sam_batch.engine.verify import Photograph
 from sam_batch.model.names import ResolvedCheckpoint
+from support.export_once import ExportOnce
 from support.small_sam import small_sam
 
 CHECKPOINT = ResolvedCheckpoint("demo", "weights.safetensors", "5a" * 32, 128)
@@ -26,7 +27,7 @@ Exports = Callable[[str], Path]
 
 
 @pytest.fixture(scope="session")
-def exports(tmp_path_factory: pytest.TempPathFactory) -> Exports:
+def exports(tmp_path_factory: pytest.TempPathFactory, export_once: ExportOnce) -> Exports:
     """A folder with the exported graphs of the small SAM in a precision; to be copied, not built in."""
 
     @cache
@@ -34,6 +35,7 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> Exports:
         folder = tmp_path_factory.mktemp("engines")
         with pytest.MonkeyPatch.context() as patch:
             hold_small_sam(patch)
+            patch.setattr(engine_set, "export", export_once)
             engine_set.exported(settings(folder), CHECKPOINT, precision, QUIET)
         return folder
 

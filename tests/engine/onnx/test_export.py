@@ -9,10 +9,9 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper
-from segment_anything import sam_model_registry
 from support.graphs import decode, encode_prompts, random_prompts, reference_decode, run, scaled_error
 from support.pictures import picture
-from support.small_sam import small_sam
+from support.small_sam import random_vit_b, small_sam
 
 from sam_batch.engine.onnx import export as exporting
 from sam_batch.engine.onnx.export import export, graph_faults
@@ -24,21 +23,10 @@ TOLERANCE = {"fp32": 2e-5, "fp16": 1e-2}
 OPERATOR = {"opset": 23, "attention": True}
 
 
-def random_vit_b():
-    """SAM's smallest, with random weights in place of the zeros that positions start with."""
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        torch.manual_seed(0)
-        sam = sam_model_registry["vit_b"]().eval()
-        for name, weight in sam.image_encoder.named_parameters():
-            if name.endswith(("pos_embed", "rel_pos_h", "rel_pos_w")):
-                weight.normal_(std=0.1)
-    return sam
-
-
 class Exported:
     """A model, its graphs, and one embedding of it."""
 
-    def __init__(self, sam, folder, precision, *, trained=False, **options):
+    def __init__(self, export, sam, folder, precision, *, trained=False, **options):
         self.sam, self.folder, self.precision, self.trained = sam, folder, precision, trained
         self.graphs = export(sam, model="demo", checkpoint_sha256="ab", precision=precision, folder=folder, **options)
         self.tolerance = TOLERANCE[precision]
@@ -77,9 +65,10 @@ SETS = [
 
 
 @pytest.fixture(scope="module", params=SETS)
-def exported(request, tmp_path_factory):
+def exported(request, export_once, tmp_path_factory):
     build, precision, options = request.param
-    return Exported(build(), tmp_path_factory.mktemp("graphs"), precision, trained=build is DEMO, **options)
+    folder = tmp_path_factory.mktemp("graphs")
+    return Exported(export_once, build(), folder, precision, trained=build is DEMO, **options)
 
 
 @pytest.mark.parametrize("count", [1, 3])

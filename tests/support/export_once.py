@@ -1,0 +1,56 @@
+"""ONNX exports, each made once in a run of the tests, whoever asks for it: tracing a model takes ten seconds."""
+
+import hashlib
+import os
+import shutil
+from dataclasses import replace
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import pytest
+from filelock import FileLock
+from segment_anything.modeling import Sam
+
+from sam_batch.engine.onnx.export import export
+from sam_batch.engine.onnx.graph_set import MANIFEST, GraphSet, read_graphs, write_manifest
+
+
+class ExportOnce:
+    """Takes the place of `engine.onnx.export.export`: what any process of this run has exported before is copied."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __call__(self, *arguments: Any, **named: Any) -> GraphSet:
+        given = signature(export).bind(*arguments, **named)
+        given.apply_defaults()
+        options = given.arguments
+        sam, folder = options.pop("sam"), options.pop("folder")
+        said = {name: options.pop(name) for name in ("model", "checkpoint_sha256")}
+        kept = self._folder / _digest(sam, options)
+        with FileLock(f"{kept}.lock"):
+            if not (kept / MANIFEST).exists():  # which is written last
+                export(*arguments, **named | {"folder": kept})
+        shutil.copytree(kept, folder, dirs_exist_ok=True)
+        graphs = replace(read_graphs(folder), **said)
+        write_manifest(graphs, folder)
+        return graphs
+
+
+def _digest(sam: Sam, options: dict[str, Any]) -> str:
+    """Of the weights and of what they are exported with."""
+    digest = hashlib.sha256(repr(sorted(options.items())).encode())
+    for name, weight in sam.state_dict().items():
+        digest.update(name.encode())
+        digest.update(weight.numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+@pytest.fixture(scope="session")
+def export_once(tmp_path_factory: pytest.TempPathFactory) -> ExportOnce:
+    """Exports that all processes of this run share."""
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    (shared / "exports").mkdir(exist_ok=True)
+    return ExportOnce(shared / "exports")
