@@ -1,6 +1,7 @@
 from dataclasses import replace
 from unittest.mock import Mock
 
+import pytest
 import torch
 from support.blobs import BlobEngine
 from support.pictures import picture
@@ -41,9 +42,8 @@ def test_views_of_any_shapes_make_one_batch():
     assert torch.equal(normalised, torch.cat([preprocess(one, BlobEngine.spec) for one in pixels]))
 
 
-if torch.cuda.is_available():  # pinned memory needs a GPU, and so does a stream
-
-    def test_a_gpu_gets_the_same_numbers_by_way_of_pinned_memory():
-        views = [View((0, 0, 1, 1), picture(128, 60, seed)) for seed in range(3)]
-        on_gpu = Normaliser(replace(BlobEngine.spec, device="cuda:0"))(views)
-        torch.testing.assert_close(on_gpu.cpu(), Normaliser(BlobEngine.spec)(views), rtol=1e-6, atol=1e-6)
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="pinned memory and streams need a GPU")
+def test_a_gpu_gets_the_same_numbers_by_way_of_pinned_memory():
+    views = [View((0, 0, 1, 1), picture(128, 60, seed)) for seed in range(3)]
+    on_gpu = Normaliser(replace(BlobEngine.spec, device="cuda:0"))(views)
+    torch.testing.assert_close(on_gpu.cpu(), Normaliser(BlobEngine.spec)(views), rtol=1e-6, atol=1e-6)

@@ -57,15 +57,14 @@ class TestFloat16(EngineContract):
         return engine_of(small_sam(lively=False), "fp16")
 
 
-if torch.cuda.is_available():
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+class TestCudaFloat16(EngineContract):
+    atol = 0.01
 
-    class TestCudaFloat16(EngineContract):
-        atol = 0.01
-
-        @pytest.fixture(scope="class")
-        @classmethod
-        def engine(cls):
-            return engine_of(small_sam(lively=False), "fp16", "cuda")
+    @pytest.fixture(scope="class")
+    @classmethod
+    def engine(cls):
+        return engine_of(small_sam(lively=False), "fp16", "cuda")
 
 
 @st.composite

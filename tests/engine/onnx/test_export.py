@@ -19,7 +19,7 @@ from sam_batch.engine.onnx.graph_set import GRAPHS, read_graphs
 from sam_batch.errors import ConfigError, OutputError
 from sam_batch.model.checkpoints import load_sam
 
-TOLERANCE = {"fp32": 2e-5, "fp16": 1e-2}
+TOLERANCE = {"fp32": 1e-4, "fp16": 1e-2}  # sums in another order: up to 7e-5 of a processor with AVX-512
 OPERATOR = {"opset": 23, "attention": True}
 
 
