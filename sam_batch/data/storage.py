@@ -17,6 +17,7 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from sam_batch.config import StorageConfig
 from sam_batch.data import tar
+from sam_batch.data.naming import Naming
 from sam_batch.data.storage_local import TEMPORARY, LocalFiles
 from sam_batch.data.storage_objects import FsspecObjects, S3Objects
 from sam_batch.data.walk import Walk
@@ -75,6 +76,7 @@ class _Files(Protocol):
     def put_file(self, name: str, path: Path) -> None: ...
     def delete(self, name: str) -> None: ...
     def flush(self) -> None: ...
+    def naming(self) -> Naming: ...
     def clear_temporary(self) -> None: ...
 
 
@@ -169,6 +171,11 @@ class Storage:
         """Returns when everything written so far survives a power failure."""
         with _translated("flush", self.root):
             self._files.flush()
+
+    def naming(self) -> Naming:
+        """Which names can be written and told apart here; on disks that is tried out with files that are gone again."""
+        with _translated("try names in", self.root):
+            return self._files.naming()
 
     def clear_temporary(self) -> None:
         """Drops the unfinished writes of killed runs; for the only writer of this root."""

@@ -19,11 +19,13 @@ from heapq import heappop, heappush
 from pathlib import Path
 from typing import BinaryIO
 
+from sam_batch.data.naming import SUSPECTS, Naming
 from sam_batch.data.storage_exclusive import put_exclusively
 from sam_batch.data.walk import Walk
 
 TEMPORARY = ".tmp"
 _LOCK = f"{TEMPORARY}/sam-batch.lock"
+_NO_NAME = {errno.EINVAL, errno.ENOENT, errno.EILSEQ, errno.EPERM, errno.EIO}  # of a name with odd characters
 # What SMB, VirtualBox and some FUSE mounts say of syncing a folder, and old kernels of syncing a file system.
 _NOT_SYNCED = {errno.EINVAL, errno.EBADF, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 _CHUNK = 1 << 20
@@ -169,6 +171,42 @@ class LocalFiles:
             _sync_file_system(descriptor)
         finally:
             os.close(descriptor)
+
+    def naming(self) -> Naming:
+        """Finds out, by files with odd names in `.tmp`, which names the file system takes and tells apart."""
+        token = f"{TEMPORARY}/sam-batch-{secrets.token_hex(16)}"
+        self._with_folder(token)
+
+        def finds(made: str, asked: str) -> bool:
+            with self._tried(f"{token}{made}") as taken:
+                return taken and os.path.lexists(self.uri(f"{token}{asked}"))
+
+        def takes(name: str) -> bool:
+            with self._tried(f"{token}{name}") as taken:
+                return taken
+
+        return Naming(
+            ignores_case=finds("A\u00e9", "a\u00e9"),
+            ignores_form=finds("A\u00e9", "Ae\u0301"),
+            refused="" if takes(SUSPECTS) else "".join(one for one in SUSPECTS if not takes(one)),
+            trims=not takes("x.") or finds("x.", "x"),
+            longest=os.pathconf(self.uri(TEMPORARY), "PC_NAME_MAX"),
+        )
+
+    @contextmanager
+    def _tried(self, name: str) -> Iterator[bool]:
+        """Whether a file can have a name; while it is asked, it has."""
+        try:
+            os.close(os.open(self.uri(name), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        except OSError as error:
+            if error.errno not in _NO_NAME:
+                raise
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            os.unlink(self.uri(name))
 
     def clear_temporary(self) -> None:
         """Drops what killed writers left; one that still lives loses its write, and nothing else."""

@@ -15,6 +15,7 @@ from typing import Any
 from fsspec.asyn import sync
 
 from sam_batch.config import StorageConfig
+from sam_batch.data.naming import Naming
 from sam_batch.data.storage_clients import client_of, tried
 from sam_batch.data.walk import Walk
 
@@ -108,6 +109,10 @@ class S3Objects:
 
     def flush(self) -> None:
         """Nothing to do: an acknowledged object is durable."""
+
+    def naming(self) -> Naming:
+        """Object stores take names as they are."""
+        return Naming()
 
     def clear_temporary(self) -> None:
         """Aborts uploads that were left in parts; without the right to list them they stay, invisible."""
@@ -214,6 +219,10 @@ class FsspecObjects:
 
     def flush(self) -> None:
         """Nothing to do: an acknowledged object is durable."""
+
+    def naming(self) -> Naming:
+        """Object stores take names as they are."""
+        return Naming()
 
     def clear_temporary(self) -> None:
         """Nothing to do: these stores drop unfinished uploads themselves."""

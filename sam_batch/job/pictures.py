@@ -1,7 +1,7 @@
 """The pictures of a shard: drawn from its rows and the encoded bytes, written under names that depend on keys alone."""
 
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from sam_batch.config import OutputConfig
@@ -97,6 +97,19 @@ def draw(result: ImageResult, data: bytes, job: JobSpec) -> Iterator[Picture]:
         folder = f"{layout.SEGMENTS}/{render.output_name(key, '')}"
         for mask_id, picture in render.segment_cutouts(image, masks, output.segments.min_area, output.segments.frame):
             yield f"{folder}/{mask_id}.png", picture
+
+
+def picture_names(keys: Iterable[str], output: OutputConfig) -> list[str]:
+    """The names that images of these keys give files and folders of their own."""
+    names = []
+    for key in keys:
+        if output.label_masks.enabled:
+            names.append(f"{layout.LABEL_MASKS}/{render.output_name(key, '.png')}")
+        if output.color_masks.enabled:
+            names.append(f"{layout.COLOR_MASKS}/{render.output_name(key, '.png')}")
+        if output.segments.enabled and output.segments.pack == "none":
+            names.append(f"{layout.SEGMENTS}/{render.output_name(key, '')}")
+    return names
 
 
 def _is_packed(key: str, output: OutputConfig) -> bool:

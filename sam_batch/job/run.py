@@ -33,11 +33,13 @@ from sam_batch.job import settle
 from sam_batch.job.cluster import connected
 from sam_batch.job.executor import Executor, InlineExecutor
 from sam_batch.job.notes import noted
+from sam_batch.job.pictures import picture_names
 from sam_batch.job.progress import RunProgress
 from sam_batch.job.second_pass import second_pass
 from sam_batch.job.spec import JobSpec, digest, refuse_other
 from sam_batch.model.checkpoints import resolve_checkpoint
 from sam_batch.output import layout, lease, schema
+from sam_batch.output.file_names import refuse_unwritable
 from sam_batch.output.parts import Receipt
 from sam_batch.output.plan import Plan, committed_shards, extend, images_per_shard, read_plan, store
 from sam_batch.output.summary import Report
@@ -151,7 +153,11 @@ def _extended_plan(run: Run, listed: Sequence[Entry]) -> Plan:
     if plan is not None:
         refuse_other(plan.fingerprint, fingerprint)
         fingerprint = plan.fingerprint  # as it was written: the parts carry its digest
-    plan = store(run.storage, plan, extend(plan, listed, images_per_shard(run.job.config)), fingerprint)
+    new = extend(plan, listed, images_per_shard(run.job.config))
+    if new.num_rows:
+        keys = [*(plan.rows["key"].to_pylist() if plan else ()), *new["key"].to_pylist()]
+        refuse_unwritable(run.storage, picture_names(keys, run.job.config.output))
+    plan = store(run.storage, plan, new, fingerprint)
     effective = configfile.to_yaml(run.job.config).encode()
     if not run.storage.exists(layout.CONFIG) or run.storage.read(layout.CONFIG) != effective:
         run.storage.write(layout.CONFIG, effective)

@@ -5,6 +5,7 @@ import errno
 import os
 import socket
 import stat
+import unicodedata
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from sam_batch.config import StorageConfig
+from sam_batch.data.naming import Naming
 from sam_batch.data.storage import Storage, open_storage, read_uri
 from sam_batch.errors import AlreadyExistsError, ImageError, NotFoundError, PermissionDeniedError, StorageError
 
@@ -319,3 +321,38 @@ def test_where_one_file_system_cannot_be_flushed_all_are(storage: Storage, monke
     monkeypatch.setattr(os, "sync", lambda: flushed.append(True))
     storage.flush()
     assert flushed
+
+
+class Shouting:
+    """A file system that ignores case and accents' form, refuses `:` and `?`, and loses dots at the end of names."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for module, name in ((os, "open"), (os, "unlink"), (os.path, "lexists")):
+            monkeypatch.setattr(module, name, self._bent(getattr(module, name)))
+
+    @staticmethod
+    def _bent(call: Callable) -> Callable:
+        def bent(path: str, *args: object) -> object:
+            if set(":?") & set(path):
+                raise OSError(errno.EINVAL, "Invalid argument")
+            folder, name = os.path.split(path)
+            return call(f"{folder}/{unicodedata.normalize('NFC', name).lower().rstrip('.')}", *args)
+
+        return bent
+
+
+def test_what_a_file_system_makes_of_names_is_found_out(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert storage.naming() == Naming()
+    with monkeypatch.context() as patch:
+        Shouting(patch)
+        naming = storage.naming()
+    assert naming == Naming(ignores_case=True, ignores_form=True, refused=":?", trims=True)
+    assert not list(Path(storage.root, ".tmp").iterdir())
+
+
+def test_a_full_disk_is_not_taken_for_a_file_system_without_names(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "open", failing(os.open, OSError(errno.ENOSPC, "No space left on device"), after=False))
+    with pytest.raises(StorageError, match="No space left"):
+        storage.naming()

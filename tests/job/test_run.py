@@ -14,7 +14,8 @@ from support.corpus import MAX_PIXELS, corpus
 from support.jobs import draw_photographs, job_config, make_unreadable_folder, result_files, rows, run
 
 from sam_batch.data import pixels
-from sam_batch.data.storage import open_storage
+from sam_batch.data.naming import Naming
+from sam_batch.data.storage import Storage, open_storage
 from sam_batch.errors import ConfigError, FingerprintError, InputError, LeaseError, OutputError
 from sam_batch.output import lease, schema
 from sam_batch.output.parts import Receipt
@@ -56,6 +57,17 @@ def test_images_in_archives_are_labelled_and_gone_on_with(photos, out, tmp_path)
     assert [row["sha256"] for row in rows(packed)] == [row["sha256"] for row in rows(out)]
     assert (packed / "color_masks/set/000.jpg.png").is_file()
     assert run(job_config(tmp_path / "set.tar", packed)).worked == 0
+
+
+def test_an_output_that_takes_two_images_for_one_is_refused_before_work(photos, out, monkeypatch):
+    shutil.copy(photos / "000.jpg", photos / "Same.jpg")
+    shutil.copy(photos / "000.jpg", photos / "same.jpg")
+    monkeypatch.setattr(Storage, "naming", lambda self: Naming(ignores_case=True))
+    with pytest.raises(OutputError, match=r"color_masks/Same\.jpg\.png and color_masks/same\.jpg\.png"):
+        run(job_config(photos, out))
+    assert not (out / "plan").exists()
+    parts_alone = {"color_masks": {"enabled": False}, "segments": {"pack": "tar"}}
+    assert run(job_config(photos, out, output=parts_alone)).done == 8
 
 
 def test_coco_decodes_to_the_recorded_areas_and_boxes(photos, out, capsys):
