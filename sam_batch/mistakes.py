@@ -57,6 +57,8 @@ def _line(path: str, details: Sequence[ErrorDetails]) -> str:
     kind, value = details[0]["type"], details[0]["input"]
     if kind in ("extra_forbidden", "invalid_key"):
         return f"{path}: unknown key{_suggestion(path)}"
+    if kind == "missing" and isinstance(value, (list, tuple)):
+        return f"{path.rpartition('.')[0]} = {_short(value)}: should have more items"
     if kind == "missing":
         return _required(path)
     if kind == "model_type":

@@ -24,6 +24,8 @@ from sam_batch.data.readers.errors import translated
 from sam_batch.data.scaling import Kind, to_bytes
 from sam_batch.records import PixelNote, UInt8Array
 
+_ROWS = 256
+
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
@@ -72,10 +74,14 @@ def decode(data: bytes, settings: InputConfig) -> Decoded:
 
 
 def _on_white(shown_HWC: UInt8Array, alpha_HW1: UInt8Array) -> UInt8Array:
-    """Lay 8-bit colours on white, (H, W, 3), by Pillow's arithmetic."""
-    rgb_HW3 = np.broadcast_to(shown_HWC, (*shown_HWC.shape[:2], 3))
-    image = Image.fromarray(np.concatenate([rgb_HW3, alpha_HW1], axis=2))
-    return np.asarray(Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB"))
+    """Lay 8-bit colours on white, (H, W, 3), by Pillow's arithmetic; some rows at once, since it takes many copies."""
+    rgb_HW3 = np.empty((*shown_HWC.shape[:2], 3), np.uint8)
+    for start in range(0, len(rgb_HW3), _ROWS):
+        rows = slice(start, start + _ROWS)
+        colours_hW3 = np.broadcast_to(shown_HWC[rows], rgb_HW3[rows].shape)
+        image = Image.fromarray(np.concatenate([colours_hW3, alpha_HW1[rows]], axis=2))
+        rgb_HW3[rows] = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    return rgb_HW3
 
 
 def _turned(pixels_HWC: UInt8Array, orientation: int) -> UInt8Array:

@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from support.corpus import HEIGHT, MAX_PIXELS, WIDTH, corpus, encode, picture, png, with_orientation
+from support.kinds.geotiffs import GEOTIFFS
+from support.kinds.tiffs import TIFFS
 from support.tiffs import geotiff, tiff
 
 from sam_batch.config import InputConfig
@@ -263,16 +265,17 @@ def test_pillows_warnings_stay_inside_in_every_thread():
     assert leaked == []
 
 
-SEEDS = sorted(name for name in GOOD if len(corpus()[name][0]) < 20_000)
+SEEDS = {name: corpus()[name][0] for name in GOOD} | {kind.name: kind.data() for kind in (*TIFFS, *GEOTIFFS)}
+SEEDS = {name: data for name, data in SEEDS.items() if len(data) < 20_000}
 
 
 @given(
-    name=st.sampled_from(SEEDS),
+    name=st.sampled_from(sorted(SEEDS)),
     changes=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=20),
     keep=st.floats(0.05, 1),
 )
 def test_damaged_bytes_give_pixels_or_an_image_error(name, changes, keep):
-    data = bytearray(corpus()[name][0])
+    data = bytearray(SEEDS[name])
     for position, value in changes:
         data[int(position * len(data))] = value
     with contextlib.suppress(ImageError):
