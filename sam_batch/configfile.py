@@ -24,7 +24,9 @@ from sam_batch.segment.algorithm import ALGORITHMS, require_known
 SCHEMA_LINE = "# yaml-language-server: $schema=job.schema.json\n"
 
 
-def load(paths: Sequence[str | Path], overrides: Sequence[str] = ()) -> Config:
+def load(
+    paths: Sequence[str | Path], overrides: Sequence[str] = (), defaults: Mapping[str, Any] | None = None
+) -> Config:
     """Read, merge and check a job's configuration.
 
     Args:
@@ -33,12 +35,13 @@ def load(paths: Sequence[str | Path], overrides: Sequence[str] = ()) -> Config:
             text is taken as it is, character for character, and `null` unsets a text that may be unset; a list where
             the key takes one is written `[...]` as in YAML; numbers, `true`, `false` and `null` are written as in JSON.
             A key that takes a text or a list takes for text what is no list.
+        defaults: What a file may leave out, where a verb does not need it.
 
     Raises:
         ConfigError: Anything is wrong; one line for each mistake.
     """
     files = [yamlfile.read(Path(path)) for path in paths]
-    return check(reduce(_merged, [*files, *map(_tree, overrides)], {}))
+    return check(reduce(_merged, [*files, *map(_tree, overrides)], defaults or {}))
 
 
 def check(tree: Mapping[str, Any]) -> Config:

@@ -16,7 +16,7 @@ TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in FIL
 
 # A module imports only from lines above its own, and from its own folder.
 LAYERS = (
-    ("errors", "compiled"),
+    ("errors", "compiled", "wording"),
     ("config", "records", "yamlfile"),
     ("mistakes",),
     ("masks",),
@@ -42,7 +42,7 @@ FILE_CALLS = {
 }  # fmt: skip
 FILE_LAYER = ("data/storage.py", "data/storage_exclusive.py", "data/storage_local.py", "data/storage_objects.py")
 MAY_CALL = {
-    "cli/main.py": {"open", "fdopen"},  # /dev/null and its own terminal
+    "cli/terminal.py": {"open"},  # /dev/null and its own terminal
     "yamlfile.py": {"read_bytes"},  # the job's
     "export/coco.py": {"open", "TemporaryDirectory"},  # scratch space; the storage puts the file in its place
     # Graphs, on this machine.
@@ -60,7 +60,6 @@ IN_MEMORY = ("BytesIO", "BufferOutputStream", "BufferReader")  # what the same c
 
 WITHOUT_OWN_TEST = {
     "__main__.py": "one call; job/test_kill.py starts programs with it",
-    "cli/arguments.py": "what every verb takes; test_main.py gives it to them",
     "data/readers/bare.py": "values only; readers/test_png.py and test_jpeg.py make them",
     "engine/choice.py": "values only; engine/test_factory.py makes them",
     "model/names.py": "values only; model/test_checkpoints.py uses them",

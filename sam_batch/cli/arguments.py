@@ -1,25 +1,78 @@
-"""What every verb takes: YAML files and overrides."""
+"""What every verb takes: YAML files and overrides. What else is given is answered with the command that was meant."""
 
 import os
+import shlex
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from sam_batch import configfile
-from sam_batch.config import Config
+from sam_batch.config import Config, keys
+from sam_batch.errors import ConfigError
 
 Arguments = Annotated[
-    list[str], typer.Argument(metavar="JOB.yaml... [section.key=value...]", help="Files, merged in order; overrides.")
+    list[str],
+    typer.Argument(
+        metavar="SETTINGS",
+        help="YAML files, merged in order, then section.key=value; all keys: sam-batch config init.",
+    ),
 ]
+OutputOrArguments = Annotated[
+    list[str], typer.Argument(metavar="OUTPUT", help="The folder or prefix, or the settings of its job.")
+]
+_LABELLED = {  # endings of what is no configuration, but an input
+    *("bmp", "gif", "heic", "jfif", "jpe", "jpeg", "jpg", "png", "tif", "tiff", "webp"),
+    *("csv", "jsonl", "list", "lst", "ndjson", "parquet", "tar", "tsv", "txt"),
+}
 
 
-def read_config(arguments: list[str]) -> Config:
+def read_config(arguments: list[str], verb: str) -> Config:
     """Arguments with a `=` that are no file are overrides; the others are files.
 
     Raises:
         ConfigError: Something is wrong with them.
     """
-    # Not Path.is_file, which raises where a long override could be no file's name.
-    overrides = [one for one in arguments if "=" in one and not os.path.isfile(one)]  # noqa: PTH113
-    files = [one for one in arguments if one not in overrides]
+    files, overrides = _sorted(arguments)
+    for name in files:
+        _refuse_input(name, verb)
     return configfile.load(files, overrides)
+
+
+def read_output(arguments: list[str]) -> Config:
+    """Likewise, for a verb that looks at the output alone: its place is enough, with or without `output.uri=`.
+
+    Raises:
+        ConfigError: As `read_config` does.
+    """
+    files, overrides = _sorted(arguments)
+    outputs = [f"output.uri={name}" for name in files if _is_place(name)]
+    files = [name for name in files if not _is_place(name)]
+    return configfile.load(files, [*outputs, *overrides], defaults={"input": {"uri": "not looked at"}})
+
+
+def is_argument(text: str) -> bool:
+    """Whether this looks like a file or an override, and not like a verb."""
+    return "=" in text or "." in text or os.path.exists(text) or _is_place(text)  # noqa: PTH110 - as below
+
+
+def _sorted(arguments: list[str]) -> tuple[list[str], list[str]]:
+    # Not Path.is_file, which raises where a long override could be no file's name.
+    overrides = [text for text in arguments if "=" in text and not os.path.isfile(text)]  # noqa: PTH113
+    return [text for text in arguments if text not in overrides], overrides
+
+
+def _is_place(name: str) -> bool:
+    return "://" in name or os.path.isdir(name)  # noqa: PTH112 - as above
+
+
+def _refuse_input(name: str, verb: str) -> None:
+    """Raise ConfigError where an argument is an input, an output or half an override instead of a configuration."""
+    settings = Path(name, "config.yaml")
+    if name in dict(keys()):
+        raise ConfigError(f"{name}: has no value; write {name}=VALUE, without blanks around the =")
+    if _is_place(name) and "://" not in name and settings.is_file():
+        raise ConfigError(f"{name}: is a folder; for the job in it: sam-batch {verb} {shlex.quote(str(settings))}")
+    if _is_place(name) or name.rpartition(".")[2].lower() in _LABELLED:
+        there = shlex.quote(f"input.uri={name}")
+        raise ConfigError(f"{name}: is no configuration; to label it: sam-batch {verb} {there} output.uri=OUT")

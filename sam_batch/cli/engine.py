@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from sam_batch.cli.arguments import Arguments, read_config
+from sam_batch.cli.terminal import answer
 
 engine_app = typer.Typer(help="Build and verify TensorRT engines.", no_args_is_help=True)
 
@@ -24,7 +25,7 @@ def export(
     force: Force = False,
 ) -> None:
     """Write a model as ONNX graphs, which `build` else does by itself. Needs neither a GPU nor TensorRT."""
-    config = read_config(arguments)
+    config = read_config(arguments, "engine export")
     from sam_batch.engine import factory
     from sam_batch.engine.tensorrt import engine_set
     from sam_batch.model.checkpoints import resolve_checkpoint
@@ -41,7 +42,7 @@ def export(
     )
     folder = engine_set.graphs_folder(config.engine, checkpoint, precision)
     operator = ", with the Attention operator" if graphs.attention else ""
-    typer.echo(f"{folder}: {graphs.model} in {graphs.precision}, opset {graphs.opset}{operator}")
+    answer(f"{folder}: {graphs.model} in {graphs.precision}, opset {graphs.opset}{operator}")
 
 
 @engine_app.command()
@@ -51,7 +52,7 @@ def build(
     cluster: Annotated[bool, typer.Option("--cluster", help="On each node with a GPU of the Ray cluster.")] = False,
 ) -> None:
     """Build the engines that are missing, and verify them on the job's first photographs."""
-    config = read_config(arguments)
+    config = read_config(arguments, "engine build")
     from sam_batch.job import settle
     from sam_batch.model.checkpoints import resolve_checkpoint
 
@@ -60,36 +61,36 @@ def build(
         settle.build_on_cluster(config, checkpoint, Console(stderr=True), rebuild=rebuild)
     else:
         settle.build(config, checkpoint, Console(stderr=True), rebuild=rebuild)
-    typer.echo("ready: engine.kind auto and tensorrt use these engines")
+    answer("ready: engine.kind auto and tensorrt use these engines")
 
 
 @engine_app.command()
 def verify(arguments: Arguments) -> None:
     """Compare the built engines with torch in float32 on the job's first photographs."""
-    config = read_config(arguments)
+    config = read_config(arguments, "engine verify")
     from sam_batch.job import settle
     from sam_batch.model.checkpoints import resolve_checkpoint
 
     settle.verify(config, resolve_checkpoint(config.model), Console(stderr=True))
-    typer.echo("passed: engine.kind auto and tensorrt use these engines")
+    answer("passed: engine.kind auto and tensorrt use these engines")
 
 
 @engine_app.command("list")
 def list_engines(arguments: Arguments) -> None:
     """Say which engines lie in engine.folder, for which GPU, and whether they were verified."""
-    folder = read_config(arguments).engine.folder
+    folder = read_config(arguments, "engine list").engine.folder
     from sam_batch.engine.tensorrt.plans import PlanStore
 
     lines = [record.to_text() for record in PlanStore(Path(folder)).records()]
-    typer.echo("\n".join(lines) or f"{folder}: no engines; sam-batch engine build makes them")
+    answer("\n".join(lines) or f"{folder}: no engines; sam-batch engine build makes them")
 
 
 @engine_app.command()
 def inspect(arguments: Arguments) -> None:
     """Say what TensorRT made of each graph: layers, precisions, fused attention, memory."""
-    config = read_config(arguments)
+    config = read_config(arguments, "engine inspect")
     from sam_batch.job import settle
     from sam_batch.model.checkpoints import resolve_checkpoint
 
     for found in settle.engine_set(config, resolve_checkpoint(config.model)).inspect():
-        typer.echo(found.to_text())
+        answer(found.to_text())

@@ -34,6 +34,7 @@ from sam_batch.data.storage import (
     stat_uri,
 )
 from sam_batch.errors import ConfigError, ImageError, InputError, NotFoundError, StorageError
+from sam_batch.wording import counted
 
 _HEAD_BYTES = 512
 _ARCHIVES_AT_ONCE = 8
@@ -61,11 +62,11 @@ class Listing:
     def __str__(self) -> str:
         """One line: what is taken, and what is not."""
         left_out = str(self.left_out)
-        return f"input: {_counted(self.images)}" + (f"; left out: {left_out}" if left_out else "")
+        return f"input: {_with_size(self.images)}" + (f"; left out: {left_out}" if left_out else "")
 
 
-def _counted(images: list[Entry]) -> str:
-    count = f"{len(images)} image{'s' * (len(images) != 1)}"
+def _with_size(images: list[Entry]) -> str:
+    count = counted(len(images), "image")
     sizes = [image.size for image in images if image.size is not None]
     if not sizes:
         return count

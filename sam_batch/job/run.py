@@ -44,6 +44,7 @@ from sam_batch.output.parts import Receipt
 from sam_batch.output.plan import Plan, committed_shards, extend, images_per_shard, read_plan, store
 from sam_batch.output.summary import Report
 from sam_batch.records import Status
+from sam_batch.wording import counted
 
 _log = logging.getLogger(__name__)
 
@@ -174,7 +175,8 @@ def _label(run: Run, plan: Plan) -> bool:
     for entry in list(run.storage.list(layout.COCO)):
         run.storage.delete(entry.key)  # it would no longer be the whole
     total = sum(rows.num_rows for rows in again) + plan.image_count(pending)
-    run.console.print(f"{total} of {len(plan)} images to do, in {len(pending) + len(again)} shards", highlight=False)
+    shards = counted(len(pending) + len(again), "shard")
+    run.console.print(f"{total} of {counted(len(plan), 'image')} to do, in {shards}", highlight=False)
     with RunProgress(run.console, total) as progress:
         _label_shards(run, list(plan.shards(pending)), progress, again=False)
         _label_shards(run, again, progress, again=True)

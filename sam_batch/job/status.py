@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from sam_batch.config import Config
 from sam_batch.data import listing
@@ -11,6 +11,7 @@ from sam_batch.errors import NotFoundError
 from sam_batch.export.formats import require_known
 from sam_batch.output import layout, lease
 from sam_batch.output.plan import committed_shards, extend, images_per_shard, read_plan
+from sam_batch.wording import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +39,19 @@ class DryRun:
         lines = [
             str(self.listed),
             f"{self.planned} planned by earlier runs, {self.new} new",
-            f"{self.shards} shards, {self.shards - self.shards_to_do} done and skipped, {self.shards_to_do} to do",
-            f"{self.images_to_do} images to do",
+            f"{counted(self.shards, 'shard')}, {self.shards - self.shards_to_do} done and skipped, "
+            f"{self.shards_to_do} to do",
+            f"{counted(self.images_to_do, 'image')} to do",
         ]
         if images_per_second:
             hours = self.images_to_do / images_per_second / 3600
             lines.append(f"{hours:.2f} hours at {images_per_second:g} images/s")
         return "\n".join(lines)
+
+    def to_json(self) -> str:
+        """The attributes."""
+        counts = {key.name: getattr(self, key.name) for key in fields(self) if key.name != "listed"}
+        return json.dumps({"input": self.listed.to_dict(), **counts}, indent=2)
 
 
 def dry_run(config: Config) -> DryRun:
@@ -98,12 +105,17 @@ class JobStatus:
             return f"{self.output}: no job has been planned here"
         images = self.counts["ok"] + self.counts["empty"] + self.counts["failed"]
         lines = [
-            f"{self.output}: {images} of {self.planned} images, {self.done_shards} of {self.shards} shards done",
-            f"{self.counts['ok']} with {self.counts['masks']} masks, {self.counts['empty']} without, "
+            f"{self.output}: {images} of {counted(self.planned, 'image')}, "
+            f"{self.done_shards} of {counted(self.shards, 'shard')} done",
+            f"{self.counts['ok']} with {counted(self.counts['masks'], 'mask')}, {self.counts['empty']} without, "
             f"{self.counts['failed']} failed",
         ]
         lines += [f"  failed, {kind}: {count}" for kind, count in self.failures.most_common()]
         return "\n".join([*lines, f"running: {self.holder}" if self.holder else "not running"])
+
+    def to_json(self) -> str:
+        """The attributes."""
+        return json.dumps({key.name: getattr(self, key.name) for key in fields(self)}, indent=2)
 
 
 def status(config: Config) -> JobStatus:

@@ -15,6 +15,7 @@ from sam_batch import __version__
 from sam_batch.errors import ExitCode
 from sam_batch.output.parts import Receipt
 from sam_batch.records import Status
+from sam_batch.wording import counted
 
 STAGES = ("load", "segment", "write")
 PACKAGES = ("ray", "torch", "torchvision", "segment-anything", "numpy", "pillow", "opencv-python-headless", "pyarrow")
@@ -120,16 +121,18 @@ class Report:
 
     def to_text(self) -> str:
         """A few lines for a person."""
-        counted = "" if self.status.total() == self.done else "in this run "
+        where = "" if self.status.total() == self.done else "in this run "
         lines = [
-            f"{self.done} of {self.planned} images done: {counted}{self.status[Status.OK]} with {self.masks} masks, "
+            f"{self.done} of {counted(self.planned, 'image')} done: {where}{self.status[Status.OK]} with "
+            f"{counted(self.masks, 'mask')}, "
             f"{self.status[Status.EMPTY]} without, {self.status[Status.FAILED]} failed"
         ]
         lines += [f"  failed, {kind}: {count}" for kind, count in self.failures.most_common()]
         lines += [f"  pixels, {note}: {count}" for note, count in self.pixel_notes.most_common()]
         if self.worked:
             seconds = time.monotonic() - self.started
-            lines.append(f"this run: {self.worked} images in {seconds:.1f} s, {self.worked / seconds:.2f} images/s")
+            rate = self.worked / seconds
+            lines.append(f"this run: {counted(self.worked, 'image')} in {seconds:.1f} s, {rate:.2f} images/s")
         if self.interrupted:
             lines.append("interrupted; the same command goes on where this one stopped")
         if self.exit_code == ExitCode.TOO_MANY_FAILURES:

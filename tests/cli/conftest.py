@@ -11,6 +11,8 @@ def call(monkeypatch, capfd):
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["sam-batch", *map(str, arguments)])
+        for name in ("stdout", "stderr", "excepthook"):  # the program sets them for good
+            monkeypatch.setattr(sys, name, getattr(sys, name))
         with pytest.raises(SystemExit) as ended:
             cli.main()
         return ended.value.code, *capfd.readouterr()
