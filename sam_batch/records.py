@@ -70,6 +70,19 @@ class PixelNote(StrEnum):
     PROFILE_IGNORED = "profile_ignored"  # an ICC profile other than sRGB
 
 
+class PromptFailureKind(StrEnum):
+    """Why a prompt was not answered: a closed list, so that failures can be counted."""
+
+    NOT_FINITE = "not_finite"  # a coordinate or a logit is NaN or infinite
+    BAD_LABEL = "bad_label"
+    OUTSIDE = "outside"
+    EMPTY_BOX = "empty_box"
+    REVERSED_BOX = "reversed_box"
+    WRONG_SIZE = "wrong_size"  # of its mask or logits
+    NOT_SUPPORTED = "not_supported"  # by the engine
+    NON_FINITE_OUTPUT = "non_finite_output"
+
+
 @dataclass(frozen=True, slots=True)
 class ImageRef:
     """One planned image.
@@ -123,6 +136,50 @@ class View:
 
 
 @dataclass(frozen=True, slots=True)
+class Prompt:
+    """What the mask of one object is asked for with: any of its parts, or none.
+
+    Attributes:
+        points: (x, y) in original pixels.
+        labels: One a point: 1 foreground, 0 background, -1 no point at all.
+        box: xyxy in original pixels.
+        mask: COCO's compressed run lengths of a mask of the image's size.
+        logits: Instead of a mask, low-resolution logits of an earlier answer: (h, w) float32, row by row.
+        prompt_id: The user's name of it; None in everything mode.
+    """
+
+    points: tuple[tuple[float, float], ...] = ()
+    labels: tuple[int, ...] = ()
+    box: tuple[float, float, float, float] | None = None
+    mask: str | None = None
+    logits: bytes | None = field(default=None, repr=False)
+    prompt_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PromptFailure:
+    """Why a prompt was not answered."""
+
+    kind: PromptFailureKind
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class PromptResult:
+    """How one prompt of an image ended: exactly one a prompt, in their order.
+
+    Attributes:
+        prompt_id: As the prompt has it.
+        status: ok; empty, if its masks have no pixel; or failed.
+        failure: Present exactly when the status is failed.
+    """
+
+    prompt_id: str | None
+    status: Status
+    failure: PromptFailure | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class LoadedImage:
     """A decoded image, ready for an engine.
 
@@ -134,6 +191,7 @@ class LoadedImage:
         data: The encoded bytes; the writer decodes them again, which costs less than moving pixels.
         views: The whole image first, then the crops, coarse layers first.
         notes: What decoding lost, in the order of `PixelNote`.
+        prompts: Of the image; None where it carries none, and a grid of points is laid over it.
     """
 
     ref: ImageRef
@@ -143,23 +201,7 @@ class LoadedImage:
     data: bytes
     views: tuple[View, ...]
     notes: tuple[PixelNote, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """What a mask is asked for with.
-
-    Attributes:
-        points: (x, y) in original pixels.
-        labels: One a point: 1 foreground, 0 background.
-        box: xyxy in original pixels.
-        prompt_id: The user's name of it; None in everything mode.
-    """
-
-    points: tuple[tuple[float, float], ...] = ()
-    labels: tuple[int, ...] = ()
-    box: tuple[float, float, float, float] | None = None
-    prompt_id: str | None = None
+    prompts: tuple[Prompt, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,9 +239,10 @@ class ImageResult:
         height: Pixels, 0 where the image could not be loaded or its worker died before it was segmented.
         width: Likewise.
         sha256: Of the bytes, or an empty string where they could not be read or its worker died as early.
-        annotations: In the order the reference returns them.
+        annotations: In the order the reference returns them; of prompts, in theirs.
         failure: Present exactly when the status is failed.
         notes: What decoding lost, in the order of `PixelNote`; empty where the image could not be loaded.
+        prompts: How each of the image's prompts ended, if it was segmented by prompts.
     """
 
     ref: ImageRef
@@ -210,13 +253,16 @@ class ImageResult:
     annotations: tuple[Annotation, ...] = field(default=())
     failure: Failure | None = None
     notes: tuple[PixelNote, ...] = ()
+    prompts: tuple[PromptResult, ...] = ()
 
     @classmethod
-    def segmented(cls, image: LoadedImage, annotations: Sequence[Annotation]) -> "ImageResult":
+    def segmented(
+        cls, image: LoadedImage, annotations: Sequence[Annotation], prompts: Sequence[PromptResult] = ()
+    ) -> "ImageResult":
         """The row of an image that was segmented; without annotations it is empty."""
         status = Status.OK if annotations else Status.EMPTY
-        size_hw = (image.height, image.width)
-        return cls(image.ref, status, *size_hw, image.sha256, tuple(annotations), notes=image.notes)
+        size_hw, results = (image.height, image.width), tuple(prompts)
+        return cls(image.ref, status, *size_hw, image.sha256, tuple(annotations), notes=image.notes, prompts=results)
 
     @classmethod
     def failed(

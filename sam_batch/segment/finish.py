@@ -34,6 +34,13 @@ def choose_above(scored: ScoredPrompts, threshold: float) -> Chosen:
     return Chosen(passed_PM.nonzero(), iou_PM[passed_PM])
 
 
+def choose_best(scored: ScoredPrompts) -> Chosen:
+    """Of each prompt's masks the one with the highest predicted IoU, the first of equals."""
+    iou_PM = scored.iou.cpu()
+    prompt_P, best_P = torch.arange(len(iou_PM)), iou_PM.argmax(dim=1)
+    return Chosen(torch.stack([prompt_P, best_P], dim=1), iou_PM[prompt_P, best_P])
+
+
 def to_candidates(
     logits_Khw: Tensor,
     chosen: Chosen,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 from unittest import mock
 
@@ -108,8 +109,9 @@ class _ImageEncoder(nn.Module):
 
 
 class _PromptEncoder(nn.Module):
-    def forward(self, points: Any, boxes: None, masks: None) -> tuple[Prompts, None]:
-        return Prompts(points=points[0], labels=points[1]), None
+    def forward(self, points: Any, boxes: Any, masks: Any) -> tuple[Prompts, None]:
+        points, labels = points or (None, None)
+        return Prompts(points, labels, boxes, masks, count=1), None
 
     def get_dense_pe(self) -> None:
         return None
@@ -121,8 +123,9 @@ class _MaskDecoder(nn.Module):
         self.engine = engine
 
     def forward(
-        self, *, image_embeddings: torch.Tensor, sparse_prompt_embeddings: Prompts, **_: Any
+        self, *, image_embeddings: torch.Tensor, sparse_prompt_embeddings: Prompts, multimask_output: bool, **_: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        scored = self.engine.score(Embeddings((image_embeddings,)), sparse_prompt_embeddings)
+        prompts = replace(sparse_prompt_embeddings, multimask=multimask_output)
+        scored = self.engine.score(Embeddings((image_embeddings,)), prompts)
         logits_Khw = self.engine.finish(scored, torch.ones_like(scored.iou).nonzero())
         return logits_Khw.unflatten(0, scored.iou.shape), scored.iou
