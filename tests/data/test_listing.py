@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.s3 import Bucket
 
@@ -309,6 +309,22 @@ def test_what_is_left_out_is_said(tmp_path: Path) -> None:
             "beyond_limit": 1,
         },
     }
+
+
+NAME = st.from_regex(r"[.]?[ab_]{1,3}([.](jpg|PNG|txt|tar|))?", fullmatch=True)
+
+
+@settings(max_examples=30)
+@given(st.sets(NAME, max_size=12), st.booleans(), st.sampled_from([(), ("a*",), ("*.jpg", "b")]))
+def test_every_file_is_taken_or_counted(
+    tmp_path_factory: pytest.TempPathFactory, names: set[str], without: bool, exclude: tuple[str, ...]
+) -> None:
+    root = tmp_path_factory.mktemp("any")
+    make(root, "sure_to_be_there.jpeg", *names)
+    found = listing(root, exclude=exclude, extensions=["jpeg", "png", *([""] if without else [])])
+    left_out = found.left_out
+    counted = left_out.by_extension.total() + left_out.hidden + left_out.excluded
+    assert len(found.images) + counted == len(names) + 1
 
 
 def test_where_nothing_is_left_out_nothing_is_said(tmp_path: Path) -> None:

@@ -1,8 +1,11 @@
 """The job in a plain loop: what it leaves, how it goes on, what it refuses."""
 
+import errno
 import json
 import logging
+import os
 import shutil
+import stat
 import tarfile
 from dataclasses import replace
 from types import SimpleNamespace
@@ -57,6 +60,26 @@ def test_images_in_archives_are_labelled_and_gone_on_with(photos, out, tmp_path)
     assert [row["sha256"] for row in rows(packed)] == [row["sha256"] for row in rows(out)]
     assert (packed / "color_masks/set/000.jpg.png").is_file()
     assert run(job_config(tmp_path / "set.tar", packed)).worked == 0
+
+
+def test_a_disk_without_links_and_synced_folders_holds_the_same_results(photos, out, monkeypatch):
+    def no_links(*_):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    def files_alone(descriptor, real=os.fsync):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        real(descriptor)
+
+    run(job_config(photos, out))
+    monkeypatch.setattr(os, "link", no_links)
+    monkeypatch.setattr(os, "fsync", files_alone)
+    stick = out.with_name("stick")
+    report = run(job_config(photos, stick))
+    assert (report.exit_code, report.notes) == (0, [])
+    assert result_files(stick).keys() == result_files(out).keys()
+    assert [row["masks"] for row in rows(stick)] == [row["masks"] for row in rows(out)]
+    assert not list((stick / ".tmp").iterdir())
 
 
 def test_an_output_that_takes_two_images_for_one_is_refused_before_work(photos, out, monkeypatch):
