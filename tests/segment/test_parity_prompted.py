@@ -150,7 +150,8 @@ def assert_near(sam: Sam, engine: Engine, image: UInt8Array, score: float, logit
                     np.testing.assert_allclose([one.predicted_iou for one in answer.candidates], scores, atol=score)
                     assert np.abs(full[ours != theirs]).max(initial=0.0) < logit
                     union = (ours | theirs).sum(axis=(1, 2))
-                    assert ((ours & theirs).sum(axis=(1, 2)) >= iou * union).all()
+                    # One pixel alone can be more than that of a small mask.
+                    assert ((ours & theirs).sum(axis=(1, 2)) >= iou * union - 1).all()
 
 
 @pytest.mark.parametrize("photograph", ["coffee", "astronaut"])
