@@ -17,6 +17,7 @@ from segment_anything import SamAutomaticMaskGenerator
 from segment_anything.modeling import Sam
 from torch import Tensor
 
+from benchmarks.harness.environment import environment
 from sam_batch.model.checkpoints import load_sam
 from training.losses import pairwise_iou
 from training.model import box_tokens, decode, embed, point_tokens
@@ -128,7 +129,7 @@ def main() -> None:
     print_quality(rows)
     print_calibration(rows)
     print_photographs(sam, given.photographs)
-    print(json.dumps({"benchmark": "demo_quality", "scenes": given.scenes, **summary(rows)}))
+    print(json.dumps({"benchmark": "demo_quality", **environment(None), "scenes": given.scenes, **summary(rows)}))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ import torch
 
 from benchmarks.harness import ceiling
 from benchmarks.harness.agreement import CLOSE, SAME, Agreement, compare
+from benchmarks.harness.environment import environment
 from benchmarks.harness.job import measure_job
 from benchmarks.harness.measure import Measured, load, measure
 from benchmarks.harness.systems import STAGES, SYSTEMS, LeftOutError
@@ -142,6 +143,7 @@ def summary(
         "benchmark": "everything",
         "model": arguments.model,
         "device": describe(choice),
+        **environment(choice.device),
         "precision": choice.precision,
         "points_per_side": arguments.points_per_side,
         "images": len(arguments.images),

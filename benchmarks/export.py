@@ -24,6 +24,7 @@ import torch
 from segment_anything.modeling import Sam
 from torch import Tensor
 
+from benchmarks.harness.environment import environment
 from benchmarks.harness.weights import BUILDERS
 from sam_batch.engine.onnx.export import export
 from sam_batch.engine.onnx.graph_set import GRAPHS, graph_files
@@ -164,7 +165,7 @@ def main(arguments: list[str] | None = None) -> None:
                 one = pool.submit(measure, model, precision, given.opset, given.attention, given.parity).result()
             rows.append(one)
             print(show(one), flush=True)
-    print(json.dumps({"benchmark": "export", "torch": torch.__version__, "rows": rows}))
+    print(json.dumps({"benchmark": "export", **environment(None), "rows": rows}))
 
 
 if __name__ == "__main__":

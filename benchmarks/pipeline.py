@@ -94,6 +94,7 @@ def main() -> None:
             measured[executor] = run(path, output)
             rows = [pq.read_table(part, columns=["status"]).num_rows for part in (output / "annotations").iterdir()]
             measured[executor]["rows"] = sum(rows)
+            measured[executor]["summary"] = json.loads((output / "summary.json").read_text())
     report(arguments.images, arguments.shard_size, measured)
 
 
@@ -120,6 +121,8 @@ def report(images: int, shard_size: int, measured: dict[str, dict]) -> None:
                 "benchmark": "pipeline",
                 "images": images,
                 "cores": cores,
+                "torch": ray["summary"]["versions"]["torch"],
+                "postprocessing": ray["summary"]["postprocessing"],
                 "rows": ray["rows"],
                 "images_per_second_steady": round(steady, 1),
                 "images_per_second_whole": round(images / ray["seconds"], 1),

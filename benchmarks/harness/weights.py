@@ -20,7 +20,8 @@ from sam_batch.config import GeneratorConfig
 from sam_batch.engine.preprocess import preprocess
 from sam_batch.engine.protocol import Prompts
 from sam_batch.engine.torch_engine import TorchEngine
-from sam_batch.masks.logits import Scale, stable_masks
+from sam_batch.masks.kernels.choose import stable_masks
+from sam_batch.masks.logits import Scale
 from sam_batch.model.checkpoints import load_sam
 from sam_batch.model.names import DEMO_PATH
 from sam_batch.model.sam.demo import build_demo

@@ -202,6 +202,10 @@ def _account(run: Run, receipt: Receipt, progress: RunProgress) -> None:
     for note in receipt.notes:
         if note not in run.report.notes:
             _log.warning("%s", note)  # which notes it
+    for way in receipt.postprocessing:
+        if way not in run.report.postprocessing:
+            _log.info("post-processing: %s", way)
+            run.report.postprocessing.append(way)
     run.report.add(receipt)
     progress.add(receipt)
 

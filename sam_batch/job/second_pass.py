@@ -125,6 +125,7 @@ def _whole_shard(shard: pa.Table, done: Mapping[int, pa.Table]) -> pa.Table:
         load_seconds=sum(one.load_seconds for one in tickets),
         segment_seconds=sum(one.segment_seconds for one in tickets),
         notes=[note for one in tickets for note in one.notes],
+        postprocessing=list(dict.fromkeys(way for one in tickets for way in one.postprocessing)),
     )
     return ticket.attach(pa.concat_tables([row.replace_schema_metadata(None) for row in rows]))
 

@@ -44,12 +44,14 @@ class Ticket:
         load_seconds: Time its load took.
         segment_seconds: Time its segmentation took.
         notes: What its workers warned of.
+        postprocessing: How its masks were made, as `kernels.choose.describe` says it.
     """
 
     shard: int
     load_seconds: float = 0.0
     segment_seconds: float = 0.0
     notes: Sequence[str] = ()
+    postprocessing: Sequence[str] = ()
 
     def attach(self, table: pa.Table) -> pa.Table:
         """The table with this ticket."""
@@ -160,14 +162,18 @@ class SegmentStage:
         Raises:
             EngineError: The engine is broken; no row is lost if the shard is tried again.
         """
+        from sam_batch.masks.kernels import choose  # imports torch
+
         started = time.perf_counter()
         images = schema.table_to_loaded(table)
         results = self._segment([image for image in images if isinstance(image, LoadedImage)])
         with noted(self._notes):
             done = [(image, b"") if isinstance(image, ImageResult) else (next(results), image.data) for image in images]
+            ways = [choose.describe(self._engine.spec.device)]
         ticket = Ticket.of(table)
         notes = [*ticket.notes, *self._notes]
-        ticket = replace(ticket, segment_seconds=time.perf_counter() - started, notes=notes)
+        seconds = time.perf_counter() - started
+        ticket = replace(ticket, segment_seconds=seconds, notes=notes, postprocessing=ways)
         return ticket.attach(schema.segmented_to_table(done))
 
     def _segment(self, images: Sequence[LoadedImage]) -> Iterator[ImageResult]:
@@ -218,7 +224,7 @@ def write(table: pa.Table, job: JobSpec, again: bool = False, threads: int = IO_
     rows = merge_into_part(storage, ticket.shard, results) if again else results
     storage.flush()  # the pictures are on the disk before the part that names them
     seconds = (ticket.load_seconds, ticket.segment_seconds, time.perf_counter() - started)
-    receipt = Receipt.of(ticket.shard, results, seconds, notes)
+    receipt = Receipt.of(ticket.shard, results, seconds, notes, ticket.postprocessing)
     commit(storage, receipt, rows, job.metadata(), replace=again)
     return receipt
 

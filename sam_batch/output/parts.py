@@ -32,6 +32,7 @@ class Receipt:
         write_seconds: Likewise.
         error: Why the shard could not be committed; empty if it was.
         notes: What its workers warned of.
+        postprocessing: How its masks were made: each way that its workers took.
     """
 
     shard: int
@@ -44,6 +45,7 @@ class Receipt:
     write_seconds: float = 0.0
     error: str = ""
     notes: Sequence[str] = ()
+    postprocessing: Sequence[str] = ()
 
     @property
     def images(self) -> int:
@@ -57,6 +59,7 @@ class Receipt:
         results: Sequence[ImageResult],
         seconds: tuple[float, float, float],
         notes: Sequence[str] = (),
+        postprocessing: Sequence[str] = (),
     ) -> Self:
         """Count results; the seconds are those of load, segment and write."""
         load_seconds, segment_seconds, write_seconds = seconds
@@ -67,6 +70,7 @@ class Receipt:
             segment_seconds=segment_seconds,
             write_seconds=write_seconds,
             notes=notes,
+            postprocessing=postprocessing,
         )
 
 

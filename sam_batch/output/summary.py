@@ -38,6 +38,7 @@ class Report:
         worked: Images this run committed.
         stage_seconds: Worker time of this run by stage.
         notes: What was warned of, here or by workers, each once.
+        postprocessing: How masks were made in this run: each way that a worker took, and why.
         interrupted: The user stopped the run.
         error: Why the job could not end; empty if it did.
     """
@@ -54,6 +55,7 @@ class Report:
     worked: int = 0
     stage_seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     notes: list[str] = field(default_factory=list)
+    postprocessing: list[str] = field(default_factory=list)
     interrupted: bool = False
     error: str = ""
     started: float = field(default_factory=time.monotonic)
@@ -115,6 +117,7 @@ class Report:
                 "stage_seconds": {stage: round(value, 3) for stage, value in self.stage_seconds.items()},
             },
             "notes": self.notes,
+            "postprocessing": self.postprocessing,
             "versions": versions(),
         }
         return json.dumps(summary, indent=2, allow_nan=False) + "\n"

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from sam_batch.engine.protocol import EngineSpec, ScoredPrompts
-from sam_batch.masks.logits import Scale, stable_masks
+from sam_batch.masks.kernels.choose import stable_masks
+from sam_batch.masks.logits import Scale
 from sam_batch.records import Prompt, View
 from sam_batch.segment.candidates import Candidate
 

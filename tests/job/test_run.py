@@ -20,6 +20,7 @@ from sam_batch.data import pixels
 from sam_batch.data.naming import Naming
 from sam_batch.data.storage import Storage, open_storage
 from sam_batch.errors import ConfigError, FingerprintError, InputError, LeaseError, OutputError
+from sam_batch.masks.kernels import choose
 from sam_batch.output import lease, schema
 from sam_batch.output.parts import Receipt
 
@@ -272,6 +273,14 @@ def test_what_only_workers_could_log_the_driver_logs_once(photos, out, monkeypat
     monkeypatch.setattr(Receipt, "of", lambda *arguments: replace(of(*arguments), notes=["slow", "slow"]))
     assert run(job_config(photos, out)).notes == ["slow"]
     assert caplog.messages == ["slow"]
+
+
+def test_how_masks_were_made_is_logged_once_and_listed_in_the_summary(photos, out, caplog):
+    caplog.set_level(logging.INFO, "sam_batch")
+    (way,) = run(job_config(photos, out, run={"shard_size": 1})).postprocessing
+    assert json.loads((out / "summary.json").read_text())["postprocessing"] == [way]
+    assert way == choose.describe("cpu")
+    assert caplog.messages.count(f"post-processing: {way}") == 1
 
 
 def test_odd_names_never_meet(photos, out):

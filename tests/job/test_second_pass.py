@@ -45,7 +45,7 @@ class Workers(InlineExecutor):
             else:
                 self.lifetime -= 1
                 result = result_of(row["key"], [], row["image_id"], (4, 4))
-            ticket = Ticket(row["shard"], 1.0, 2.0, [f"slow on {row['key']}"])
+            ticket = Ticket(row["shard"], 1.0, 2.0, [f"slow on {row['key']}"], ["kernel"])
             yield ticket.attach(schema.segmented_to_table([(result, b"")]))
 
     def last_words(self):
@@ -110,6 +110,7 @@ def test_rows_keep_the_plans_order_and_times_and_notes_add_up(job, tmp_path):
     assert [row["image_id"] for row in rows(tmp_path / "out")] == [0, 1, 2]
     assert (receipt.load_seconds, receipt.segment_seconds) == (3.0, 6.0)
     assert receipt.notes == ["slow on a", "slow on b", "slow on c"]
+    assert receipt.postprocessing == ["kernel"]
 
 
 def test_a_row_repeats_what_a_broken_engine_said(job, tmp_path):

@@ -28,6 +28,7 @@ from sam_batch.engine.torch_engine import TorchEngine
 from sam_batch.errors import EngineError, NonFiniteError, StorageError
 from sam_batch.job.spec import JobSpec
 from sam_batch.job.stages import SegmentStage, Ticket, load, open_segment_stage, write
+from sam_batch.masks.kernels import choose
 from sam_batch.model.names import FAKE
 from sam_batch.output import schema
 from sam_batch.records import Failure, FailureKind, ImageRef, ImageResult, LoadedImage, Stage, Status, View
@@ -247,6 +248,17 @@ def test_rows_done_again_replace_their_own_and_no_others(job, tmp_path):
     receipt = write(again, job, again=True)
     assert (receipt.ok, receipt.failed) == (0, 1)
     assert [row["status"] for row in rows(tmp_path / "out")] == ["failed", "ok"]
+
+
+def test_a_receipt_says_how_masks_were_made(job, tmp_path):
+    receipt = write(open_segment_stage(job)(load(shard(tmp_path, "000.jpg"), job)), job)
+    assert receipt.postprocessing == [choose.describe("cpu")]
+
+
+def test_a_slow_way_to_masks_is_noted_with_every_shard(job, tmp_path):
+    with mock.patch.object(choose, "describe", warning_of("step by step", lambda device: "torch")):
+        receipt = write(open_segment_stage(job)(load(shard(tmp_path, "000.jpg"), job)), job)
+    assert (receipt.notes, receipt.postprocessing) == (["step by step"], ["torch"])
 
 
 @pytest.mark.parametrize("name", ["job.stages.cut_views", "job.stages.write_pictures", "segment.everything.annotate"])

@@ -33,9 +33,9 @@ def test_a_receipt_counts_every_image_once():
     assert (receipt.ok, receipt.empty, receipt.failed, receipt.masks, receipt.images) == (1, 1, 1, 2, 3)
 
 
-@pytest.mark.parametrize("notes", [[], ["slow", "late"]])
-def test_a_receipt_crosses_processes_as_a_row_of_arrow(notes):
-    receipt = Receipt.of(4, results(), (1.0, 2.0, 3.0), notes)
+@pytest.mark.parametrize("texts", [[], ["slow", "late"]])
+def test_a_receipt_crosses_processes_as_a_row_of_arrow(texts):
+    receipt = Receipt.of(4, results(), (1.0, 2.0, 3.0), texts, texts)
     assert Receipt(**pa.Table.from_pylist([asdict(receipt)]).to_pylist()[0]) == receipt
 
 

@@ -13,7 +13,9 @@ from support.blobs import BlobEngine
 from support.masks import run_lengths
 from support.pictures import picture
 from support.reference import Whole, as_sam, reference_annotations
+from support.rounding import where_torch_rounds_alike
 from support.small_sam import small_sam
+from support.threads import threads_of_torch
 
 from sam_batch.config import GeneratorConfig, InputConfig
 from sam_batch.data import pixels
@@ -58,7 +60,7 @@ def generators(draw: st.DrawFn, max_side: int = 6) -> GeneratorConfig:
 @settings(max_examples=150, derandomize=True)
 @given(generator=generators(), height=sides, width=sides.map(lambda side: side * 9 // 7 or 1), seed=st.integers(0, 99))
 def test_masks_of_any_shape_end_alike(generator: GeneratorConfig, height: int, width: int, seed: int) -> None:
-    """Holes, islands, near-duplicates, cut-off, empty and full masks; bit for bit."""
+    """Holes, islands, near-duplicates, cut-off, empty and full masks; bit for bit, but for how torch rounds logits."""
     assert_same(BlobEngine(), picture(height, width, seed), generator)
 
 
@@ -71,10 +73,19 @@ def test_masks_of_a_model_end_alike(generator: GeneratorConfig, height: int, wid
 
 @pytest.mark.parametrize("photograph", PHOTOGRAPHS)
 def test_masks_of_a_photograph_end_alike(photograph: str) -> None:
-    """As it is, and at half the size with crops and clean-up; bit for bit."""
+    """As it is, and at half the size with crops and clean-up; bit for bit, but for how torch rounds logits."""
     engine = Whole(torch_engine(load_sam("demo")))
     for shown, generator in shown_twice(photograph, pred_iou_thresh=0.3):
         assert assert_same(engine, shown, generator) > 3
+
+
+@where_torch_rounds_alike
+def test_masks_of_a_photograph_are_the_untouched_references() -> None:
+    """Bit for bit, with torch's own up-sampling in several threads."""
+    engine = Whole(torch_engine(load_sam("demo")))
+    with threads_of_torch(2):
+        for shown, generator in shown_twice("rocket", pred_iou_thresh=0.3):
+            assert assert_same(engine, shown, generator, Sam) > 3
 
 
 @settings(max_examples=20, derandomize=True)
@@ -144,10 +155,10 @@ def test_the_comparison_lets_ties_end_either_way(coffee: Any) -> None:
     assert assert_alike([equal, first], [first, equal], image, sam, generator) == 2
 
 
-def assert_same(engine: Engine, image: UInt8Array, generator: GeneratorConfig) -> int:
+def assert_same(engine: Engine, image: UInt8Array, generator: GeneratorConfig, kind: type[Sam] | None = None) -> int:
     """The reference on the same engine finds the same, to the last bit; returns how many masks that are."""
     found = label(engine, image, generator)
-    assert found == reference_annotations(as_sam(engine), image, generator)
+    assert found == reference_annotations(as_sam(engine, kind), image, generator)
     return len(found)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from sam_batch.masks import logits
+from sam_batch.masks.kernels import choose
 
 
 @contextmanager
@@ -25,6 +25,12 @@ def _choose():
     torch.set_num_threads(1)
     if not torch.cuda.is_available():
         os.environ["TRITON_INTERPRET"] = "1"
+        from triton.runtime import interpreter
+
+        # Before release 3.9 it rounds the product, as a GPU does not.
+        interpreter.InterpreterBuilder.create_fma = lambda _, x, y, z: interpreter.TensorHandle(
+            (x.data.astype(np.float64) * y.data + z.data).astype(z.data.dtype), z.dtype.scalar
+        )
 
 
 def on_device(low_Khw):
@@ -32,28 +38,30 @@ def on_device(low_Khw):
 
 
 def stable_masks(low_Khw, scale, threshold, offset, min_stability):
-    return list(logits.fused_on_cuda(on_device(low_Khw), scale, threshold, offset, min_stability))
+    from sam_batch.masks.kernels import cuda
+
+    return list(cuda.stable_masks(on_device(low_Khw), scale, threshold, offset, min_stability))
 
 
 def geometry(low_hw, steps):
-    from sam_batch.masks.kernels import cuda as fused_cuda
+    from sam_batch.masks.kernels import cuda
 
-    return fused_cuda.geometry(tuple(low_hw), steps, on_device(np.zeros(0)).device)
+    return cuda.geometry(tuple(low_hw), steps, on_device(np.zeros(0)).device)
 
 
 def measure(low_Khw, steps, levels, limits):
-    from sam_batch.masks.kernels import cuda as fused_cuda
+    from sam_batch.masks.kernels import cuda
 
-    with limited(fused_cuda, limits):
-        return fused_cuda.measure(on_device(low_Khw), geometry(low_Khw.shape[1:], steps), levels)
+    with limited(cuda, limits):
+        return cuda.measure(on_device(low_Khw), geometry(low_Khw.shape[1:], steps), levels)
 
 
 def cut(low_Khw, steps, threshold, indices, boxes, limits):
-    from sam_batch.masks.kernels import cuda as fused_cuda
+    from sam_batch.masks.kernels import cuda
 
-    with limited(fused_cuda, limits):
+    with limited(cuda, limits):
         where = geometry(low_Khw.shape[1:], steps)
-        return list(fused_cuda.cut(on_device(low_Khw), where, threshold, indices, boxes))
+        return list(cuda.cut(on_device(low_Khw), where, threshold, indices, boxes))
 
 
 @contextmanager
@@ -66,14 +74,14 @@ def limited(module, limits):
 
 def measure_strided(low_whK, steps, levels):
     """Of logits that lie in memory the other way round."""
-    from sam_batch.masks.kernels import cuda as fused_cuda
+    from sam_batch.masks.kernels import cuda
 
     where = geometry(low_whK.shape[1::-1], steps)
-    return fused_cuda.measure(on_device(low_whK).permute(2, 1, 0), where, levels)
+    return cuda.measure(on_device(low_whK).permute(2, 1, 0), where, levels)
 
 
-def work():
+def trial():
     """On the smaller sample; the interpreter is slow."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(logits, "SAMPLE_SCALES", logits.SAMPLE_SCALES[1:])
-        return logits.works_on_cuda.__wrapped__(on_device(np.zeros(0)).device)
+        patch.setattr(choose, "TRIAL_SCALES", choose.TRIAL_SCALES[1:])
+        return choose.trial(on_device(np.zeros(0)).device)

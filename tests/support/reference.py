@@ -15,7 +15,9 @@ from torch import nn
 
 from sam_batch.config import GeneratorConfig
 from sam_batch.engine.protocol import Embeddings, Engine, Prompts, ScoredPrompts
+from sam_batch.masks.logits import Scale
 from sam_batch.records import Annotation, Prompt, UInt8Array
+from support.rounding import upsample
 
 OWN = {"mode", "max_mask_region_area", "mask_nms_thresh", "containment_thresh", "max_masks_per_image"}
 
@@ -92,11 +94,20 @@ class Whole:
         self._engine.close()
 
 
-def as_sam(engine: Engine) -> Sam:
-    """An engine behind the interface of a `Sam`, for the reference to run on."""
-    sam = Sam(_ImageEncoder(engine), _PromptEncoder(), _MaskDecoder(engine))
+def as_sam(engine: Engine, kind: type[Sam] | None = None) -> Sam:
+    """An engine behind the interface of a `Sam`, for the reference to run on; by default it rounds as this package."""
+    sam = (kind or RoundingAlike)(_ImageEncoder(engine), _PromptEncoder(), _MaskDecoder(engine))
     assert sam.pixel_mean.flatten().tolist() == list(torch.tensor(engine.spec.pixel_mean))
     return sam
+
+
+class RoundingAlike(Sam):
+    """A `Sam` that up-samples masks plainly, in this package's rounding: torch's depends on its release and threads."""
+
+    def postprocess_masks(self, masks: torch.Tensor, input_size: Any, original_size: Any) -> torch.Tensor:
+        scale = Scale(self.image_encoder.img_size, tuple(input_size), tuple(original_size))
+        full_KHW = [upsample(low_hw.numpy(), scale) for low_hw in masks.flatten(0, 1)]
+        return torch.from_numpy(np.stack(full_KHW)).unflatten(0, masks.shape[:2])
 
 
 class _ImageEncoder(nn.Module):

@@ -1,31 +1,46 @@
-"""One mask's two bilinear steps, the counts behind its stability, its threshold and its box, in one pass.
+"""Logits to stable masks on a CPU: interpolation, counts, threshold and box of one mask in one pass.
 
-The pixels are those of `logits.upsample` to the last bit, where `bilinear` rounds as torch does; a few columns of them
-are all that exists at a time. An interpolated logit lies between the least and the greatest low-resolution logit
-around it: where these are all below or all above the levels, tiles are skipped or filled, and no pixel is computed.
-It knows no torch, and works in one thread, without the GIL.
+An interpolated logit lies between the least and the greatest low-resolution logit around it: where these are all below
+or all above the levels, tiles are skipped or filled, and no pixel is computed. `scan` knows no torch and works in one
+thread, without the GIL; `stable_masks` gives every thread a mask of its own.
+
+What is computed goes by columns, as run lengths do. Each of the two steps mixes two columns, then two rows of that; of
+the interpolated images there is never more than this:
+
+    low resolution (u, v)           model's input (x, y)                 crop
+
+    low_wh[left]   low_wh[right]    columns_2y[0]   columns_2y[1]
+          │              │                │               │
+          └───── mix ────┘                └────── mix ────┘
+                  │                               │
+    across[v] ────┤                 across[y] ────┤
+                 mix                             mix
+    across[v+1] ──┤                 across[y+1] ──┤
+                  │                               │
+                  └─ one pixel of a column        └─ a logit, compared with the levels
 """
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from sam_batch.compiled import compiled
 from sam_batch.masks.grids import Box
-from sam_batch.masks.kernels.bilinear import Floats, Step, blend
+from sam_batch.masks.kernels.bilinear import Axis, Floats, Step, Steps, mix, steps_for
+from sam_batch.masks.logits import Scale, StableMask
+from sam_batch.masks.patch import Patch
 from sam_batch.records import UInt8Array
 
-TILE = 16  # output pixels a side
+TILE = 16  # crop pixels a side
 SLACK = np.float32(1e-5)  # share of a logit; two steps round by less than a tenth of it
 TINY = np.float32(1e-30)  # and below this, weights and logits may vanish
 OUTSIDE, EDGE, INSIDE = -1, 0, 1  # kinds of tiles
-
-
-class Steps(NamedTuple):
-    """From low resolution to the model's input, and from the part of it that is not padding to the crop."""
-
-    to_input: Step
-    to_crop: Step
 
 
 class Levels(NamedTuple):
@@ -37,7 +52,7 @@ class Levels(NamedTuple):
 
 
 class Span(NamedTuple):
-    """Rows or columns of the crop, up to before `stop`."""
+    """Rows or columns, up to before `stop`."""
 
     start: int
     stop: int
@@ -52,13 +67,13 @@ class Canvas(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """A column of the model's input, and two of them as the crop's rows take their first and second input of each."""
+    """Two neighbouring columns of the model's input, and what two columns mix to, of either step."""
 
-    column_v: Floats
-    ends_22H: Floats
+    columns_2y: Floats
+    across: Floats
 
 
-class Found(NamedTuple):
+class Scanned(NamedTuple):
     """Pixels above the inner and the outer level, and the box (x0, y0, x1, y1) of those above the threshold."""
 
     inner: int
@@ -66,24 +81,58 @@ class Found(NamedTuple):
     box: Box
 
 
+def stable_masks(
+    logits_Khw: Tensor, scale: Scale, threshold: float, offset: float, min_stability: float
+) -> Iterator[StableMask]:
+    """See `choose.stable_masks`.
+
+    As many masks at a time as torch has threads; a thread needs a byte for each pixel of the crop.
+    """
+    low_Khw = logits_Khw.numpy()
+    steps, levels = steps_for(low_Khw.shape[1:], scale), levels_at(threshold, offset)
+
+    def work(turns: range) -> list[StableMask]:
+        mask_WH = np.zeros(scale.crop_hw[::-1], np.uint8)
+        stable = []
+        for index in turns:
+            inner, outer, box = scan(np.ascontiguousarray(low_Khw[index].T), steps, levels, mask_WH)
+            stability = np.float32(inner) / np.float32(max(outer, 1))
+            if stability >= np.float32(min_stability):
+                stable.append(StableMask(index, float(stability), Patch.cut(mask_WH, box)))
+            mask_WH[box[0] : box[2] + 1, box[1] : box[3] + 1] = 0
+        return stable
+
+    threads = min(torch.get_num_threads(), len(low_Khw))
+    with ThreadPoolExecutor(max(threads, 1)) as pool:
+        parts = pool.map(work, (range(i, len(low_Khw), threads) for i in range(threads)))
+        stable = sorted(chain.from_iterable(parts), key=attrgetter("index"))
+    yield from stable
+
+
+def levels_at(threshold: float, offset: float) -> Levels:
+    """In the precision of logits."""
+    return Levels(*map(np.float32, (threshold + offset, threshold, threshold - offset)))
+
+
 @compiled
-def scan(low_wh: Floats, steps: Steps, levels: Levels, mask_WH: UInt8Array) -> Found:
+def scan(low_wh: Floats, steps: Steps, levels: Levels, mask_WH: UInt8Array) -> Scanned:
     """Up-sample one mask's logits, count, threshold and find the box.
 
     Args:
-        low_wh: (w, h) low-resolution logits, transposed: run lengths go by columns, and so does this.
+        low_wh: (w, h) low-resolution logits, transposed.
         steps: From them to the crop.
         levels: To compare with.
         mask_WH: (W, H) zeros; what is above the threshold becomes 1, and all of it lies in the box.
     """
     width, height = mask_WH.shape
     canvas = Canvas(mask_WH, np.zeros(width, np.uint8), np.zeros(height, np.uint8))
-    scratch = Scratch(np.empty(len(steps.to_input.y.first), np.float32), np.empty((2, 2, height), np.float32))
+    n_rows = len(steps.to_input.y.first)
+    scratch = Scratch(np.empty((2, n_rows), np.float32), np.empty(max(n_rows, low_wh.shape[1]), np.float32))
     extremes_2h = np.empty((2, low_wh.shape[1]), np.float32)
     inner, outer = 0, 0
     for left in range(0, width, TILE):
         xs = Span(left, min(left + TILE, width))
-        _measure(low_wh, steps, xs, extremes_2h)
+        _find_extremes(low_wh, steps, xs, extremes_2h)
         top = 0
         while top < height:
             kind, ys = _next_tiles(top, height, extremes_2h, steps, levels)
@@ -94,11 +143,11 @@ def scan(low_wh: Floats, steps: Steps, levels: Levels, mask_WH: UInt8Array) -> F
                 more = _compute(low_wh, steps, levels, canvas, scratch, xs, ys)
             inner, outer = inner + more[0], outer + more[1]
             top = ys.stop
-    return Found(inner, outer, _box(canvas))
+    return Scanned(inner, outer, _box(canvas))
 
 
 @compiled
-def _measure(low_wh: Floats, steps: Steps, xs: Span, extremes_2h: Floats) -> None:
+def _find_extremes(low_wh: Floats, steps: Steps, xs: Span, extremes_2h: Floats) -> None:
     """The least and the greatest logit of each low-resolution row, over what reaches some columns of the crop."""
     start = steps.to_input.x.first[steps.to_crop.x.first[xs.start]]
     stop = steps.to_input.x.second[steps.to_crop.x.second[xs.stop - 1]] + 1
@@ -153,46 +202,46 @@ def _compute(
     low_wh: Floats, steps: Steps, levels: Levels, canvas: Canvas, scratch: Scratch, xs: Span, ys: Span
 ) -> tuple[int, int]:
     """Interpolate the pixels; returns how many are above the inner and the outer level."""
+    x_axis, y_axis = steps.to_crop
+    rows = Span(y_axis.first[ys.start], y_axis.second[ys.stop - 1] + 1)  # of the model's input, under the tile
     inner, outer = 0, 0
-    held = np.full(2, -1)  # neighbours differ in parity, so each has its place
+    # The two columns under one of the crop are neighbours, so one is odd and one even: each has its place, and stays
+    # there for the next columns of the crop, which lie over the same two or one further.
+    held = np.full(2, -1)
     for x in range(xs.start, xs.stop):
-        first, second = steps.to_crop.x.first[x], steps.to_crop.x.second[x]
-        for u in (first, second):
-            if held[u % 2] != u:
-                _spread(low_wh, steps, ys, u, scratch.column_v, scratch.ends_22H[u % 2])
-                held[u % 2] = u
-        left_2H, right_2H = scratch.ends_22H[first % 2], scratch.ends_22H[second % 2]
-        more = _threshold(left_2H, right_2H, steps, levels, canvas, x, ys)
+        first, second = x_axis.first[x], x_axis.second[x]
+        for column in (first, second):
+            if held[column % 2] != column:
+                _interpolate(low_wh, steps.to_input, column, rows, scratch.across, scratch.columns_2y[column % 2])
+                held[column % 2] = column
+        left_y, right_y = scratch.columns_2y[first % 2], scratch.columns_2y[second % 2]
+        for y in range(rows.start, rows.stop):
+            scratch.across[y] = mix(left_y[y], right_y[y], x_axis.far[x])
+        more = _threshold(scratch.across, y_axis, levels, canvas, x, ys)
         inner, outer = inner + more[0], outer + more[1]
     return inner, outer
 
 
 @compiled
-def _spread(low_wh: Floats, steps: Steps, ys: Span, u: int, column_v: Floats, ends_2H: Floats) -> None:
-    """First step for one column of the model's input, and what the crop's rows take from it."""
-    x, y, crop = steps.to_input.x, steps.to_input.y, steps.to_crop.y
-    left_h, right_h = low_wh[x.first[u]], low_wh[x.second[u]]
-    for v in range(crop.first[ys.start], crop.second[ys.stop - 1] + 1):
-        p, q = y.first[v], y.second[v]
-        column_v[v] = blend((left_h[p], right_h[p], left_h[q], right_h[q]), steps.to_input, u, v)
-    for i in range(ys.start, ys.stop):
-        ends_2H[0, i] = column_v[crop.first[i]]
-        ends_2H[1, i] = column_v[crop.second[i]]
+def _interpolate(low_wh: Floats, step: Step, x: int, rows: Span, across_h: Floats, column_y: Floats) -> None:
+    """First step: some rows of one column of the model's input."""
+    left_h, right_h = low_wh[step.x.first[x]], low_wh[step.x.second[x]]
+    for v in range(step.y.first[rows.start], step.y.second[rows.stop - 1] + 1):
+        across_h[v] = mix(left_h[v], right_h[v], step.x.far[x])
+    for y in range(rows.start, rows.stop):
+        column_y[y] = mix(across_h[step.y.first[y]], across_h[step.y.second[y]], step.y.far[y])
 
 
 @compiled
-def _threshold(
-    left_2H: Floats, right_2H: Floats, steps: Steps, levels: Levels, canvas: Canvas, x: int, ys: Span
-) -> tuple[int, int]:
-    """Second step for one column of the crop, compared with the levels."""
+def _threshold(across_y: Floats, axis: Axis, levels: Levels, canvas: Canvas, x: int, ys: Span) -> tuple[int, int]:
+    """End of the second step: some rows of one column of the crop, compared with the levels."""
     mask_H, rows_H = canvas.mask_WH[x], canvas.rows_H
     inner, outer, any_bit = 0, 0, np.uint8(0)
-    for i in range(ys.start, ys.stop):
-        corners = (left_2H[0, i], right_2H[0, i], left_2H[1, i], right_2H[1, i])
-        logit = blend(corners, steps.to_crop, x, i)
+    for y in range(ys.start, ys.stop):
+        logit = mix(across_y[axis.first[y]], across_y[axis.second[y]], axis.far[y])
         bit = np.uint8(logit > levels.threshold)
-        mask_H[i] = bit
-        rows_H[i] |= bit
+        mask_H[y] = bit
+        rows_H[y] |= bit
         any_bit |= bit
         inner += int(logit > levels.inner)
         outer += int(logit > levels.outer)

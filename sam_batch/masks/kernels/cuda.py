@@ -1,4 +1,4 @@
-"""What `fused` does with one mask on the CPU, with all masks of a crop on a GPU, in two passes of `kernels_cuda`.
+"""Logits to stable masks on a GPU: what `cpu` does with one mask, with all masks of a crop, in two passes of `triton`.
 
 The first counts and finds the boxes; the second writes the bits of chosen masks, inside their boxes, in the order of a
 `Patch`. What is copied to the CPU is six numbers a mask, and the bits.
@@ -7,6 +7,7 @@ Importing this module needs Triton, which torch brings along on Linux. Under TRI
 """
 
 from collections.abc import Iterator
+from functools import lru_cache
 from subprocess import SubprocessError
 from typing import NamedTuple
 
@@ -18,8 +19,9 @@ from torch import Tensor
 from triton.errors import TritonError
 
 from sam_batch.masks.kernels import triton as kernels
-from sam_batch.masks.kernels.bilinear import Axis
-from sam_batch.masks.kernels.cpu import Levels, Steps
+from sam_batch.masks.kernels.bilinear import Axis, Steps, steps_for
+from sam_batch.masks.kernels.cpu import Levels, levels_at
+from sam_batch.masks.logits import Scale, StableMask
 from sam_batch.masks.patch import Patch
 
 # Where kernels cannot be built or launched; Triton asserts that it finds the driver.
@@ -79,6 +81,25 @@ class Taps(NamedTuple):
 
     at: Tensor
     far: Tensor
+
+
+def stable_masks(
+    logits_Khw: Tensor, scale: Scale, threshold: float, offset: float, min_stability: float
+) -> Iterator[StableMask]:
+    """See `choose.stable_masks`; all masks at once."""
+    where = _geometry_of((logits_Khw.shape[1], logits_Khw.shape[2]), scale, logits_Khw.device)
+    levels = levels_at(threshold, offset)
+    inner_K, outer_K, boxes_K4 = measure(logits_Khw, where, levels)
+    stability_K = inner_K.astype(np.float32) / np.maximum(outer_K, 1).astype(np.float32)
+    kept = np.flatnonzero(stability_K >= np.float32(min_stability))
+    patches = cut(logits_Khw, where, float(levels.threshold), kept, boxes_K4[kept])
+    yield from map(StableMask, kept.tolist(), stability_K[kept].tolist(), patches)
+
+
+@lru_cache(maxsize=16)
+def _geometry_of(low_hw: tuple[int, int], scale: Scale, device: torch.device) -> Geometry:
+    """The same for all prompts of a view, and often for the next image too."""
+    return geometry(low_hw, steps_for(low_hw, scale), device)
 
 
 def geometry(low_hw: tuple[int, int], steps: Steps, device: torch.device) -> Geometry:

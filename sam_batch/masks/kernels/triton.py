@@ -1,21 +1,21 @@
-"""Triton kernels from low-resolution logits to counts, boxes and packed bits. `fused_cuda` launches them.
+"""Triton kernels from low-resolution logits to counts, boxes and packed bits. `cuda` launches them.
 
 They interpolate in registers, so that no logit of the crop's size is ever stored, and skip or fill the tiles that their
 low-resolution logits decide. A program works on a strip of columns of one mask, from top to bottom.
 
-Rounded as torch's own kernel for CUDA is, where the weights are `bilinear.step_on_cuda`'s: its compiler fuses the first
-product of every sum, so that is written out, and fuses nothing else. Sizes of masks fit into 32 bits, of batches not.
+They round as `bilinear.mix` does: its multiply-add is written out, and the compiler is told to fuse nothing else. Sizes
+of masks fit into 32 bits, of batches not.
 """
 
 import triton
 import triton.language as tl
 
-from sam_batch.masks.kernels import cpu as fused
+from sam_batch.masks.kernels import cpu
 
 OPTIONS = {"num_warps": 2, "enable_fp_fusion": False}  # of a launch; what is to be fused is written so
 ROWS, COLUMNS = tl.constexpr(32), tl.constexpr(16)  # of a tile; a column's pixels are the bits of a word
-OUTSIDE, EDGE, INSIDE = tl.constexpr(fused.OUTSIDE), tl.constexpr(fused.EDGE), tl.constexpr(fused.INSIDE)
-SLACK, TINY = tl.constexpr(float(fused.SLACK)), tl.constexpr(float(fused.TINY))
+OUTSIDE, EDGE, INSIDE = tl.constexpr(cpu.OUTSIDE), tl.constexpr(cpu.EDGE), tl.constexpr(cpu.INSIDE)
+SLACK, TINY = tl.constexpr(float(cpu.SLACK)), tl.constexpr(float(cpu.TINY))
 SIZES = ["low_h", "low_w", "height", "width", "strips"]  # every image has its own: no kernel for each
 
 

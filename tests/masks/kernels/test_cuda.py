@@ -6,20 +6,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import kernels
+from support.rounding import assert_torchs, upsample
 
-from sam_batch.masks import logits
 from sam_batch.masks.geometry import view_shape
-from sam_batch.masks.kernels.bilinear import Step, interpolate, step_on_cuda
-from sam_batch.masks.kernels.cpu import Levels, Steps, scan
-from sam_batch.masks.logits import Scale, StableMask, upsample
+from sam_batch.masks.kernels import cpu
+from sam_batch.masks.kernels.bilinear import Step, Steps, steps_for
+from sam_batch.masks.kernels.cpu import Levels, levels_at, scan
+from sam_batch.masks.logits import Scale
 from sam_batch.masks.patch import Patch
 
 pytest.importorskip("triton", reason="torch brings Triton along on Linux alone")
-from triton.errors import TritonError
+from sam_batch.masks.kernels import cuda
 
-from sam_batch.masks.kernels import cuda as fused_cuda
-
-LEVELS = Levels(np.float32(1), np.float32(0), np.float32(-1))
+LEVELS = levels_at(0.0, 1.0)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +33,7 @@ def smooth_logits(count, side, seed, window=5):
 
 
 def steps_of(low_hw, side, height, width):
-    return Steps(step_on_cuda(low_hw, (side, side)), step_on_cuda(view_shape(height, width, side), (height, width)))
+    return steps_for(low_hw, Scale(side, view_shape(height, width, side), (height, width)))
 
 
 def scanned(low_Khw, steps, levels):
@@ -53,23 +52,16 @@ def scanned(low_Khw, steps, levels):
 def test_stable_masks_are_those_of_the_cpu_kernel(call, height, width, side, count, levels, min_stability, seed):
     """To the last bit: fused multiply-add is exact, in the interpreter as on a GPU."""
     low_Khw = smooth_logits(count, side // 4, seed, seed % 9 + 1)
-    scale = Scale(side, view_shape(height, width, side), (height, width))
-    threshold, offset = levels
-    found = call(kernels.stable_masks, low_Khw, scale, threshold, offset, min_stability)
-
-    named = Levels(*map(np.float32, (threshold + offset, threshold, threshold - offset)))
-    expected = []
-    for i, (inner, outer, patch) in enumerate(scanned(low_Khw, steps_of((side // 4,) * 2, side, height, width), named)):
-        stability = np.float32(inner) / np.float32(max(outer, 1))
-        if stability >= np.float32(min_stability):
-            expected.append(StableMask(i, float(stability), patch))
-    assert found == expected
+    settings = (Scale(side, view_shape(height, width, side), (height, width)), *levels, min_stability)
+    assert call(kernels.stable_masks, low_Khw, *settings) == list(
+        cpu.stable_masks(torch.from_numpy(low_Khw), *settings)
+    )
 
 
 def test_logits_are_rounded_as_foretold(call):
     """Levels that are logits themselves tell them from their neighbours among the numbers."""
     low_Khw, steps = smooth_logits(1, 8, seed=6), steps_of((8, 8), 32, 37, 29)
-    full_HW = interpolate(interpolate(low_Khw[0], steps.to_input), steps.to_crop)
+    full_HW = upsample(low_Khw[0], Scale(32, view_shape(37, 29, 32), (37, 29)))
     some = np.sort(full_HW.ravel())[::43]
     for levels in zip(some[16:24], some[8:16], some[:8], strict=True):
         inner_K, outer_K, boxes_K4 = call(kernels.measure, low_Khw, steps, Levels(*levels), {})
@@ -87,14 +79,10 @@ def test_a_single_logit_is_seen_from_every_tile_that_it_reaches(call):
     assert patches == [patch for _, _, patch in expected]
 
 
-def test_masks_are_those_of_torch_but_for_logits_at_the_threshold(call):
+def test_masks_are_torchs_but_for_ties(call):
     low_Khw, scale = smooth_logits(3, 32, seed=1), Scale(128, (93, 128), (61, 84))
-    full_KHW = upsample(torch.from_numpy(low_Khw), scale).numpy()
-    for one in call(kernels.stable_masks, low_Khw, scale, 0.0, 1.0, 0.0):
-        differs_HW = one.patch.unpack(61, 84) != (full_KHW[one.index] > 0)
-        assert (np.abs(full_KHW[one.index][differs_HW]) < 1e-5).all()
-        inner, outer = ((full_KHW[one.index] > level).sum() for level in (1, -1))
-        assert one.stability == pytest.approx(inner / outer, abs=1e-3)
+    for mask in call(kernels.stable_masks, low_Khw, scale, 0.0, 1.0, 0.0):
+        assert_torchs(mask.patch.unpack(61, 84), low_Khw[mask.index], scale, 0.0)
 
 
 @pytest.mark.parametrize("crop_hw", [(1, 1), (1, 50), (50, 1), (33, 17)])
@@ -132,46 +120,20 @@ def test_many_launches_do_what_one_does(call, limits):
     assert call(kernels.measure, low_Khw, steps, LEVELS, limits).boxes.tolist() == boxes.tolist()
 
 
-def test_the_kernels_are_used_where_they_find_torchs_masks(call):
-    assert call(kernels.work)
-
-
-def test_kernels_that_find_other_masks_are_not_used(monkeypatch):
-    monkeypatch.setattr(logits, "fused_on_cuda", lambda low, *settings: logits.step_by_step(-low, *settings))
-    with pytest.warns(UserWarning, match="step by step"):
-        assert not logits.works_on_cuda.__wrapped__("cpu")
-
-
-@pytest.mark.parametrize("error", [RuntimeError("Failed to find C compiler"), OSError(), TritonError("sm_10")])
-def test_where_kernels_cannot_be_built_one_is_warned_and_goes_on(error, monkeypatch):
-    monkeypatch.setattr(logits, "fused_on_cuda", Mock(side_effect=error))
-    with pytest.warns(UserWarning, match="step by step"):
-        assert not logits.works_on_cuda.__wrapped__("cpu")
-
-
-@pytest.mark.parametrize("error", [
-    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate"), RuntimeError("Triton Error [CUDA]: out of memory"),
-])  # fmt: skip
-def test_a_full_gpu_says_nothing_about_the_kernels(error, monkeypatch):
-    monkeypatch.setattr(logits, "fused_on_cuda", Mock(side_effect=error))
-    with pytest.raises(RuntimeError, match="out of memory"):
-        logits.works_on_cuda.__wrapped__("cpu")
-
-
 def test_sizes_and_steps_are_copied_to_the_gpu_once_for_all_prompts_of_a_view(monkeypatch):
-    nothing = fused_cuda.Measured(np.zeros(2, np.int32), np.ones(2, np.int32), np.zeros((2, 4), np.int32))
-    monkeypatch.setattr(fused_cuda, "measure", Mock(return_value=nothing))
-    copied = Mock(wraps=fused_cuda.geometry)
-    monkeypatch.setattr(fused_cuda, "geometry", copied)
+    nothing = cuda.Measured(np.zeros(2, np.int32), np.ones(2, np.int32), np.zeros((2, 4), np.int32))
+    monkeypatch.setattr(cuda, "measure", Mock(return_value=nothing))
+    copied = Mock(wraps=cuda.geometry)
+    monkeypatch.setattr(cuda, "geometry", copied)
     for crop_hw in ((41, 30), (41, 30), (41, 31)):
-        assert list(logits.fused_on_cuda(torch.zeros(2, 16, 16), Scale(64, (64, 48), crop_hw), 0.0, 1.0, 0.5)) == []
+        assert list(cuda.stable_masks(torch.zeros(2, 16, 16), Scale(64, (64, 48), crop_hw), 0.0, 1.0, 0.5)) == []
     assert copied.call_count == 2
 
 
 def test_portions_are_bounded_in_words_and_number(monkeypatch):
-    monkeypatch.setattr(fused_cuda, "WORDS", 8)
+    monkeypatch.setattr(cuda, "WORDS", 8)
     words_N = np.array([3, 5, 40, 1, 1, 1, 1])
-    parts = [words_N[some].tolist() for some in fused_cuda.portions(words_N, 3)]
+    parts = [words_N[some].tolist() for some in cuda.portions(words_N, 3)]
     assert parts == [[3, 5], [40], [1, 1, 1], [1]]
 
 
@@ -192,7 +154,7 @@ def test_tiles_far_from_the_levels_are_not_computed(call):
 def test_the_last_pixels_of_a_hundred_megapixels(call):
     low_Khw, steps = smooth_logits(1, 64, seed=5), steps_of((64, 64), 256, 10_000, 10_000)
     x, y = np.arange(9_985, 10_000), np.arange(9_940, 10_000)
-    cropped = Steps(steps.to_input, Step(taken(steps.to_crop.x, x), taken(steps.to_crop.y, y), steps.to_crop.apart))
+    cropped = Steps(steps.to_input, Step(taken(steps.to_crop.x, x), taken(steps.to_crop.y, y)))
     ((_, _, whole),) = scanned(low_Khw - low_Khw[0, -1, -1] + 0.1, cropped, LEVELS)
     x0, y0, x1, y1 = whole.box
     box = np.array([[9_985 + x0, 9_940 + y0, 9_985 + x1, 9_940 + y1]])
