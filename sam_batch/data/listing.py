@@ -10,6 +10,7 @@ by their base name, put before their keys.
 """
 
 import logging
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -37,6 +38,8 @@ from sam_batch.errors import ConfigError, ImageError, InputError, NotFoundError,
 from sam_batch.wording import counted
 
 _HEAD_BYTES = 512
+_COMPRESSED_TAR = re.compile(r"\.(tar\.\w+|tgz|tbz2?|txz|tzst)$", re.IGNORECASE)
+_COMPRESSED_HINT = "of a compressed archive no member can be read alone: unpack it to a plain .tar"
 _ARCHIVES_AT_ONCE = 8
 _LOCAL_BLOCK, _REMOTE_BLOCK = 1 << 14, 4 << 20  # a request costs as much as megabytes
 _NAMED = 10  # of many mistakes
@@ -165,10 +168,9 @@ class _Finder:
         try:
             formats.format_of(head)
         except ImageError as error:
-            raise InputError(
-                f"input.uri: {shown(entry.uri)}: {error}; a file is an image, a list of images "
-                f"({', '.join(manifest.EXTENSIONS)}) or a plain .tar of images"
-            ) from error
+            kinds = f"an image, a list of images ({', '.join(manifest.EXTENSIONS)}) or a plain .tar of images"
+            hint = _COMPRESSED_HINT if _COMPRESSED_TAR.search(entry.uri) else f"a file is {kinds}"
+            raise InputError(f"input.uri: {shown(entry.uri)}: {error}; {hint}") from error
 
     def _manifest(self, entry: Entry, name: str) -> _Source:
         folder = entry.uri.rpartition("/")[0]
@@ -266,6 +268,8 @@ class _Finder:
         message = f"input.uri: no images in {', '.join(map(shown, self._config.uris))}: looked for {wanted}"
         if left_out := str(self.left_out):
             message += f"; left out: {left_out}"
+        if any(map(_COMPRESSED_TAR.search, self._config.uris)):
+            message += f"; {_COMPRESSED_HINT}"
         if self._matched_folders:
             message += f"; globs take files alone, add /** for what lies in {some(self._matched_folders)}"
         return message

@@ -68,7 +68,7 @@ def parse(uri: str, data: bytes) -> Iterator[Row]:
         yield from _READERS[kind](_unpacked(data, codec) if codec else data)
     except (ValueError, csv.Error, pa.ArrowException, OSError) as error:
         seems = formats.seems(data)
-        looks = f"; it looks like {seems}" if seems else ""
+        looks = f"; it looks like {seems}" if seems not in ("", "text", "JSON") else ""
         raise InputError(f"input.uri: {uri}: cannot be read as a list of images: {error}{looks}") from error
 
 

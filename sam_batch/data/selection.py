@@ -14,6 +14,7 @@ from sam_batch.data.globs import Globs
 from sam_batch.data.readers import formats
 from sam_batch.data.storage import escape_undecodable, shown
 from sam_batch.data.walk import Walk
+from sam_batch.wording import counted
 
 _SHOWN = 4  # of the commonest extensions, and of the places that could not be read
 
@@ -45,17 +46,18 @@ class LeftOut:
 
     def __str__(self) -> str:
         """What is left out in words, with the keys that change it; empty where nothing is."""
-        parts = [
-            (self.by_extension.total(), f"by extension ({_commonest(self.by_extension)}; input.extensions)"),
-            (self.other_case, "unlike the glob in upper and lower case"),
-            (self.hidden, "hidden"),
-            (self.excluded, "excluded (input.exclude)"),
-            (self.links, "links (input.follow_links)"),
-            (self.sub_folders, "sub-folders (input.recursive)"),
-            (self.beyond_limit, "beyond input.limit"),
-            (len(self.unreadable), f"unreadable ({_first(self.unreadable)})"),
-        ]
-        return ", ".join(f"{count} {words}" for count, words in parts if count)
+        by_extension, unreadable = self.by_extension.total(), len(self.unreadable)
+        parts = {
+            f"{by_extension} by extension ({_commonest(self.by_extension)}; input.extensions)": by_extension,
+            f"{self.other_case} unlike the glob in upper and lower case": self.other_case,
+            f"{self.hidden} hidden": self.hidden,
+            f"{self.excluded} excluded (input.exclude)": self.excluded,
+            f"{counted(self.links, 'link')} (input.follow_links)": self.links,
+            f"{counted(self.sub_folders, 'sub-folder')} (input.recursive)": self.sub_folders,
+            f"{self.beyond_limit} beyond input.limit": self.beyond_limit,
+            f"{unreadable} unreadable ({_first(self.unreadable)})": unreadable,
+        }
+        return ", ".join(words for words, count in parts.items() if count)
 
     def to_dict(self) -> dict[str, Any]:
         """For `summary.json`: what there is none of is left away."""

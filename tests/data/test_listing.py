@@ -122,7 +122,8 @@ def test_one_image_is_taken_whatever_its_extension(tmp_path: Path) -> None:
     ("name", "data", "message"),
     [
         ("set.zip", b"PK\x03\x04", "it looks like a ZIP archive"),
-        ("set.tar.gz", b"\x1f\x8b\x08", r"it looks like compressed data \(gzip\); a file is .* or a plain \.tar"),
+        ("set.tar.gz", b"\x1f\x8b\x08", r"compressed data \(gzip\); .* no member can be read alone: unpack it"),
+        ("set.rar", b"Rar!\x1a\x07", r"a RAR archive; a file is an image, a list .* or a plain \.tar of images"),
         ("paper.pdf", b"%PDF-1.7", "PDF is not supported"),
         ("empty.dat", b"", "the file has no bytes"),
         ("notes.md", b"# Some notes about it", "it looks like text"),
@@ -564,6 +565,13 @@ def test_archives_are_opened_where_they_are_asked_for(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"names: 000\.tar"):
         listed(f"{tmp_path}/set/{{000..001}}.tar")
     assert keys(f"{tmp_path}/set/{{001..001}}.tar") == ["001/a.jpg"]
+
+
+def test_a_glob_of_compressed_archives_says_why_they_are_not_opened(tmp_path: Path) -> None:
+    make(tmp_path, "0.tar.gz", "1.tgz")
+    for glob in ("*.tar.gz", "*.tgz"):
+        with pytest.raises(InputError, match="no member can be read alone: unpack it"):
+            listed(f"{tmp_path}/{glob}")
 
 
 def test_archives_of_a_folder_are_taken_beside_its_images(tmp_path: Path) -> None:
