@@ -20,6 +20,7 @@ from sam_batch.output import layout
 
 RENEW_SECONDS = 15.0
 STALE_SECONDS = 60.0
+UNKNOWN = "unknown"  # when a process was born, where /proc is not there, or hides those of others
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +47,10 @@ class Holder:
         return cls(secrets.token_hex(8), socket.gethostname(), os.getpid(), _born(os.getpid()), time.time())
 
     def is_gone(self) -> bool:
-        """Whether the holder has ended: known at once on its own host, after a silence on others."""
-        if self.host == socket.gethostname():
-            return _born(self.pid) != self.born
+        """Whether the holder has ended: known at once on its own host, if that tells; else after a silence."""
+        born = _born(self.pid) if self.host == socket.gethostname() else UNKNOWN
+        if not born or UNKNOWN not in (born, self.born):
+            return born != self.born
         return time.time() - self.renewed > STALE_SECONDS
 
     def to_bytes(self) -> bytes:
@@ -144,7 +146,7 @@ def _born(pid: int) -> str:
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
-        return "" if not _is_alive(pid) else "unknown"
+        return UNKNOWN if _is_alive(pid) else ""
     return stat.rpartition(")")[2].split()[19]
 
 

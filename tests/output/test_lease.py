@@ -3,7 +3,9 @@
 import dataclasses
 import json
 import os
+import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -37,6 +39,47 @@ def test_release_removes_the_lease(storage):
 
 def test_a_dead_process_of_this_machine_holds_nothing(storage):
     storage.create(layout.LEASE, holder(born="0").to_bytes())  # the same number, another process
+    lease.acquire(storage).release()
+
+
+def without_proc(monkeypatch, *pids):
+    """The kernel does not tell of these processes, or of none."""
+    real = Path.read_text
+
+    def hidden(path, *args):
+        if not pids or str(path) in [f"/proc/{pid}/stat" for pid in pids]:
+            raise FileNotFoundError
+        return real(path, *args)
+
+    monkeypatch.setattr(Path, "read_text", hidden)
+
+
+def test_without_proc_a_process_holds_while_it_lives_and_renews(storage, monkeypatch):
+    without_proc(monkeypatch)
+    held = lease.acquire(storage)
+    with pytest.raises(LeaseError, match=f"in use by process {os.getpid()}"):
+        lease.acquire(storage)
+    held.release()
+    storage.create(layout.LEASE, holder(renewed=time.time() - 61).to_bytes())  # the number was given again
+    lease.acquire(storage).release()
+
+
+def test_without_proc_a_dead_process_holds_nothing(storage, monkeypatch):
+    without_proc(monkeypatch)
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    storage.create(layout.LEASE, holder(pid=ended.pid).to_bytes())
+    lease.acquire(storage).release()
+
+
+def test_a_process_that_proc_hides_is_not_taken_for_another(storage, monkeypatch):
+    other = subprocess.Popen(["sleep", "60"])
+    storage.create(layout.LEASE, holder(pid=other.pid, born=lease._born(other.pid)).to_bytes())
+    without_proc(monkeypatch, other.pid)
+    with pytest.raises(LeaseError, match=f"in use by process {other.pid}"):
+        lease.acquire(storage)
+    other.kill()
+    other.wait()
     lease.acquire(storage).release()
 
 
