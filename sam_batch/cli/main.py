@@ -18,6 +18,7 @@ from sam_batch.cli import terminal
 from sam_batch.cli.arguments import Arguments, OutputOrArguments, is_argument, read_config, read_output
 from sam_batch.cli.engine import engine_app
 from sam_batch.cli.terminal import answer
+from sam_batch.config import Config
 from sam_batch.errors import ConfigError, ExitCode, SamBatchError
 
 # Threads that spin while they wait starve each other where cores are few; read when torch is imported, later.
@@ -94,6 +95,9 @@ def run(
     overwrite: Annotated[
         str | None, typer.Option(metavar="OUTPUT", help="Throw the results of this output away first; name it.")
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="With --overwrite: only list the files that it would remove.")
+    ] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="run.verbose: Ray's log, tracebacks.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -105,6 +109,9 @@ def run(
     shorthand += ["run.retry_failed=true"] if retry_failed else []
     shorthand += ["run.verbose=true"] if verbose else []
     config = read_config([*arguments, *shorthand], "run")
+    if dry_run:
+        _list_removals(config, overwrite)
+        return
     from sam_batch.job.run import run_job
 
     with terminal.quiet(config.run.verbose) as console:
@@ -113,6 +120,16 @@ def run(
         terminal.complain(report.error)
     answer(report.to_json() if as_json else report.to_text(), report.exit_code)
     raise typer.Exit(report.exit_code)
+
+
+def _list_removals(config: Config, overwrite: str | None) -> None:
+    from sam_batch.data.storage import shown
+    from sam_batch.job.status import would_be_removed
+
+    if overwrite is None:
+        raise ConfigError("--dry-run: lists what --overwrite would remove; what a run would do, `sam-batch plan` says")
+    for key in would_be_removed(config, overwrite):
+        typer.echo(shown(key))
 
 
 @app.command()

@@ -100,7 +100,7 @@ def list_images(config: InputConfig, storage: StorageConfig, output: str | None 
 
     Raises:
         InputError: Something named does not exist or may not be listed, two images have one key, the output lies in
-            the input, or there are no images.
+            the input or the input in the output, or there are no images.
         ConfigError: The output is no place this program writes to.
     """
     if output is not None:
@@ -152,6 +152,7 @@ class _Finder:
         return f"{shown(uri)} does not exist (looked for {shown(locate(uri, self._storage).uri)}){hint}"
 
     def _file(self, entry: Entry) -> _Source:
+        self._refuse_inside_output([entry.uri])
         name = entry.key.rpartition("/")[2]
         if manifest.is_manifest(entry.uri):
             return self._manifest(entry, name)
@@ -186,6 +187,7 @@ class _Finder:
             (unnamed if row.key is None else given).append(image)
         if mistakes:
             raise InputError(f"input.uri: {shown(entry.uri)}: {len(mistakes)} rows are wrong: {some(mistakes, '; ')}")
+        self._refuse_inside_output({image.uri.rpartition("/")[0] or "/" for image in (*given, *unnamed)})
         common = len(_common_folder(image.key for image in unnamed))
         label = "" if given else name.rpartition(".")[0]
         return _Source(label, [*given, *(replace(image, key=image.key[common:]) for image in unnamed)])
@@ -206,8 +208,8 @@ class _Finder:
     def _folder(self, root: str, pattern: str) -> _Source:
         """Everything below a root that is selected, and matches the pattern if there is one."""
         place = open_storage(root, self._storage)
-        selection = Selection(self._config, self.left_out, place.root, pattern, self._refuse_output_in)
-        self._refuse_output_in(root, selection.recursive)
+        selection = Selection(self._config, self.left_out, place.root, pattern, self._refuse_overlap)
+        self._refuse_overlap(root, selection.recursive)
         images, archives = [], []
         absent = set(selection.globs.names)
         for entry in place.find(selection):
@@ -252,15 +254,26 @@ class _Finder:
             return list(found.values()), str(error)
         return list(found.values()), ""
 
-    def _refuse_output_in(self, root: str, recursive: bool = True) -> None:
+    def _refuse_overlap(self, root: str, recursive: bool = True) -> None:
+        """Raise InputError if results go where images are looked for, or the other way round."""
         output = self._output
-        if output is None or not lies_under(output, root, self._storage):
+        if output is None:
             return
-        if recursive or lies_under(root, output, self._storage):
+        if lies_under(output, root, self._storage) and (recursive or lies_under(root, output, self._storage)):
             raise InputError(
                 f"input.uri: the output {shown(output)} lies in the input {shown(root)}, so its pictures would be "
                 "taken for images by the next run; choose an output.uri outside of it"
             )
+        self._refuse_inside_output([root])
+
+    def _refuse_inside_output(self, places: Iterable[str]) -> None:
+        output = self._output
+        for place in places:
+            if output is not None and lies_under(place, output, self._storage):
+                raise InputError(
+                    f"input.uri: the input {shown(place)} lies in the output {shown(output)}, where only results "
+                    "belong; choose an output.uri outside of it, such as a new folder beside the input"
+                )
 
     def nothing_found(self) -> str:
         """Why there are no images, as far as the listing saw."""

@@ -8,7 +8,7 @@ checks keys, names places and translates errors. It knows no images, no plan and
 import errno
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -66,6 +66,7 @@ class _Files(Protocol):
     def below(self, name: str) -> "_Files": ...
     def uri(self, name: str) -> str: ...
     def list(self, walk: Walk) -> Iterator[tuple[str, int | None, str | None]]: ...
+    def names(self) -> Iterator[str]: ...
     def is_folder(self, name: str) -> bool: ...
     def stat(self, name: str) -> tuple[int, str | None]: ...
     def read(self, name: str, max_bytes: int | None = None) -> bytes: ...
@@ -77,7 +78,7 @@ class _Files(Protocol):
     def delete(self, name: str) -> None: ...
     def flush(self) -> None: ...
     def naming(self) -> Naming: ...
-    def clear_temporary(self) -> None: ...
+    def clear_temporary(self, is_ours: Callable[[str], bool]) -> None: ...
 
 
 class Storage:
@@ -110,6 +111,11 @@ class Storage:
         with _translated("list", self._files.uri(walk.start) if walk.start else self.root):
             for name, size, modified in self._files.list(walk):
                 yield Entry(escape_undecodable(name), _escaped_uri(self._files.uri(name)), size, modified)
+
+    def names(self) -> Iterator[str]:
+        """Every name below the root but folders, in no order: also links, whatever they lead to, and `.tmp`."""
+        with _translated("list", self.root):
+            yield from map(escape_undecodable, self._files.names())
 
     def is_folder(self) -> bool:
         """Whether the root is a local folder that exists, or a prefix with objects below it."""
@@ -177,10 +183,15 @@ class Storage:
         with _translated("try names in", self.root):
             return self._files.naming()
 
-    def clear_temporary(self) -> None:
-        """Drops the unfinished writes of killed runs; for the only writer of this root."""
+    def clear_temporary(self, is_ours: Callable[[str], bool]) -> None:
+        """Drops the unfinished writes of killed runs, and nobody else's; for the only writer of this root.
+
+        Args:
+            is_ours: Whether a key is one that such runs put files under: in buckets an unfinished upload has no other
+                mark.
+        """
         with _translated("clean", self.root):
-            self._files.clear_temporary()
+            self._files.clear_temporary(is_ours)
 
 
 def open_storage(uri: str, config: StorageConfig) -> Storage:
@@ -251,13 +262,29 @@ def stat_uri(uri: str, config: StorageConfig) -> Entry:
 
 
 def lies_under(uri: str, folder: str, config: StorageConfig) -> bool:
-    """Whether a place is a folder or prefix or lies below it, links resolved."""
-    inner, outer = (_real(open_storage(one, config).root) for one in (uri, folder))
+    """Whether a place is a folder or prefix or lies below it, by whatever links and spellings either is named."""
+    inner, outer = (open_storage(place, config).root for place in (uri, folder))
+    if not (is_local(inner) and is_local(outer)):
+        return _is_below(_usual_scheme(inner), _usual_scheme(outer))
+    inner, outer = os.path.realpath(inner), os.path.realpath(outer)
+    return _is_below(inner, outer) or any(_is_same_file(place, outer) for place in (Path(inner), *Path(inner).parents))
+
+
+def _is_below(inner: str, outer: str) -> bool:
     return f"{inner}/".startswith(f"{outer.rstrip('/')}/")
 
 
-def _real(root: str) -> str:
-    return os.path.realpath(root) if is_local(root) else root
+def _usual_scheme(uri: str) -> str:
+    scheme, separator, rest = uri.partition("://")
+    return {"gcs": "gs", "az": "abfs"}.get(scheme, scheme) + separator + rest
+
+
+def _is_same_file(place: Path, other: str) -> bool:
+    """Where a file system ignores case, or is mounted twice, one folder has several real paths."""
+    try:
+        return place.samefile(other)
+    except OSError:
+        return False
 
 
 def is_local(uri: str) -> bool:

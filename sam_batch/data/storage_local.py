@@ -8,6 +8,7 @@ gives them, so any bytes can be addressed. Errors are plain `OSError`s; `storage
 import ctypes
 import errno
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -24,6 +25,7 @@ from sam_batch.data.storage_exclusive import put_exclusively
 from sam_batch.data.walk import Walk
 
 TEMPORARY = ".tmp"
+_TEMPORARY_NAME = re.compile("sam-batch-[0-9a-f]{32}.*", re.DOTALL)
 _LOCK = f"{TEMPORARY}/sam-batch.lock"
 _NO_NAME = {errno.EINVAL, errno.ENOENT, errno.EILSEQ, errno.EPERM, errno.EIO}  # of a name with odd characters
 # What SMB, VirtualBox and some FUSE mounts say of syncing a folder, and old kernels of syncing a file system.
@@ -82,6 +84,18 @@ class LocalFiles:
     def _scan(self, folder: str) -> Sequence[os.DirEntry[str]]:
         with os.scandir(self.uri(folder)) as entries:
             return tuple(entries)
+
+    def names(self) -> Iterator[str]:
+        """Names of everything in the folder that is no folder itself, in no order."""
+        folders = [""] if os.path.lexists(self._root) else []
+        while folders:
+            folder = folders.pop()
+            for entry in self._scan(folder):
+                name = f"{folder}/{entry.name}" if folder else entry.name
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(name)
+                else:
+                    yield name
 
     def is_folder(self, name: str) -> bool:
         """Whether there is one; raises where that may not be known."""
@@ -208,17 +222,21 @@ class LocalFiles:
         finally:
             os.unlink(self.uri(name))
 
-    def clear_temporary(self) -> None:
-        """Drops what killed writers left; one that still lives loses its write, and nothing else."""
+    def clear_temporary(self, is_ours: Callable[[str], bool]) -> None:
+        """Drops what killed writers left in `.tmp`, known by its name there; `is_ours` is for names outside of it.
+
+        A writer that still lives loses its write, and nothing else.
+        """
         with suppress(FileNotFoundError):
             for entry in self._scan(TEMPORARY):
-                with suppress(FileNotFoundError):
-                    os.unlink(entry.path)
+                if _TEMPORARY_NAME.fullmatch(entry.name):
+                    with suppress(FileNotFoundError):
+                        os.unlink(entry.path)
 
     @contextmanager
     def _temporary(self) -> Iterator[tuple[str, BinaryIO]]:
         """A new file nobody else has, gone at the end unless it was renamed."""
-        path = self._with_folder(f"{TEMPORARY}/{secrets.token_hex(16)}")
+        path = self._with_folder(f"{TEMPORARY}/sam-batch-{secrets.token_hex(16)}")
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
         try:
             with open(descriptor, "wb") as file:

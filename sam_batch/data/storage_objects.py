@@ -6,7 +6,7 @@ before an exception; neither is used. Errors are plain `OSError`s; `storage` tra
 
 import errno
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -56,6 +56,10 @@ class S3Objects:
             if not page.get("IsTruncated"):
                 return
             wanted["ContinuationToken"] = page["NextContinuationToken"]
+
+    def names(self) -> Iterator[str]:
+        """Names of all objects."""
+        return (name for name, _, _ in self.list(Walk()))
 
     def is_folder(self, name: str) -> bool:
         """Whether there is anything below a prefix."""
@@ -114,12 +118,18 @@ class S3Objects:
         """Object stores take names as they are."""
         return Naming()
 
-    def clear_temporary(self) -> None:
-        """Aborts uploads that were left in parts; without the right to list them they stay, invisible."""
+    def clear_temporary(self, is_ours: Callable[[str], bool]) -> None:
+        """Aborts uploads of our keys that were left in parts; without the right to list them they stay, invisible."""
+        wanted = {"Prefix": self._prefix}
         with suppress(PermissionError):
-            page = self._call("list_multipart_uploads", Prefix=self._prefix)
-            for upload in page.get("Uploads", ()):
-                self._call("abort_multipart_upload", Key=upload["Key"], UploadId=upload["UploadId"])
+            while True:
+                page = self._call("list_multipart_uploads", **wanted)
+                for upload in page.get("Uploads", ()):
+                    if is_ours(upload["Key"][len(self._prefix) :]):
+                        self._call("abort_multipart_upload", Key=upload["Key"], UploadId=upload["UploadId"])
+                if not page.get("IsTruncated"):
+                    return
+                wanted |= {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
 
     def _client(self) -> Any:
         return client_of("s3", "", self._config)
@@ -165,6 +175,10 @@ class FsspecObjects:
         for path, info in self._call("find", start, detail=True).items():
             if info["type"] == "file" and path != start and walk.reaches(path[skipped:]):
                 yield path[skipped:], info["size"], _modified(info)
+
+    def names(self) -> Iterator[str]:
+        """Names of all objects."""
+        return (name for name, _, _ in self.list(Walk()))
 
     def is_folder(self, name: str) -> bool:
         """Whether there is anything below a prefix."""
@@ -224,7 +238,7 @@ class FsspecObjects:
         """Object stores take names as they are."""
         return Naming()
 
-    def clear_temporary(self) -> None:
+    def clear_temporary(self, is_ours: Callable[[str], bool]) -> None:
         """Nothing to do: these stores drop unfinished uploads themselves."""
 
     def _path(self, name: str) -> str:

@@ -1,7 +1,7 @@
 """The pictures of a shard: drawn from its rows and the encoded bytes, written under names that depend on keys alone."""
 
 import tarfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from sam_batch.config import OutputConfig
@@ -11,6 +11,7 @@ from sam_batch.errors import StorageError
 from sam_batch.job.boundary import attempt_on
 from sam_batch.job.spec import JobSpec
 from sam_batch.output import layout, render
+from sam_batch.output.tar import tar_bytes, tar_members
 from sam_batch.records import ImageResult, Stage, Status
 
 Picture = tuple[str, bytes]  # key in the output, encoded picture
@@ -58,23 +59,23 @@ def write_pictures(
         written = list(pool.map(one_image, segmented))
     packed = [(_inside_tar(key), picture) for _, pictures in written for key, picture in pictures]
     if packed:
-        tar = f"{layout.SEGMENTS}/shard-{shard:05d}.tar"
+        tar = layout.tar_key(shard)
         kept = _of_other_images(storage, tar, [result for result, _ in written]) if again else []
         put = storage.replace if again else storage.write  # what is kept, nothing else would make again
-        put(tar, render.tar_bytes([*kept, *packed]))
+        put(tar, tar_bytes([*kept, *packed]))
     return [result for result, _ in written]
 
 
 def _of_other_images(storage: Storage, tar: str, results: Sequence[ImageResult]) -> list[Picture]:
     """What a tar holds, if it is there, but for the pictures of these images."""
-    folders = {render.output_name(result.ref.key, "") for result in results}
+    folders = {layout.cutouts_name(result.ref.key) for result in results}
     try:
-        members = list(render.tar_members(storage.read(tar))) if storage.exists(tar) else []
+        members = list(tar_members(storage.read(tar))) if storage.exists(tar) else []
     except tarfile.TarError as error:
         raise StorageError(
             f"{tar}: is damaged ({error}); delete it, and what it held of other images is lost"
         ) from error
-    return [(name, picture) for name, picture in members if name.rpartition("/")[0] not in folders]
+    return [(name, picture) for name, picture in members if layout.cutout_folder(name) not in folders]
 
 
 def draw(result: ImageResult, data: bytes, job: JobSpec) -> Iterator[Picture]:
@@ -84,7 +85,7 @@ def draw(result: ImageResult, data: bytes, job: JobSpec) -> Iterator[Picture]:
         return
     key, masks, size = result.ref.key, result.annotations, (result.height, result.width)
     if output.label_masks.enabled:
-        yield f"{layout.LABEL_MASKS}/{render.output_name(key, '.png')}", render.label_mask(masks, *size)
+        yield layout.label_mask_key(key), render.label_mask(masks, *size)
     over_image = output.color_masks.over_image
     if not (output.segments.enabled or (output.color_masks.enabled and over_image)):
         image = None
@@ -92,24 +93,10 @@ def draw(result: ImageResult, data: bytes, job: JobSpec) -> Iterator[Picture]:
         image = pixels.decode(data, job.config.input).rgb_HW3
     if output.color_masks.enabled:
         picture = render.color_mask(image if over_image else None, masks, *size)
-        yield f"{layout.COLOR_MASKS}/{render.output_name(key, '.png')}", picture
+        yield layout.color_mask_key(key), picture
     if output.segments.enabled and image is not None:
-        folder = f"{layout.SEGMENTS}/{render.output_name(key, '')}"
         for mask_id, picture in render.segment_cutouts(image, masks, output.segments.min_area, output.segments.frame):
-            yield f"{folder}/{mask_id}.png", picture
-
-
-def picture_names(keys: Iterable[str], output: OutputConfig) -> list[str]:
-    """The names that images of these keys give files and folders of their own."""
-    names = []
-    for key in keys:
-        if output.label_masks.enabled:
-            names.append(f"{layout.LABEL_MASKS}/{render.output_name(key, '.png')}")
-        if output.color_masks.enabled:
-            names.append(f"{layout.COLOR_MASKS}/{render.output_name(key, '.png')}")
-        if output.segments.enabled and output.segments.pack == "none":
-            names.append(f"{layout.SEGMENTS}/{render.output_name(key, '')}")
-    return names
+            yield f"{layout.SEGMENTS}/{layout.cutout_name(key, mask_id)}", picture
 
 
 def _is_packed(key: str, output: OutputConfig) -> bool:

@@ -25,23 +25,23 @@ from rich.console import Console
 from sam_batch import configfile
 from sam_batch.config import Config
 from sam_batch.data import listing
-from sam_batch.data.storage import Entry, Storage, open_storage
+from sam_batch.data.storage import Entry, Storage
 from sam_batch.engine import factory
-from sam_batch.errors import ConfigError, EngineError, JobError, OutputError, StorageError
+from sam_batch.errors import EngineError, JobError, OutputError, StorageError
 from sam_batch.export.formats import is_complete, open_exports, require_known
 from sam_batch.job import settle
 from sam_batch.job.cluster import connected
 from sam_batch.job.executor import Executor, InlineExecutor
 from sam_batch.job.notes import noted
-from sam_batch.job.pictures import picture_names
 from sam_batch.job.progress import RunProgress
 from sam_batch.job.second_pass import second_pass
-from sam_batch.job.spec import JobSpec, digest, refuse_other
+from sam_batch.job.spec import JobSpec
 from sam_batch.model.checkpoints import resolve_checkpoint
-from sam_batch.output import layout, lease, schema
+from sam_batch.output import layout, lease, ownership, schema
 from sam_batch.output.file_names import refuse_unwritable
+from sam_batch.output.fingerprint import digest, refuse_other
 from sam_batch.output.parts import Receipt
-from sam_batch.output.plan import Plan, committed_shards, extend, images_per_shard, read_plan, store
+from sam_batch.output.plan import Plan, committed_shards, extend, images_per_shard, read_plan, replace_plan, store
 from sam_batch.output.summary import Report
 from sam_batch.records import Status
 from sam_batch.wording import counted
@@ -69,7 +69,7 @@ def run_job(config: Config, console: Console, overwrite: str | None = None) -> R
     Args:
         config: The job.
         console: For progress.
-        overwrite: The output's URI once more, to throw its results away first.
+        overwrite: The output's URI once more, to throw its results away first: what is ours in it.
 
     Returns:
         The report, also of a job that was interrupted or failed on the way.
@@ -77,14 +77,12 @@ def run_job(config: Config, console: Console, overwrite: str | None = None) -> R
     Raises:
         ConfigError: Something is wrong that was found before any work began.
     """
-    if overwrite is not None and overwrite != config.output.uri:
-        raise ConfigError(f"--overwrite {overwrite}: is not the output, {config.output.uri}; name the output itself")
     require_known(config.output.formats)
     notes: list[str] = []
     with noted(notes):
         listed = listing.list_images(config.input, config.storage, output=config.output.uri)
         console.print(str(listed), markup=False, highlight=False, soft_wrap=True)
-        storage = open_storage(config.output.uri, config.storage)
+        storage = ownership.open_output(config, overwrite)
         checkpoint = resolve_checkpoint(config.model, config.engine.kind)
         report = Report(storage.root, config.run.max_failure_rate, listed=listed.to_dict(), notes=notes)
         # The signal's handler comes second: Ray sets one of its own.
@@ -121,10 +119,10 @@ def _held(storage: Storage) -> Iterator[lease.Lease]:
 
 def _work(run: Run, listed: Sequence[Entry], overwrite: bool) -> None:
     """Steps 2 to 5; what goes wrong from here on ends in the report."""
-    run.storage.clear_temporary()
-    if overwrite:
-        clear_output(run.storage)
-    plan = _extended_plan(run, listed)
+    run.storage.clear_temporary(lambda key: layout.COCO_FILE.fullmatch(key) is not None)
+    plan = _new_plan(run, listed) if overwrite else _extended_plan(run, listed)
+    effective = ownership.sealed(configfile.to_yaml(run.job.config))
+    ownership.put_over_own(run.storage, layout.CONFIG, effective, ownership.is_sealed)
     run.report.planned = len(plan)
     try:
         run = replace(run, job=replace(run.job, adopted=plan.fingerprint))
@@ -134,18 +132,17 @@ def _work(run: Run, listed: Sequence[Entry], overwrite: bool) -> None:
         run.report.interrupted = isinstance(error, KeyboardInterrupt)
         run.report.error = str(error)
         run.report.done = plan.image_count(committed_shards(run.storage))
-    run.storage.write(layout.SUMMARY, run.report.to_json().encode())
+    ownership.put_over_own(run.storage, layout.SUMMARY, run.report.to_json().encode(), ownership.is_summary)
 
 
-def clear_output(storage: Storage) -> None:
-    """Delete what a job wrote, the commits first, so that no moment shows results without their plan."""
-    if read_plan(storage) is None:
-        raise OutputError(f"--overwrite: {storage.root} holds no plan of a job; it is left as it is")
-    for folder in layout.FOLDERS:
-        for entry in list(storage.list(folder)):
-            storage.delete(entry.key)
-    for key in layout.FILES:
-        storage.delete(key)
+def _new_plan(run: Run, listed: Sequence[Entry]) -> Plan:
+    """In the place of the old one, whose results go."""
+    rows = extend(None, listed, images_per_shard(run.job.config))
+    plan = Plan(rows, run.job.fingerprint(), parts=1)
+    _refuse_unwritable(run.storage, plan)
+    ownership.clear(run.storage, ownership.plan_of(run.storage), plan)
+    replace_plan(run.storage, plan)
+    return plan
 
 
 def _extended_plan(run: Run, listed: Sequence[Entry]) -> Plan:
@@ -154,15 +151,19 @@ def _extended_plan(run: Run, listed: Sequence[Entry]) -> Plan:
     if plan is not None:
         refuse_other(plan.fingerprint, fingerprint)
         fingerprint = plan.fingerprint  # as it was written: the parts carry its digest
+    else:
+        ownership.refuse_foreign(run.storage)  # once more: now no other driver writes here
     new = extend(plan, listed, images_per_shard(run.job.config))
     if new.num_rows:
-        keys = [*(plan.rows["key"].to_pylist() if plan else ()), *new["key"].to_pylist()]
-        refuse_unwritable(run.storage, picture_names(keys, run.job.config.output))
-    plan = store(run.storage, plan, new, fingerprint)
-    effective = configfile.to_yaml(run.job.config).encode()
-    if not run.storage.exists(layout.CONFIG) or run.storage.read(layout.CONFIG) != effective:
-        run.storage.write(layout.CONFIG, effective)
-    return plan
+        whole = pa.concat_tables([plan.rows, new]) if plan else new
+        _refuse_unwritable(run.storage, Plan(whole, fingerprint, parts=0))
+        ownership.refuse_taken(run.storage, ownership.Names(new, fingerprint))
+    return store(run.storage, plan, new, fingerprint)
+
+
+def _refuse_unwritable(storage: Storage, plan: Plan) -> None:
+    names = ownership.Names(plan.rows, plan.fingerprint)
+    refuse_unwritable(storage, sorted(names.pictures | names.cutouts))
 
 
 def _label(run: Run, plan: Plan) -> bool:
@@ -172,8 +173,9 @@ def _label(run: Run, plan: Plan) -> bool:
     again = _shards_with_failures(run.storage, plan, done) if run.job.config.run.retry_failed else []
     if not pending and not again:
         return False
-    for entry in list(run.storage.list(layout.COCO)):
-        run.storage.delete(entry.key)  # it would no longer be the whole
+    for entry in list(run.storage.list(layout.COCO, recursive=False)):
+        if layout.COCO_FILE.fullmatch(entry.key):
+            run.storage.delete(entry.key)  # it would no longer be the whole
     total = sum(rows.num_rows for rows in again) + plan.image_count(pending)
     shards = counted(len(pending) + len(again), "shard")
     run.console.print(f"{total} of {counted(len(plan), 'image')} to do, in {shards}", highlight=False)

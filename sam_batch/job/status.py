@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 
 from sam_batch.config import Config
@@ -9,7 +10,7 @@ from sam_batch.data import listing
 from sam_batch.data.storage import Storage, open_storage
 from sam_batch.errors import NotFoundError
 from sam_batch.export.formats import require_known
-from sam_batch.output import layout, lease
+from sam_batch.output import layout, lease, ownership
 from sam_batch.output.plan import committed_shards, extend, images_per_shard, read_plan
 from sam_batch.wording import counted
 
@@ -59,10 +60,11 @@ def dry_run(config: Config) -> DryRun:
 
     Raises:
         InputError: The input cannot be listed.
+        OutputError: The output is somebody else's.
     """
     require_known(config.output.formats)
     listed = listing.list_images(config.input, config.storage, output=config.output.uri)
-    storage = open_storage(config.output.uri, config.storage)
+    storage = ownership.open_output(config, overwrite=None)
     plan = read_plan(storage)
     new = extend(plan, listed.images, images_per_shard(config))
     new_shards = set(new["shard"].to_pylist())
@@ -75,6 +77,16 @@ def dry_run(config: Config) -> DryRun:
         shards_to_do=len(pending) + len(new_shards),
         images_to_do=(plan.image_count(pending) if plan else 0) + new.num_rows,
     )
+
+
+def would_be_removed(config: Config, overwrite: str) -> Iterator[str]:
+    """The keys that a run with `--overwrite` deletes or replaces before it begins; reads alone.
+
+    Raises:
+        ConfigError: `overwrite` is not the output, or that is no job's.
+    """
+    storage = ownership.open_output(config, overwrite)
+    return ownership.own_keys(storage, ownership.plan_of(storage))
 
 
 @dataclass(slots=True)

@@ -1,6 +1,11 @@
-"""Where everything lies in an output. Names depend only on shard numbers and image keys."""
+"""Where everything lies in an output. Names depend only on shard numbers, image keys and mask numbers.
 
+It opens nothing: which of these names exist, and whose they are, `sam_batch.output.ownership` finds out.
+"""
+
+import hashlib
 import re
+from typing import Final
 
 CONFIG = "config.yaml"
 SUMMARY = "summary.json"
@@ -14,10 +19,15 @@ LABEL_MASKS = "label_masks"
 SEGMENTS = "segments"
 COCO = "coco"
 
-FOLDERS = (ANNOTATIONS, METRICS, COLOR_MASKS, LABEL_MASKS, SEGMENTS, COCO, PLAN)
-FILES = (CONFIG, SUMMARY)
+COCO_FILE: Final = re.compile(r"coco/annotations(-\d{5,})?\.json")
+_PART: Final = re.compile(r"part-(\d{5,})\.(parquet|json)")
+_CUTOUT: Final = re.compile(r"(.+)/(0|[1-9]\d*)\.png", re.DOTALL)
 
-_PART = re.compile(r"part-(\d+)\.parquet")
+_MAX_COMPONENT: Final = 255  # bytes between two slashes, on the usual file systems
+_MAX_NAME: Final = 800  # object stores allow 1024 bytes, of which a prefix needs some
+_HASHED: Final = re.compile(r".*~[0-9a-f]{16}", re.DOTALL)
+_UNUSABLE: Final = re.compile(r"[\0-\x1f\x7f\ud800-\udfff]")
+_PICTURE: Final = re.compile(r".*\.(jpe?g|jfif|mpo|png|webp|tiff?|bmp|gif)", re.IGNORECASE | re.DOTALL)
 
 
 def part_key(folder: str, number: int) -> str:
@@ -31,6 +41,89 @@ def metrics_key(shard: int) -> str:
 
 
 def part_number(key: str) -> int | None:
-    """The number in a part's key, or None for any other key."""
-    match = _PART.fullmatch(key.rpartition("/")[2])
-    return int(match[1]) if match else None
+    """The number in a part's key or its metrics', or None for any key that this program does not make."""
+    folder, _, name = key.partition("/")
+    match = _PART.fullmatch(name)
+    number = int(match[1]) if match else -1
+    makes = metrics_key(number) if folder == METRICS else part_key(folder, number)
+    return number if key == makes else None
+
+
+def color_mask_key(key: str) -> str:
+    """An image's masks in colours."""
+    return f"{COLOR_MASKS}/{output_name(key, '.png')}"
+
+
+def label_mask_key(key: str) -> str:
+    """An image's masks as numbers."""
+    return f"{LABEL_MASKS}/{output_name(key, '.png')}"
+
+
+def cutouts_key(key: str) -> str:
+    """The folder of an image's cut-outs that lie one by one."""
+    return f"{SEGMENTS}/{cutouts_name(key)}"
+
+
+def cutouts_name(key: str) -> str:
+    """The folder of an image's cut-outs, under segments/ or in its shard's tar."""
+    return output_name(key, "")
+
+
+def cutout_name(key: str, mask_id: int) -> str:
+    """One cut-out, under segments/ or in its shard's tar."""
+    return f"{cutouts_name(key)}/{mask_id}.png"
+
+
+def tar_key(shard: int) -> str:
+    """All cut-outs of a shard, where they are packed."""
+    return f"{SEGMENTS}/shard-{shard:05d}.tar"
+
+
+def cutout_folder(name: str) -> str | None:
+    """The folder that a cut-out's name lies in, or None for a name that no cut-out has."""
+    match = _CUTOUT.fullmatch(name)
+    return match[1] if match else None
+
+
+def output_name(key: str, suffix: str) -> str:
+    """Name an output of an image, by its key alone.
+
+    The name is the key and the suffix: `a.jpg`, `a.png` and `b/a.jpg` become `a.jpg.png`, `a.png.png` and
+    `b/a.jpg.png`. Different keys never share a name, and no output lies where another needs a folder. To that end a
+    component of the key is replaced by what is readable of it, `~` and 16 digits of its SHA-256, if it
+
+    * is empty, `.` or `..`, holds control characters, or is not Unicode;
+    * would have more than 255 bytes, with the suffix;
+    * is a folder with a picture's extension, as in `a.jpg/b.jpg` beside `a.jpg`;
+    * looks like such a replacement already.
+
+    A name of more than 800 bytes is replaced as a whole, without its folders.
+
+    Args:
+        key: Of the image; any text.
+        suffix: Of the output, such as `.png`; may be empty.
+
+    Returns:
+        A relative POSIX path of UTF-8 text, without `.` or `..`.
+    """
+    *folders, file = key.split("/")
+    parts = [_hashed(f"{part}/", part) if _is_unsafe(part) or _PICTURE.fullmatch(part) else part for part in folders]
+    parts.append((_hashed(file, file, suffix) if _is_unsafe(file, suffix) else file) + suffix)
+    name = "/".join(parts)
+    return name if len(name.encode()) <= _MAX_NAME else _hashed(key, file, suffix) + suffix
+
+
+def _is_unsafe(component: str, suffix: str = "") -> bool:
+    return (
+        component in ("", ".", "..")
+        or _UNUSABLE.search(component) is not None
+        or _HASHED.fullmatch(component) is not None
+        or len((component + suffix).encode()) > _MAX_COMPONENT
+    )
+
+
+def _hashed(text: str, component: str, suffix: str = "") -> str:
+    digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:16]
+    readable = _UNUSABLE.sub("_", component).encode()
+    room = _MAX_COMPONENT - len(digest) - 1 - len(suffix.encode())
+    return f"{readable[:room].decode(errors='ignore')}~{digest}"

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from sam_batch.data.storage import Storage
-from sam_batch.errors import AlreadyExistsError, LeaseError, NotFoundError, StorageError
+from sam_batch.errors import AlreadyExistsError, LeaseError, NotFoundError, OutputError, StorageError
 from sam_batch.output import layout
 
 RENEW_SECONDS = 15.0
@@ -60,6 +60,11 @@ class Holder:
 
 UNREADABLE = Holder("", "", 0, "", 0.0)
 """Of a lease that is damaged, as a power failure may leave it; nobody, but one that lives writes it anew."""
+
+FOREIGN = Holder("", "", 0, "", 0.0)
+"""Of a file that is no lease, but has its name."""
+
+_BEGINNING = b'{"token": "'
 
 
 class Lease:
@@ -106,11 +111,14 @@ def acquire(storage: Storage) -> Lease:
 
     Raises:
         LeaseError: Another driver that still lives holds it.
+        OutputError: Somebody else's file has its name.
     """
     other = read_holder(storage)
     if other is UNREADABLE:
         time.sleep(1.2 * RENEW_SECONDS)
         other = read_holder(storage)
+    if other is FOREIGN:
+        raise OutputError(f"output.uri: {storage.root}/{layout.LEASE} is not this program's; move it away")
     if other is not None:
         if not other.is_gone():
             raise _in_use(storage, other)
@@ -124,13 +132,18 @@ def acquire(storage: Storage) -> Lease:
 
 
 def read_holder(storage: Storage) -> Holder | None:
-    """Who holds the output; None if nobody does, `UNREADABLE` if the lease does not say."""
+    """Who holds the output; None if nobody does, `UNREADABLE` if the lease does not say, `FOREIGN` if it is none."""
     try:
-        return Holder(**json.loads(storage.read(layout.LEASE)))
+        data = storage.read(layout.LEASE)
     except NotFoundError:
         return None
-    except (ValueError, TypeError):
-        return UNREADABLE
+    try:
+        return Holder(**json.loads(data))
+    except TypeError:
+        return FOREIGN
+    except ValueError:
+        is_cut = _BEGINNING.startswith(data[: len(_BEGINNING)]) or not data.strip(b"\0")
+        return UNREADABLE if is_cut else FOREIGN
 
 
 def _in_use(storage: Storage, other: Holder) -> LeaseError:

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sam_batch.config import Config
-from sam_batch.data.storage import Entry, Storage
+from sam_batch.data.storage import Entry, Storage, shown
+from sam_batch.errors import OutputError, StorageError
 from sam_batch.output import layout, schema
 from sam_batch.segment.algorithm import most_views
 
@@ -57,15 +58,38 @@ class Plan:
 
 
 def read_plan(storage: Storage) -> Plan | None:
-    """The stored plan, or None before the first run."""
-    numbers = _part_numbers(storage, layout.PLAN)
-    if not numbers:
+    """The stored plan, or None before the first run.
+
+    Raises:
+        OutputError: A file has the name of a part of the plan, and is none of this plan.
+    """
+    numbers = sorted(_part_numbers(storage, layout.PLAN))
+    keys = [layout.part_key(layout.PLAN, number) for number in range(len(numbers))]
+    if numbers != list(range(len(numbers))):
+        raise _no_plan(storage, layout.part_key(layout.PLAN, numbers[-1]), "those before it are missing")
+    parts = [_read_part(storage, key) for key in keys]
+    if not parts:
         return None
-    keys = [layout.part_key(layout.PLAN, number) for number in sorted(numbers)]
-    tables = [schema.read_part(storage.read(key), schema.PLAN_SCHEMA) for key in keys]
-    metadata = tables[0].schema.metadata or {}
-    rows = pa.concat_tables([table.replace_schema_metadata(None) for table in tables])
-    return Plan(rows, json.loads(metadata[FINGERPRINT]), len(tables))
+    for key, part in zip(keys, parts, strict=True):
+        if part.schema.metadata != parts[0].schema.metadata:
+            raise _no_plan(storage, key, "it is of another plan")
+    rows = pa.concat_tables([part.replace_schema_metadata(None) for part in parts])
+    return Plan(rows, json.loads(parts[0].schema.metadata[FINGERPRINT]), len(parts))
+
+
+def _read_part(storage: Storage, key: str) -> pa.Table:
+    data = storage.read(key)
+    try:
+        part = schema.read_part(data, schema.PLAN_SCHEMA)
+    except StorageError as error:
+        raise _no_plan(storage, key, str(error)) from error
+    if FINGERPRINT not in (part.schema.metadata or {}):
+        raise _no_plan(storage, key, "it does not say for which settings")
+    return part
+
+
+def _no_plan(storage: Storage, key: str, reason: str) -> OutputError:
+    return OutputError(f"output.uri: {shown(storage.root)}/{key} is no part of a job's plan: {reason}; move it away")
 
 
 def images_per_shard(config: Config) -> int:
@@ -97,11 +121,19 @@ def store(storage: Storage, plan: Plan | None, rows: pa.Table, fingerprint: dict
     """Add rows to the stored plan, in one file of their own, created only if absent."""
     number = plan.parts if plan else 0
     if rows.num_rows:
-        marked = rows.replace_schema_metadata({FINGERPRINT: json.dumps(fingerprint, sort_keys=True)})
-        storage.create(layout.part_key(layout.PLAN, number), schema.part_bytes(marked))
+        storage.create(layout.part_key(layout.PLAN, number), _part_bytes(rows, fingerprint))
         number += 1
     whole = pa.concat_tables([plan.rows, rows]) if plan else rows
     return Plan(whole, fingerprint, number)
+
+
+def replace_plan(storage: Storage, plan: Plan) -> None:
+    """Put a whole plan in the place of one of a single part, at once: there is no moment without a plan."""
+    storage.replace(layout.part_key(layout.PLAN, 0), _part_bytes(plan.rows, plan.fingerprint))
+
+
+def _part_bytes(rows: pa.Table, fingerprint: dict[str, str]) -> bytes:
+    return schema.part_bytes(rows.replace_schema_metadata({FINGERPRINT: json.dumps(fingerprint, sort_keys=True)}))
 
 
 def committed_shards(storage: Storage) -> set[int]:
@@ -110,5 +142,5 @@ def committed_shards(storage: Storage) -> set[int]:
 
 
 def _part_numbers(storage: Storage, folder: str) -> set[int]:
-    numbers = (layout.part_number(entry.key) for entry in storage.list(folder))
+    numbers = (layout.part_number(entry.key) for entry in storage.list(folder, recursive=False))
     return {number for number in numbers if number is not None}

@@ -1,14 +1,10 @@
-"""Annotations to pictures: colour masks, label masks and cut-outs as PNG bytes, and the names they go by.
+"""Annotations to pictures: colour masks, label masks and cut-outs as PNG bytes.
 
 Where masks overlap in one picture the smaller one is on top, and of two equal ones the first. The same annotations
-and pixels give the same bytes. Nothing is read or written here.
+and pixels give the same bytes. Nothing is named, read or written here.
 """
 
 import colorsys
-import hashlib
-import io
-import re
-import tarfile
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import Any, Final, Literal
@@ -29,56 +25,6 @@ _PNG: Final = (
     *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP),
     *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_DEFAULT),
 )
-
-_MAX_COMPONENT: Final = 255  # bytes between two slashes, on the usual file systems
-_MAX_NAME: Final = 800  # object stores allow 1024 bytes, of which a prefix needs some
-_HASHED: Final = re.compile(r".*~[0-9a-f]{16}", re.DOTALL)
-_UNUSABLE: Final = re.compile(r"[\0-\x1f\x7f\ud800-\udfff]")
-_PICTURE: Final = re.compile(r".*\.(jpe?g|jfif|mpo|png|webp|tiff?|bmp|gif)", re.IGNORECASE | re.DOTALL)
-
-
-def output_name(key: str, suffix: str) -> str:
-    """Name an output of an image, by its key alone.
-
-    The name is the key and the suffix: `a.jpg`, `a.png` and `b/a.jpg` become `a.jpg.png`, `a.png.png` and
-    `b/a.jpg.png`. Different keys never share a name, and no output lies where another needs a folder. To that end a
-    component of the key is replaced by what is readable of it, `~` and 16 digits of its SHA-256, if it
-
-    * is empty, `.` or `..`, holds control characters, or is not Unicode;
-    * would have more than 255 bytes, with the suffix;
-    * is a folder with a picture's extension, as in `a.jpg/b.jpg` beside `a.jpg`;
-    * looks like such a replacement already.
-
-    A name of more than 800 bytes is replaced as a whole, without its folders.
-
-    Args:
-        key: Of the image; any text.
-        suffix: Of the output, such as `.png`; may be empty.
-
-    Returns:
-        A relative POSIX path of UTF-8 text, without `.` or `..`.
-    """
-    *folders, file = key.split("/")
-    parts = [_hashed(f"{one}/", one) if _is_unsafe(one) or _PICTURE.fullmatch(one) else one for one in folders]
-    parts.append((_hashed(file, file, suffix) if _is_unsafe(file, suffix) else file) + suffix)
-    name = "/".join(parts)
-    return name if len(name.encode()) <= _MAX_NAME else _hashed(key, file, suffix) + suffix
-
-
-def _is_unsafe(component: str, suffix: str = "") -> bool:
-    return (
-        component in ("", ".", "..")
-        or _UNUSABLE.search(component) is not None
-        or _HASHED.fullmatch(component) is not None
-        or len((component + suffix).encode()) > _MAX_COMPONENT
-    )
-
-
-def _hashed(text: str, component: str, suffix: str = "") -> str:
-    digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:16]
-    readable = _UNUSABLE.sub("_", component).encode()
-    room = _MAX_COMPONENT - len(digest) - 1 - len(suffix.encode())
-    return f"{readable[:room].decode(errors='ignore')}~{digest}"
 
 
 def color_mask(pixels_HW3: UInt8Array | None, annotations: Sequence[Annotation], height: int, width: int) -> bytes:
@@ -140,26 +86,6 @@ def segment_cutouts(
         part = bgra_HW4[window]
         inside = np.ascontiguousarray(_mask(one, *pixels_HW3.shape[:2])[window])
         yield one.mask_id, _png(cv2.bitwise_and(part, part, mask=inside))
-
-
-def tar_bytes(members: Iterable[tuple[str, bytes]]) -> bytes:
-    """Pack (name, content) pairs, in order, without owners and times: the same members give the same bytes."""
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        for name, content in members:
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))
-    return packed.getvalue()
-
-
-def tar_members(packed: bytes) -> Iterator[tuple[str, bytes]]:
-    """What `tar_bytes` packed, in order."""
-    with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
-        for member in tar:
-            content = tar.extractfile(member)
-            if content is not None:  # a folder, which we do not pack
-                yield member.name, content.read()
 
 
 def _labels(annotations: Iterable[Annotation], height: int, width: int) -> NDArray[np.int32]:

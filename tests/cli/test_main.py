@@ -86,6 +86,25 @@ def test_mistakes_end_in_2_with_one_clear_message(job, call, arguments, message)
     assert not (job.parent / "out/annotations").exists()
 
 
+def test_overwrite_can_be_looked_at_first(job, call):
+    out = job.parent / "out"
+    call("run", job)
+    (out / "mine.txt").write_text("mine")
+    files = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+    code, text, _ = call("run", job, "--overwrite", out, "--dry-run", "generator.points_per_side=2")
+    assert (code, set(text.splitlines())) == (0, files - {"mine.txt"})
+    assert {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()} == files
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [([], "what a run would do, `sam-batch plan` says"), (["--overwrite", "{out}"], "holds no plan of a job")],
+)
+def test_a_dry_run_is_of_overwrite_alone(job, call, arguments, message):
+    code, _, stderr = call("run", job, "--dry-run", *(one.format(out=job.parent / "out") for one in arguments))
+    assert (code, message in stderr) == (2, True)
+
+
 def test_an_unknown_option_ends_in_2(call):
     assert call("run", "--no-such-option")[0] == 2
 

@@ -435,7 +435,7 @@ def test_an_output_inside_the_input_is_refused(tmp_path: Path, monkeypatch: pyte
 @pytest.mark.parametrize(
     ("uri", "recursive", "output"),
     [("photos", True, "out"), ("photos", True, "photos-out"), ("photos/*.jpg", True, "photos/out"),
-     ("photos", False, "photos/out"), ("photos/a.jpg", True, "photos"), ("photos", True, ".")],
+     ("photos", False, "photos/out"), ("photos/a.jpg", True, "photos/out"), ("photos", True, "a")],
 )  # fmt: skip
 def test_an_output_elsewhere_is_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str, recursive: bool, output: str
@@ -450,6 +450,24 @@ def test_the_output_may_not_be_the_input(tmp_path: Path) -> None:
     make(tmp_path, "a.jpg")
     with pytest.raises(InputError, match="lies in the input"):
         list_images(InputConfig(uri=str(tmp_path), recursive=False), CONFIG, output=f"{tmp_path}/")
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["data/photos", "data/photos/*.jpg", "data/photos/a.jpg", "linked", "linked/a.jpg", "data/list.txt", "list.txt"],
+)
+@pytest.mark.parametrize("output", ["data", "./data/", "x/../data", "again"])
+def test_an_input_inside_the_output_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str, output: str
+) -> None:
+    make(tmp_path, "data/photos/a.jpg")
+    for manifest, line in (("data/list.txt", "/elsewhere/a.jpg"), ("list.txt", "/elsewhere/a.jpg\nlinked/a.jpg")):
+        (tmp_path / manifest).write_text(line)
+    (tmp_path / "linked").symlink_to("data/photos")
+    (tmp_path / "again").symlink_to("data")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"input\.uri: the input .* lies in the output"):
+        list_images(InputConfig(uri=uri), CONFIG, output=output)
 
 
 def put(bucket: Bucket, *keys: str) -> None:
@@ -650,3 +668,13 @@ def test_one_object_that_is_no_image_is_refused(s3_bucket: Bucket) -> None:
     s3_bucket.client.put_object(Bucket=s3_bucket.name, Key="a.zip", Body=b"PK\x03\x04")
     with pytest.raises(InputError, match="ZIP archive"):
         list_images(InputConfig(uri=f"{s3_bucket.uri}/a.zip"), s3_bucket.config)
+
+
+@pytest.mark.parametrize("uri", ["/set/in", "/set/in/a.jpg", "/set/in/*.jpg", "/list.txt"])
+def test_an_input_inside_an_outputs_prefix_is_refused(s3_bucket: Bucket, uri: str) -> None:
+    put(s3_bucket, "set/in/a.jpg")
+    s3_bucket.client.put_object(Bucket=s3_bucket.name, Key="list.txt", Body=b"set/in/a.jpg")
+    config = InputConfig(uri=f"{s3_bucket.uri}{uri}")
+    with pytest.raises(InputError, match="lies in the output"):
+        list_images(config, s3_bucket.config, output=f"{s3_bucket.uri}/set/")
+    assert list_images(config, s3_bucket.config, output=f"{s3_bucket.uri}/set/i").images

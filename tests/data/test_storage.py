@@ -11,7 +11,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sam_batch.config import StorageConfig
-from sam_batch.data.storage import Storage, escape_undecodable, is_local, open_storage, read_range, read_uri
+from sam_batch.data import storage_objects
+from sam_batch.data.storage import (
+    Storage,
+    escape_undecodable,
+    is_local,
+    lies_under,
+    open_storage,
+    read_range,
+    read_uri,
+)
 from sam_batch.errors import (
     AlreadyExistsError,
     ConfigError,
@@ -158,6 +167,7 @@ def test_a_folder_is_listed_alone_and_with_what_is_below(storage: Storage) -> No
         storage.write(key, b"x")
     assert keys(storage) == ["a", "b.txt", "b/c", "b/d/e", "bb/f"]
     assert keys(storage, recursive=False) == ["a", "b.txt"]
+    assert sorted(name for name in storage.names() if not name.startswith(".tmp/")) == keys(storage)
     assert keys(storage, "b") == keys(storage, "b/") == ["b/c", "b/d/e"]
     assert keys(storage, "b", recursive=False) == ["b/c"]
 
@@ -171,10 +181,10 @@ def test_a_storage_survives_pickling(storage: Storage) -> None:
 
 def test_flushing_and_cleaning_leave_what_is_written(storage: Storage) -> None:
     storage.flush()
-    storage.clear_temporary()
+    storage.clear_temporary(lambda key: False)
     storage.write("a", b"x")
     storage.flush()
-    storage.clear_temporary()
+    storage.clear_temporary(lambda key: False)
     assert storage.read("a") == b"x"
     assert keys(storage) == ["a"]
 
@@ -226,3 +236,36 @@ def test_schemes_are_told_from_names() -> None:
 def test_undecodable_bytes_are_escaped() -> None:
     assert escape_undecodable("caf\u00e9%41.jpg") == "caf\u00e9%41.jpg"
     assert escape_undecodable("bad\udcff\udc80.jpg") == "bad%FF%80.jpg"
+
+
+@pytest.mark.parametrize(
+    ("place", "folder", "is_under"),
+    [
+        ("a/b", "a", True), ("a", "a/", True), ("a", "a/b", False), ("ab", "a", False), ("linked/b", "a", True),
+        ("a/b", "linked", True), ("x/../a/b", "./a", True), ("b", "a/../b", True), ("a/new", "a", True),
+        ("new/b", "new", True), ("a/b", "file://{here}/a", True), ("s3://k/a/b", "s3://k/a", True),
+        ("s3://k/ab", "s3://k/a", False), ("s3://k/a", "s3://k", True), ("s3://k/a", "s3://other", False),
+        ("s3://k/a", "a", False), ("az://k/a/b", "abfs://k/a", True),
+    ],
+)  # fmt: skip
+def test_a_place_lies_under_a_folder_however_both_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, folder: str, is_under: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(storage_objects, "client_of", lambda *_: None)  # of packages that are not installed
+    (tmp_path / "a/b").mkdir(parents=True)
+    (tmp_path / "linked").symlink_to("a")
+    assert lies_under(place, folder.format(here=tmp_path), StorageConfig()) == is_under
+
+
+def test_a_folder_that_is_one_under_two_names_is_recognised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a file system ignores case."""
+    for name in ("A/b", "a/c"):
+        (tmp_path / name).mkdir(parents=True)
+    real = Path.samefile
+    monkeypatch.setattr(Path, "samefile", lambda path, other: real(str_lower(path), str_lower(other)))
+    assert lies_under(str(tmp_path / "A/b"), str(tmp_path / "a"), StorageConfig())
+
+
+def str_lower(path: str | Path) -> Path:
+    return Path(str(path).replace("/A", "/a"))

@@ -29,6 +29,10 @@ def storage(tmp_path: Path) -> Storage:
     return open_storage(str(tmp_path / "root"), CONFIG)
 
 
+def never(key: str) -> bool:
+    return False
+
+
 def files(root: str) -> list[str]:
     return sorted(path.relative_to(root).as_posix() for path in Path(root).rglob("*") if path.is_file())
 
@@ -59,7 +63,7 @@ def test_a_crash_at_any_step_leaves_all_or_nothing(
         assert storage.read("a/part") == b"content"
     else:
         act("a/part", b"content")
-    storage.clear_temporary()
+    storage.clear_temporary(never)
     assert files(storage.root) == ["a/part"]
 
 
@@ -113,12 +117,34 @@ def test_a_name_shows_when_its_content_is_durable_and_is_durable_itself_on_retur
 
 def test_what_a_killed_run_left_is_hidden_and_cleared(storage: Storage) -> None:
     storage.write("a", b"x")
-    left = Path(storage.root, ".tmp", "0123")
+    left = Path(storage.root, ".tmp", f"sam-batch-{'0' * 32}")
     left.write_bytes(b"half")
     assert [entry.key for entry in storage.list()] == ["a"]
     assert [entry.key for entry in storage.list(recursive=False)] == ["a"]
-    storage.clear_temporary()
+    storage.clear_temporary(never)
     assert files(storage.root) == ["a"]
+
+
+def test_what_others_keep_in_a_folder_of_that_name_is_left(storage: Storage) -> None:
+    storage.write("a", b"x")
+    mine = [Path(storage.root, ".tmp", name) for name in ("0" * 32, "sam-batch-mine", "note")]
+    for path in mine:
+        path.write_bytes(b"mine")
+    storage.clear_temporary(lambda key: True)
+    assert all(path.read_bytes() == b"mine" for path in mine)
+
+
+def test_all_names_are_given_also_of_links_and_hidden_files(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    for name in ("a/b/c", ".hidden", ".tmp/d", "empty/x"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"")
+    (root / "empty/x").unlink()
+    (root / "out").symlink_to(tmp_path)
+    (root / "broken").symlink_to("nothing")
+    storage = open_storage(str(root), CONFIG)
+    assert sorted(storage.names()) == [".hidden", ".tmp/d", "a/b/c", "broken", "out"]
+    assert list(open_storage(str(tmp_path / "none"), CONFIG).names()) == []
 
 
 def test_a_file_in_the_place_of_a_folder_is_no_taken_name(storage: Storage) -> None:

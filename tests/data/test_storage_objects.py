@@ -155,12 +155,36 @@ def test_a_large_file_appears_when_all_its_parts_have_arrived(s3_bucket: Bucket,
     assert storage.stat("large").size == 101 << 20
 
 
-def test_uploads_left_in_parts_are_aborted_under_the_root_only(s3_bucket: Bucket) -> None:
-    for key in ("out/a", "other/b"):
+def test_only_our_uploads_left_in_parts_are_aborted(s3_bucket: Bucket) -> None:
+    keys = ["other/b", "out/a", "out/sub/a", "out/theirs"]
+    for key in keys:
         s3_bucket.client.create_multipart_upload(Bucket=s3_bucket.name, Key=key)
-    open_storage(f"{s3_bucket.uri}/out", s3_bucket.config).clear_temporary()
+    storage = open_storage(f"{s3_bucket.uri}/out", s3_bucket.config)
+    storage.clear_temporary(lambda key: key == "a")
     left = s3_bucket.client.list_multipart_uploads(Bucket=s3_bucket.name)["Uploads"]
-    assert [upload["Key"] for upload in left] == ["other/b"]
+    assert sorted(upload["Key"] for upload in left) == ["other/b", "out/sub/a", "out/theirs"]
+
+
+def test_uploads_are_looked_through_page_by_page(s3_bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    pages = [
+        {"Uploads": [{"Key": "out/a", "UploadId": "1"}], "IsTruncated": True, "NextKeyMarker": "out/a",
+         "NextUploadIdMarker": "1"},
+        {"Uploads": [{"Key": "out/b", "UploadId": "2"}, {"Key": "out/c", "UploadId": "3"}]},
+    ]  # fmt: skip
+    asked = []
+
+    def call(self: object, method: str, **request: str) -> dict[str, object]:
+        asked.append((method, request))
+        return pages.pop(0) if method == "list_multipart_uploads" else {}
+
+    monkeypatch.setattr(storage_objects.S3Objects, "_call", call)
+    open_storage(f"{s3_bucket.uri}/out", s3_bucket.config).clear_temporary(lambda key: key != "b")
+    assert asked == [
+        ("list_multipart_uploads", {"Prefix": "out/"}),
+        ("abort_multipart_upload", {"Key": "out/a", "UploadId": "1"}),
+        ("list_multipart_uploads", {"Prefix": "out/", "KeyMarker": "out/a", "UploadIdMarker": "1"}),
+        ("abort_multipart_upload", {"Key": "out/c", "UploadId": "3"}),
+    ]
 
 
 @pytest.fixture

@@ -216,6 +216,59 @@ def test_overwrite_leaves_a_folder_alone_that_is_no_output(photos, out):
     assert (out / "annotations/part-00000.parquet").read_bytes() == b"somebody's"
 
 
+def test_an_output_that_is_somebody_elses_is_refused_and_stays_as_it_is(photos, out):
+    (out / "coco").mkdir(parents=True)
+    (out / "coco/annotations.json").write_text("mine")
+    with pytest.raises(OutputError, match=r"holds coco/annotations\.json, but no plan of a job"):
+        run(job_config(photos, out))
+    assert [path.name for path in out.rglob("*")] == ["coco", "annotations.json"]
+
+
+def test_a_data_sets_root_is_no_output_for_its_images(photos):
+    before = sorted(photos.parent.rglob("*"))
+    with pytest.raises(InputError, match=r"lies in the output"):
+        run(job_config(photos, photos.parent))
+    assert sorted(photos.parent.rglob("*")) == before
+
+
+def test_an_output_that_is_a_file_is_refused(photos, out):
+    out.write_text("mine")
+    with pytest.raises(OutputError, match=r"output\.uri"):
+        run(job_config(photos, out))
+
+
+def test_files_that_were_put_into_an_output_stay(photos, out):
+    run(job_config(photos, out))
+    for name in ("coco/reviewed.json", "annotations/mine.csv", "segments/000.jpg/mine.png", ".tmp/mine"):
+        (out / name).write_text("mine")
+    draw_photographs(photos, 1, first=50)
+    assert run(job_config(photos, out)).exit_code == 0
+    assert run(job_config(photos, out), overwrite=f"{out}/").worked == 7
+    mine = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file() and path.stat().st_size == 4}
+    assert mine == {"coco/reviewed.json", "annotations/mine.csv", "segments/000.jpg/mine.png", ".tmp/mine"}
+
+
+def test_new_images_never_take_a_name_that_is_in_use(photos, out):
+    run(job_config(photos, out))
+    (out / "color_masks/new.jpg.png").write_text("mine")
+    draw_photographs(photos, 1, first=50)
+    (photos / "050.jpg").rename(photos / "new.jpg")
+    with pytest.raises(OutputError, match=r"color_masks/new\.jpg\.png is not of this job"):
+        run(job_config(photos, out))
+    assert len(rows(out)) == 6
+    (out / "color_masks/new.jpg.png").unlink()
+    assert run(job_config(photos, out)).done == 7
+
+
+def test_a_configuration_that_was_edited_stays_with_a_warning(photos, out):
+    run(job_config(photos, out))
+    edited = (out / "config.yaml").read_text() + "# mine\n"
+    (out / "config.yaml").write_text(edited)
+    report = run(job_config(photos, out))
+    assert (out / "config.yaml").read_text() == edited
+    assert report.notes == [f"{out}/config.yaml: is not as this program wrote it, and is left as it is"]
+
+
 def test_every_bad_image_is_one_failed_row_and_its_neighbours_are_done(photos, out):
     expected = {}
     for name, (data, kind) in corpus().items():

@@ -7,9 +7,9 @@ import pytest
 from support.jobs import job_config
 
 from sam_batch.engine.choice import EngineChoice
-from sam_batch.errors import FingerprintError
-from sam_batch.job.spec import JobSpec, digest, refuse_other
+from sam_batch.job.spec import JobSpec
 from sam_batch.model.names import FAKE
+from sam_batch.output.fingerprint import digest
 
 
 def spec(**sections):
@@ -53,28 +53,6 @@ def test_other_weights_and_another_precision_change_it():
     half = EngineChoice("fake", "fp16", "cpu")
     assert dataclasses.replace(spec(), checkpoint=weights).fingerprint() != spec().fingerprint()
     assert dataclasses.replace(spec(), engine=half).fingerprint() != spec().fingerprint()
-
-
-def test_a_refusal_lists_every_key_that_differs_with_both_values():
-    stored = spec(generator={"points_per_side": 8, "box_nms_thresh": 0.5}).fingerprint()
-    with pytest.raises(FingerprintError) as caught:
-        refuse_other(stored, spec().fingerprint())
-    lines = str(caught.value).splitlines()[1:]
-    assert [line.split(":")[0].strip() for line in lines] == ["generator.box_nms_thresh", "generator.points_per_side"]
-    assert "there 8, now 3" in lines[1]
-
-
-def test_equal_settings_are_not_refused():
-    refuse_other(spec().fingerprint(), spec().fingerprint())
-
-
-def test_a_key_that_one_side_does_not_know_counts_as_its_default():
-    stored = spec().fingerprint()
-    unset = {key: value for key, value in stored.items() if key != "generator.containment_thresh"}
-    refuse_other(unset, stored)
-    refuse_other(stored, unset)
-    with pytest.raises(FingerprintError, match=r"generator.containment_thresh: there null, now 0.5"):
-        refuse_other(unset, spec(generator={"containment_thresh": 0.5}).fingerprint())
 
 
 def test_a_later_run_marks_its_parts_as_the_plan_is_marked():

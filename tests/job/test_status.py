@@ -9,6 +9,7 @@ from support.jobs import draw_photographs, job_config, run
 
 from sam_batch.config import StorageConfig
 from sam_batch.data.storage import Storage
+from sam_batch.errors import OutputError
 from sam_batch.job.run import run_job
 from sam_batch.job.status import dry_run, status
 from sam_batch.output import lease
@@ -83,6 +84,13 @@ def test_status_names_who_works_on_it(config, tmp_path):
     assert "running: process" in status(config).to_text()
     holding.release()
     assert status(config).to_text().endswith("not running")
+
+
+def test_it_refuses_an_output_that_a_run_would_refuse(config, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/mine.txt").write_text("mine")
+    with pytest.raises(OutputError, match=r"holds mine\.txt, but no plan"):
+        dry_run(config)
 
 
 def test_metrics_are_no_result_and_may_be_missing(config, tmp_path):

@@ -11,7 +11,7 @@ import pytest
 
 from sam_batch.config import StorageConfig
 from sam_batch.data.storage import Storage
-from sam_batch.errors import LeaseError
+from sam_batch.errors import LeaseError, OutputError
 from sam_batch.output import layout, lease
 
 
@@ -114,7 +114,7 @@ def test_a_held_lease_is_renewed(storage, monkeypatch):
     held.release()
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"{}", b"[]", b"\xff", json.dumps({"token": 1}).encode()])
+@pytest.mark.parametrize("content", [b"", b"{", b"\0\0\0", b'{"token": "01', b'{"token": "01", "host": "\0\0\0'])
 def test_a_damaged_lease_holds_nothing(storage, content, monkeypatch):
     monkeypatch.setattr(lease, "RENEW_SECONDS", 0.01)
     storage.write(layout.LEASE, content)
@@ -123,6 +123,14 @@ def test_a_damaged_lease_holds_nothing(storage, content, monkeypatch):
     assert lease.read_holder(storage).token == held._holder.token
     held.release()
     assert not storage.exists(layout.LEASE)
+
+
+@pytest.mark.parametrize("content", [b"{}", b"[]", b"\xff", b"mine", json.dumps({"token": "a"}).encode()])
+def test_a_file_that_is_no_lease_is_refused_and_stays(storage, content):
+    storage.write(layout.LEASE, content)
+    with pytest.raises(OutputError, match=r"lease.json is not this program's; move it away"):
+        lease.acquire(storage)
+    assert storage.read(layout.LEASE) == content
 
 
 def test_a_holder_that_lives_mends_its_damaged_lease_and_keeps_it(storage, monkeypatch):

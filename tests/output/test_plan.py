@@ -7,8 +7,9 @@ from support.jobs import job_config
 
 from sam_batch.config import StorageConfig
 from sam_batch.data.storage import Entry, Storage
-from sam_batch.errors import AlreadyExistsError
+from sam_batch.errors import AlreadyExistsError, OutputError
 from sam_batch.output import plan as plans
+from sam_batch.output import schema
 
 KEYS = st.lists(st.text(min_size=1, max_size=5), unique=True, max_size=20)
 
@@ -73,8 +74,47 @@ def test_a_plan_is_stored_once(tmp_path):
         plans.store(storage, None, rows, {})
 
 
+def test_a_new_plan_takes_the_place_of_the_old(tmp_path):
+    storage = Storage(str(tmp_path), StorageConfig())
+    plans.store(storage, None, plans.extend(None, entries("ab"), 1), {"a": "1"})
+    plans.replace_plan(storage, plans.Plan(plans.extend(None, entries("c"), 1), {"a": "2"}, 1))
+    read = plans.read_plan(storage)
+    assert (read.rows["key"].to_pylist(), read.fingerprint, read.parts) == (["c"], {"a": "2"}, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("part-00001.parquet", b"mine", "damaged Parquet"),
+        ("part-00002.parquet", b"mine", "those before it are missing"),
+        ("part-00001.parquet", schema.part_bytes(schema.results_to_table([], {})), "it has the columns image_id"),
+        ("part-00001.parquet", schema.part_bytes(plans.extend(None, [], 1)), "does not say for which settings"),
+        ("part-00001.parquet", plans._part_bytes(plans.extend(None, entries("b"), 1), {"a": "2"}), "of another plan"),
+    ],
+)
+def test_a_file_that_is_no_part_of_the_plan_is_refused_by_name(tmp_path, name, content, reason):
+    storage = Storage(str(tmp_path), StorageConfig())
+    plans.store(storage, None, plans.extend(None, entries("a"), 1), {"a": "1"})
+    storage.write(f"plan/{name}", content)
+    with pytest.raises(OutputError, match=f"plan/{name} is no part of a job's plan: .*{reason}.*; move it away"):
+        plans.read_plan(storage)
+
+
+def test_other_files_beside_the_plan_are_passed_over(tmp_path):
+    storage = Storage(str(tmp_path), StorageConfig())
+    for name in ("notes.txt", "part-0.parquet", "old/part-00000.parquet"):
+        storage.write(f"plan/{name}", b"mine")
+    assert plans.read_plan(storage) is None
+
+
 def test_done_shards_are_the_parts_that_exist(tmp_path):
     storage = Storage(str(tmp_path), StorageConfig())
-    for name in ("part-00003.parquet", "part-100000.parquet", "part-1.parquet.tmp", "other.parquet"):
+    for name in (
+        "part-00003.parquet",
+        "part-100000.parquet",
+        "part-1.parquet",
+        "sub/part-00004.parquet",
+        "other.parquet",
+    ):
         storage.write(f"annotations/{name}", b"x")
     assert plans.committed_shards(storage) == {3, 100000}

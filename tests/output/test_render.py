@@ -1,13 +1,9 @@
-"""Pictures hold exactly the masks, come out the same every time, and have names that never meet."""
-
-import io
-import string
-import tarfile
+"""Pictures hold exactly the masks, and come out the same every time."""
 
 import cv2
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 from support.corpus import picture
 from support.results import annotation_of, random_masks
@@ -122,11 +118,7 @@ def test_pictures_are_the_same_bytes_every_time():
 
     def everything():
         cutouts = list(render.segment_cutouts(image, masks, 0, "crop"))
-        return (
-            render.color_mask(image, masks, HEIGHT, WIDTH),
-            cutouts,
-            render.tar_bytes((str(i), d) for i, d in cutouts),
-        )
+        return render.color_mask(image, masks, HEIGHT, WIDTH), cutouts
 
     assert everything() == everything()
 
@@ -135,74 +127,3 @@ def test_an_encoder_that_fails_is_an_error(monkeypatch):
     monkeypatch.setattr(cv2, "imencode", lambda *_: (False, None))
     with pytest.raises(ImageError, match="no PNG"):
         render.color_mask(None, [], HEIGHT, WIDTH)
-
-
-def test_what_is_packed_can_be_unpacked():
-    members = [("b/1.png", b"one"), ("a/ä.png", b""), (f"{'long/' * 60}0.png", b"two")]
-    assert list(render.tar_members(render.tar_bytes(members))) == members
-
-
-def test_a_tar_holds_its_members_in_order_without_times_and_owners():
-    members = [("b/ü.jpg/0.png", b"one"), ("a" * 300, b""), ("c", b"three")]
-    with tarfile.open(fileobj=io.BytesIO(render.tar_bytes(members))) as tar:
-        read_back = [(member.name, tar.extractfile(member).read()) for member in tar]
-        assert read_back == members
-        assert {(member.mtime, member.uid, member.gid, member.uname) for member in tar.getmembers()} == {(0, 0, 0, "")}
-
-
-@pytest.mark.parametrize("key", ["a.jpg", "b/a.jpg", "A b/ü#%*[1]?.png", "v1.2/x~y.tif", "..a/b..jpg", "~/-rf.jpg"])
-def test_usual_keys_are_their_own_names(key):
-    assert render.output_name(key, ".png") == f"{key}.png"
-
-
-_COMPONENTS = st.one_of(
-    st.sampled_from(
-        ["", ".", "..", "a", "a.jpg", "a.jpg.png", "a.PNG", "0.png", "a\n", "a\0", "\ud800", "x" * 255, "é" * 130]
-    ),
-    st.text(st.characters(codec=None), max_size=4),
-    st.text(string.ascii_letters + ".~/\\", max_size=300),
-)
-_KEYS = st.builds(
-    lambda folders, file, extension: "/".join([*folders, file + extension]),
-    st.lists(_COMPONENTS, max_size=5),
-    _COMPONENTS,
-    st.sampled_from([".jpg", ".png", ".TIFF"]),
-)
-_SUFFIXES = st.sampled_from([".png", ""])
-
-
-@given(_KEYS, _SUFFIXES)
-def test_any_key_has_a_usable_name(key, suffix):
-    name = render.output_name(key, suffix)
-    parts = name.split("/")
-    assert {"", ".", ".."}.isdisjoint(parts)
-    assert all(len(part.encode()) <= 255 for part in parts)
-    assert len(name.encode()) <= 800
-    assert name.endswith(suffix)
-    assert not any(ord(letter) < 32 for letter in name)
-
-
-@given(_KEYS, _KEYS, _SUFFIXES)
-def test_different_keys_have_names_that_do_not_meet(first, second, suffix):
-    """Neither is the other's name, nor a folder on its way."""
-    assume(first != second)
-    one, other = render.output_name(first, suffix), render.output_name(second, suffix)
-    assert one != other
-    assert not one.startswith(f"{other}/")
-    assert not other.startswith(f"{one}/")
-
-
-@given(_KEYS, _SUFFIXES)
-def test_a_key_made_of_anothers_name_does_not_meet_it(key, suffix):
-    name = render.output_name(key, suffix)
-    imitation = name.removesuffix(suffix)
-    assume(imitation != key)
-    assert render.output_name(imitation, suffix) != name
-
-
-@given(_KEYS)
-def test_a_picture_inside_a_folder_named_like_a_picture_does_not_meet_it(key):
-    for suffix in (".png", ""):
-        outer = render.output_name(key, suffix)
-        inner = render.output_name(f"{key}{suffix}/0.png", suffix)
-        assert not inner.startswith(f"{outer}/")

@@ -1,0 +1,45 @@
+"""What shaped the results of an output, as dotted keys and JSON values; it keeps unlike results apart.
+
+A key that a fingerprint does not hold counts as its default: an output stays usable when keys are added. Which values
+a job has, `sam_batch.job.spec` says.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from sam_batch.config import Effect, keys
+from sam_batch.errors import FingerprintError
+
+
+def shaping_defaults() -> dict[str, str]:
+    """The keys whose values shape a result, each with its default as JSON."""
+    shaping = {key: setting for key, setting in keys() if Effect.SHAPES in setting.metadata}
+    return {key: json.dumps(setting.get_default(call_default_factory=True)) for key, setting in shaping.items()}
+
+
+def value_of(fingerprint: Mapping[str, str], key: str) -> Any:
+    """What a shaping key was set to."""
+    return json.loads((shaping_defaults() | dict(fingerprint))[key])
+
+
+def digest(fingerprint: Mapping[str, str]) -> str:
+    """The fingerprint as 64 hexadecimal digits."""
+    return hashlib.sha256(json.dumps(dict(fingerprint), sort_keys=True).encode()).hexdigest()
+
+
+def refuse_other(stored: Mapping[str, str], current: Mapping[str, str]) -> None:
+    """Refuse to mix results of unlike settings.
+
+    Raises:
+        FingerprintError: Some keys differ; the message lists each with both values.
+    """
+    there, now = shaping_defaults() | dict(stored), shaping_defaults() | dict(current)
+    differing = [key for key in sorted(there.keys() | now.keys()) if there.get(key) != now.get(key)]
+    if differing:
+        lines = [f"  {key}: there {there.get(key, 'unset')}, now {now.get(key, 'unset')}" for key in differing]
+        raise FingerprintError(
+            "output.uri: the output holds results of other settings; use another output, the same settings, "
+            "or --overwrite\n" + "\n".join(lines)
+        )

@@ -1,0 +1,227 @@
+"""Whose a file in an output is. Only what is ours is ever deleted or overwritten.
+
+Ours are the names that only this program makes, for the shards and images of the plan, and the two files of fixed name
+whose content says so. A folder's name says nothing. What else lies in an output stays as it is; where a name is needed
+and somebody else's file has it, the job is refused before it begins.
+
+At the top of an output, names that begin with a dot do not count: the program makes none but `.tmp`, and in that only
+names of its own.
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from itertools import chain, islice
+
+import pyarrow as pa
+
+from sam_batch.config import Config
+from sam_batch.data.storage import Storage, open_storage, shown
+from sam_batch.errors import ConfigError, NotFoundError, OutputError, StorageError
+from sam_batch.output import layout, lease
+from sam_batch.output.fingerprint import value_of
+from sam_batch.output.plan import Plan, read_plan
+
+FOLDERS = (
+    layout.ANNOTATIONS,  # the commits first: no moment shows results without their plan
+    layout.METRICS,
+    layout.COCO,
+    layout.COLOR_MASKS,
+    layout.LABEL_MASKS,
+    layout.SEGMENTS,
+)
+_REQUESTS = 16  # in flight: object stores answer slowly, not narrowly
+_SEAL = "# The effective configuration of the last run. Copy it to change it: an edited one is left as it is. sha256 "
+_log = logging.getLogger(__name__)
+
+
+class Names:
+    """The names that some planned images give a job, with their shards: it writes no others below `FOLDERS`."""
+
+    def __init__(self, rows: pa.Table, fingerprint: Mapping[str, str]) -> None:
+        def is_on(picture: str) -> bool:
+            return bool(value_of(fingerprint, f"output.{picture}.enabled"))
+
+        self._keys: list[str] = rows["key"].to_pylist()
+        self.shards = frozenset(rows["shard"].unique().to_pylist())
+        packed = is_on("segments") and value_of(fingerprint, "output.segments.pack") == "tar"
+        self.tars = frozenset(map(layout.tar_key, self.shards)) if packed else frozenset[str]()
+        self._has_cutouts = is_on("segments") and not packed
+        self._has_color_masks = is_on("color_masks")
+        self._has_label_masks = is_on("label_masks")
+
+    @cached_property
+    def pictures(self) -> frozenset[str]:
+        """The keys of all pictures but cut-outs."""
+        color_masks = map(layout.color_mask_key, self._keys) if self._has_color_masks else ()
+        label_masks = map(layout.label_mask_key, self._keys) if self._has_label_masks else ()
+        return frozenset(chain(color_masks, label_masks))
+
+    @cached_property
+    def cutouts(self) -> frozenset[str]:
+        """The folders of cut-outs."""
+        return frozenset(map(layout.cutouts_key, self._keys)) if self._has_cutouts else frozenset()
+
+    def __contains__(self, key: str) -> bool:
+        """Whether the job may write this key, which lies in one of `FOLDERS`."""
+        if layout.part_number(key) in self.shards or key in self.pictures or key in self.tars:
+            return True
+        return layout.cutout_folder(key) in self.cutouts or layout.COCO_FILE.fullmatch(key) is not None
+
+
+def open_output(config: Config, overwrite: str | None) -> Storage:
+    """The output, if this job may use it.
+
+    Args:
+        config: The job.
+        overwrite: The output's URI once more, if what is there is to be thrown away.
+
+    Raises:
+        ConfigError: `overwrite` names another place.
+        OutputError: It cannot be read, or is somebody else's.
+    """
+    storage = open_storage(config.output.uri, config.storage)
+    if overwrite is not None and open_storage(overwrite, config.storage).root != storage.root:
+        raise ConfigError(f"--overwrite {overwrite}: is not the output, {config.output.uri}; name the output itself")
+    try:
+        if overwrite is not None:
+            plan_of(storage)
+        elif read_plan(storage) is None:
+            refuse_foreign(storage)
+    except StorageError as error:
+        raise OutputError(f"output.uri: {error}") from error
+    return storage
+
+
+def plan_of(storage: Storage) -> Plan:
+    """The plan of an output that is to be overwritten.
+
+    Raises:
+        OutputError: It has none.
+    """
+    plan = read_plan(storage)
+    if plan is None:
+        raise OutputError(f"--overwrite: {shown(storage.root)} holds no plan of a job; it is left as it is")
+    return plan
+
+
+def refuse_foreign(storage: Storage) -> None:
+    """Refuse an output that has no plan and yet holds something: it is somebody else's.
+
+    Raises:
+        OutputError: It does; names some of it.
+    """
+    there = (name for name in storage.names() if not name.startswith(".") and not _is_lease(storage, name))
+    some = list(islice(there, 4))
+    if some:
+        more = " and more" if len(some) > 3 else ""
+        raise OutputError(
+            f"output.uri: {shown(storage.root)} holds {', '.join(map(shown, some[:3]))}{more}, but no plan of a job: "
+            f"it is not this program's, and nothing in it was touched; name an empty or a new folder, such as "
+            f"{shown(storage.root)}/labels"
+        )
+
+
+def _is_lease(storage: Storage, name: str) -> bool:
+    return name == layout.LEASE and lease.read_holder(storage) is not lease.FOREIGN
+
+
+def refuse_taken(storage: Storage, names: Names) -> None:
+    """Refuse new images whose results would overwrite what is not ours.
+
+    Raises:
+        OutputError: A file has a name of theirs; says which.
+    """
+    parts = [layout.part_key(layout.ANNOTATIONS, shard) for shard in names.shards]
+    wanted = [*parts, *map(layout.metrics_key, names.shards), *names.tars, *names.pictures, *names.cutouts]
+    in_use = {folder for folder in FOLDERS if open_storage(f"{storage.root}/{folder}", storage.config).is_folder()}
+    asked = [key for key in wanted if key.partition("/")[0] in in_use]
+    with ThreadPoolExecutor(_REQUESTS) as pool:
+        taken = next(filter(None, pool.map(lambda key: _taken(storage, key, names), asked)), None)
+    if taken:
+        raise _in_the_way(storage, taken)
+
+
+def _taken(storage: Storage, key: str, names: Names) -> str | None:
+    """The key, or a cut-out in it, if there is one."""
+    if key not in names.cutouts:
+        return key if storage.exists(key) else None
+    inside = (entry.key for entry in storage.list(key, recursive=False))
+    return next((name for name in inside if name in names), None)
+
+
+def _in_the_way(storage: Storage, key: str) -> OutputError:
+    return OutputError(
+        f"output.uri: {shown(storage.root)}/{shown(key)} is not of this job, which would write a file of this name; "
+        "move it away"
+    )
+
+
+def clear(storage: Storage, plan: Plan, successor: Plan) -> None:
+    """Delete what a job wrote, all but the first file of its plan, to make room for another job's.
+
+    Raises:
+        OutputError: The other job would overwrite what is not ours; nothing was deleted.
+    """
+    old, new = Names(plan.rows, plan.fingerprint), Names(successor.rows, successor.fingerprint)
+    for key in _stored(storage):
+        if key in new and key not in old:
+            raise _in_the_way(storage, key)
+    for key in own_keys(storage, plan):
+        if key != layout.part_key(layout.PLAN, 0):
+            storage.delete(key)
+
+
+def own_keys(storage: Storage, plan: Plan) -> Iterator[str]:
+    """Everything that is ours, in the order in which it can be deleted: the plan last, from its end."""
+    names = Names(plan.rows, plan.fingerprint)
+    yield from (key for key in _stored(storage) if key in names)
+    for key, is_ours in ((layout.SUMMARY, is_summary), (layout.CONFIG, is_sealed)):
+        there = _read(storage, key)
+        if there is not None and is_ours(there):
+            yield key
+    for number in reversed(range(plan.parts)):
+        yield layout.part_key(layout.PLAN, number)
+
+
+def _stored(storage: Storage) -> Iterator[str]:
+    return (entry.key for folder in FOLDERS for entry in storage.list(folder))
+
+
+def put_over_own(storage: Storage, key: str, data: bytes, is_ours: Callable[[bytes], bool]) -> None:
+    """Write a file of fixed name, unless another's content lies there: then that stays, with a warning."""
+    there = _read(storage, key)
+    if there is not None and not is_ours(there):
+        _log.warning("%s/%s: is not as this program wrote it, and is left as it is", storage.root, key)
+    elif there != data:
+        storage.replace(key, data)
+
+
+def _read(storage: Storage, key: str) -> bytes | None:
+    try:
+        return storage.read(key)
+    except NotFoundError:
+        return None
+
+
+def sealed(text: str) -> bytes:
+    """A configuration with a first line by which a later run knows it for its own, and sees that nobody edited it."""
+    return f"{_SEAL}{hashlib.sha256(text.encode()).hexdigest()}\n{text}".encode()
+
+
+def is_sealed(data: bytes) -> bool:
+    """Whether this is what `sealed` returned, to the byte."""
+    _, _, text = data.partition(b"\n")
+    return data == _SEAL.encode() + hashlib.sha256(text).hexdigest().encode() + b"\n" + text
+
+
+def is_summary(data: bytes) -> bool:
+    """Whether this is a `summary.json` of this program."""
+    try:
+        summary = json.loads(data)
+    except ValueError:
+        return False
+    return isinstance(summary, dict) and {"exit_code", "images", "run", "versions"} <= summary.keys()
