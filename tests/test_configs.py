@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from sam_batch.config import InputConfig
 from sam_batch.configfile import SCHEMA_LINE, load
 
 ROOT = Path(__file__).parents[1]
@@ -24,6 +25,12 @@ def test_names_the_schema_for_editors(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert text.startswith(SCHEMA_LINE)
     assert (path.parent / "job.schema.json").is_file()
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_a_purpose_never_narrows_what_is_read(path: Path) -> None:
+    read = load([path]).input
+    assert read == InputConfig(uri=read.uri)
 
 
 def test_the_demo_needs_no_gpu_no_download_and_no_other_folder() -> None:
