@@ -1,7 +1,7 @@
 """Whose a file in an output is. Only what is ours is ever deleted or overwritten.
 
-Ours are the names that only this program makes, for the shards and images of the plan, and the two files of fixed name
-whose content says so. A folder's name says nothing. What else lies in an output stays as it is; where a name is needed
+Ours are the names that only this program makes, for the shards and images of the plan, and the files of fixed name whose
+content says so. A folder's name says nothing. What else lies in an output stays as it is; where a name is needed
 and somebody else's file has it, the job is refused before it begins.
 
 At the top of an output, names that begin with a dot do not count: the program makes none but `.tmp`, and in that only
@@ -179,7 +179,7 @@ def own_keys(storage: Storage, plan: Plan) -> Iterator[str]:
     """Everything that is ours, in the order in which it can be deleted: the plan last, from its end."""
     names = Names(plan.rows, plan.fingerprint)
     yield from (key for key in _stored(storage) if key in names)
-    for key, is_ours in ((layout.SUMMARY, is_summary), (layout.CONFIG, is_sealed)):
+    for key, is_ours in ((layout.REPORT, is_report), (layout.SUMMARY, is_summary), (layout.CONFIG, is_sealed)):
         there = _read(storage, key)
         if there is not None and is_ours(there):
             yield key
@@ -191,13 +191,15 @@ def _stored(storage: Storage) -> Iterator[str]:
     return (entry.key for folder in FOLDERS for entry in storage.list(folder))
 
 
-def put_over_own(storage: Storage, key: str, data: bytes, is_ours: Callable[[bytes], bool]) -> None:
-    """Write a file of fixed name, unless another's content lies there: then that stays, with a warning."""
+def put_over_own(storage: Storage, key: str, data: bytes, is_ours: Callable[[bytes], bool]) -> bool:
+    """Write a file of fixed name, unless another's content lies there: then that stays, with a warning, and False."""
     there = _read(storage, key)
     if there is not None and not is_ours(there):
         _log.warning("%s/%s: is not as this program wrote it, and is left as it is", storage.root, key)
-    elif there != data:
+        return False
+    if there != data:
         storage.replace(key, data)
+    return True
 
 
 def _read(storage: Storage, key: str) -> bytes | None:
@@ -225,3 +227,8 @@ def is_summary(data: bytes) -> bool:
     except ValueError:
         return False
     return isinstance(summary, dict) and {"exit_code", "images", "run", "versions"} <= summary.keys()
+
+
+def is_report(data: bytes) -> bool:
+    """Whether this is a `report.html` of this program."""
+    return b"<title>sam-batch report</title>" in data[:1000]

@@ -10,7 +10,7 @@ from sam_batch.config import InputConfig, StorageConfig
 from sam_batch.data import pixels
 from sam_batch.data.storage import Storage, open_storage, read_uri
 from sam_batch.errors import ImageError, NotFoundError, OutputError, StorageError
-from sam_batch.output import layout, schema
+from sam_batch.output import layout, ownership, schema
 from sam_batch.output.plan import Plan, committed_shards, read_plan
 from sam_batch.report.html import page
 from sam_batch.report.pictures import drawn_masks, thumbnail
@@ -30,7 +30,7 @@ def make_report(output: str, config: StorageConfig) -> str:
         Where the report is.
 
     Raises:
-        OutputError: There is no job.
+        OutputError: There is no job, or somebody else's file has the report's name.
         StorageError: The output cannot be read or written.
     """
     storage = open_storage(output, config)
@@ -51,7 +51,8 @@ def make_report(output: str, config: StorageConfig) -> str:
     decoding = _decoding(plan)
     with ThreadPoolExecutor(THREADS) as pool:
         shown = dict(zip(chosen, pool.map(lambda row: _shown(row, config, decoding), chosen.values()), strict=True))
-    storage.replace(layout.REPORT, page(sample, shown, about))
+    if not ownership.put_over_own(storage, layout.REPORT, page(sample, shown, about), ownership.is_report):
+        raise OutputError(f"output.uri: {storage.root}/{layout.REPORT} is not this program's; move it away")
     return f"{storage.root}/{layout.REPORT}"
 
 

@@ -164,3 +164,7 @@ def test_another_configuration_is_not_sealed(data):
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b"{}", b'{"images": 3, "versions": {}}', b"\xff"])
 def test_another_summary_is_not_ours(data):
     assert not ownership.is_summary(data)
+
+
+def test_another_page_is_no_report():
+    assert not ownership.is_report(b"<!doctype html><title>my report</title>")

@@ -35,6 +35,14 @@ def test_a_report_shows_every_image_of_a_small_output(output):
     assert all(bool(image["photo"]) == (image["status"] != "failed") for image in shown["images"].values())
 
 
+def test_a_report_is_made_anew_and_never_over_somebody_elses(output):
+    make_report(str(output), ANYWHERE)
+    (output / "report.html").write_text("mine")
+    with pytest.raises(OutputError, match=r"report\.html is not this program's"):
+        make_report(str(output), ANYWHERE)
+    assert (output / "report.html").read_text() == "mine"
+
+
 def test_an_unfinished_output_without_metrics_has_a_report(output):
     (output / "annotations" / "part-00001.parquet").unlink()
     (output / "summary.json").unlink()
