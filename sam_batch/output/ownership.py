@@ -1,6 +1,6 @@
 """Whose a file in an output is. Only what is ours is ever deleted or overwritten.
 
-Ours are the names that only this program makes, for the shards and images of the plan, and the files of fixed name whose
+Ours are the names that only this program makes, for the shards and images of the plan, and files of fixed name whose
 content says so. A folder's name says nothing. What else lies in an output stays as it is; where a name is needed
 and somebody else's file has it, the job is refused before it begins.
 
