@@ -7,7 +7,7 @@
     │   ├── InputError         the input cannot be listed: missing, empty, unreadable
     │   ├── OutputError        the output cannot be used: unwritable, held, another job's
     │   │   ├── FingerprintError   it holds results of other settings
-    │   │   └── LeaseError         another driver works on it
+    │   │   └── LeaseError         another driver works on it, found before the job began
     │   ├── CheckpointError    the weights are missing, damaged or of another model
     │   └── EngineFileError          a TensorRT plan is missing, altered, unverified or of another machine
     ├── StorageError           one read or write failed after its retries
@@ -18,6 +18,7 @@
     ├── EngineError            the engine is broken; its worker is replaced
     │   └── NonFiniteError     it returned NaN or infinity
     └── JobError               the job as a whole cannot succeed                        exit 1
+        └── LeaseLostError         another driver has taken its output over
 
 Errors cross process borders, so every one survives pickling with its attributes.
 """
@@ -67,7 +68,7 @@ class FingerprintError(OutputError):
 
 
 class LeaseError(OutputError):
-    """Another driver works on the same output."""
+    """Another driver works on the same output; nothing was begun."""
 
 
 class CheckpointError(ConfigError):
@@ -121,3 +122,7 @@ class NonFiniteError(EngineError):
 
 class JobError(SamBatchError):
     """The job as a whole cannot succeed."""
+
+
+class LeaseLostError(JobError):
+    """Another driver has taken the output over in the middle of the job."""

@@ -124,6 +124,7 @@ def _work(run: Run, listed: Sequence[Entry], overwrite: bool) -> None:
     effective = ownership.sealed(configfile.to_yaml(run.job.config))
     ownership.put_over_own(run.storage, layout.CONFIG, effective, ownership.is_sealed)
     run.report.planned = len(plan)
+    earlier = ownership.read_if_there(run.storage, layout.SUMMARY)
     try:
         run = replace(run, job=replace(run.job, adopted=plan.fingerprint))
         changed = _label(run, plan)
@@ -132,7 +133,9 @@ def _work(run: Run, listed: Sequence[Entry], overwrite: bool) -> None:
         run.report.interrupted = isinstance(error, KeyboardInterrupt)
         run.report.error = str(error)
         run.report.done = plan.image_count(committed_shards(run.storage))
-    ownership.put_over_own(run.storage, layout.SUMMARY, run.report.to_json().encode(), ownership.is_summary)
+    # After another driver took over, a summary that was not there before is that driver's.
+    if not run.lease.is_lost or ownership.read_if_there(run.storage, layout.SUMMARY) == earlier:
+        ownership.put_over_own(run.storage, layout.SUMMARY, run.report.to_json().encode(), ownership.is_summary)
 
 
 def _new_plan(run: Run, listed: Sequence[Entry]) -> Plan:
@@ -229,6 +232,7 @@ def _finish(run: Run, plan: Plan, changed: bool) -> None:
         raise _foreign(run.storage, layout.part_key(layout.ANNOTATIONS, shard))
     output = run.job.config.output
     missing = [name for name in output.formats if changed or not is_complete(name, run.storage)]
+    run.lease.confirm()
     with open_exports(missing, run.storage, output) as exports:
         for part in run.report.tally(read_parts(run.storage, plan, shards)):
             for export in exports:

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from sam_batch.data.storage import Storage
-from sam_batch.errors import AlreadyExistsError, LeaseError, NotFoundError, OutputError, StorageError
+from sam_batch.errors import AlreadyExistsError, LeaseError, LeaseLostError, NotFoundError, OutputError, StorageError
 from sam_batch.output import layout
 
 RENEW_SECONDS = 15.0
@@ -78,10 +78,23 @@ class Lease:
         self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
         self._thread.start()
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether another driver is known to have taken the output over."""
+        return self._lost.is_set()
+
     def check(self) -> None:
-        """Raise LeaseError if another driver has taken the output over."""
-        if self._lost.is_set():
-            raise LeaseError(f"{self._storage.root}: another driver has taken this output over; stopping")
+        """Raise LeaseLostError if another driver is known to have taken the output over."""
+        if self.is_lost:
+            raise LeaseLostError(
+                f"{self._storage.root}: another driver has taken this output over; what was committed stays, and the "
+                "other goes on from there"
+            )
+
+    def confirm(self) -> None:
+        """The same after a look; for steps that must not meet another driver's."""
+        self._renew_once()
+        self.check()
 
     def release(self) -> None:
         """Stop renewing and remove the lease if it is still ours."""

@@ -180,7 +180,7 @@ def own_keys(storage: Storage, plan: Plan) -> Iterator[str]:
     names = Names(plan.rows, plan.fingerprint)
     yield from (key for key in _stored(storage) if key in names)
     for key, is_ours in ((layout.REPORT, is_report), (layout.SUMMARY, is_summary), (layout.CONFIG, is_sealed)):
-        there = _read(storage, key)
+        there = read_if_there(storage, key)
         if there is not None and is_ours(there):
             yield key
     for number in reversed(range(plan.parts)):
@@ -193,7 +193,7 @@ def _stored(storage: Storage) -> Iterator[str]:
 
 def put_over_own(storage: Storage, key: str, data: bytes, is_ours: Callable[[bytes], bool]) -> bool:
     """Write a file of fixed name, unless another's content lies there: then that stays, with a warning, and False."""
-    there = _read(storage, key)
+    there = read_if_there(storage, key)
     if there is not None and not is_ours(there):
         _log.warning("%s/%s: is not as this program wrote it, and is left as it is", storage.root, key)
         return False
@@ -202,7 +202,8 @@ def put_over_own(storage: Storage, key: str, data: bytes, is_ours: Callable[[byt
     return True
 
 
-def _read(storage: Storage, key: str) -> bytes | None:
+def read_if_there(storage: Storage, key: str) -> bytes | None:
+    """The content of a file; None where there is none."""
     try:
         return storage.read(key)
     except NotFoundError:

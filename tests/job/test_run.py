@@ -20,6 +20,7 @@ from sam_batch.data import pixels
 from sam_batch.data.naming import Naming
 from sam_batch.data.storage import Storage, open_storage
 from sam_batch.errors import ConfigError, FingerprintError, InputError, LeaseError, OutputError
+from sam_batch.job.executor import InlineExecutor
 from sam_batch.masks.kernels import choose
 from sam_batch.output import lease, schema
 from sam_batch.output.parts import Receipt
@@ -363,6 +364,45 @@ def test_an_output_in_use_is_refused(photos, out):
     with pytest.raises(LeaseError, match="in use"):
         run(config)
     held.release()
+
+
+@pytest.fixture
+def overtaken(monkeypatch, out):
+    """After the first shard another driver takes the output over, and puts what it is given in it."""
+    put = {"lease.json": lease.Holder.this_process().to_bytes()}
+
+    def overtake(executor, job, shards, **options):
+        for number, receipt in enumerate(inline_run(executor, job, shards, **options)):
+            if number == 0:
+                for name, content in put.items():
+                    (out / name).write_bytes(content)
+            yield receipt
+
+    inline_run = InlineExecutor.run
+    monkeypatch.setattr(InlineExecutor, "run", overtake)
+    return put
+
+
+def test_an_output_lost_on_the_way_is_a_failed_job_with_a_summary(photos, out, overtaken):
+    report = run(job_config(photos, out))
+    assert (report.exit_code, report.worked) == (1, 6)
+    assert "another driver has taken this output over" in report.error
+    assert json.loads((out / "summary.json").read_text())["exit_code"] == 1
+    assert (out / "lease.json").read_bytes() == overtaken["lease.json"]
+    assert not (out / "coco").exists()
+
+
+def test_work_stops_once_the_loss_is_known(photos, out, overtaken, monkeypatch):
+    check = lease.Lease.check
+    monkeypatch.setattr(lease.Lease, "check", lambda held: (held._renew_once(), check(held)))
+    assert run(job_config(photos, out)).worked == 0
+    assert [row["image_id"] for row in rows(out)] == [0, 1, 2, 3]
+
+
+def test_the_summary_of_the_other_driver_stays(photos, out, overtaken):
+    overtaken["summary.json"] = b'{"exit_code": 0, "images": {}, "run": {}, "versions": {}}'
+    assert run(job_config(photos, out)).exit_code == 1
+    assert (out / "summary.json").read_bytes() == overtaken["summary.json"]
 
 
 def test_packed_segments_are_one_tar_a_shard(photos, out):

@@ -11,7 +11,7 @@ import pytest
 
 from sam_batch.config import StorageConfig
 from sam_batch.data.storage import Storage
-from sam_batch.errors import LeaseError, OutputError
+from sam_batch.errors import LeaseError, LeaseLostError, OutputError
 from sam_batch.output import layout, lease
 
 
@@ -97,10 +97,20 @@ def test_a_lease_that_somebody_else_took_over_is_noticed_and_left_alone(storage,
     storage.write(layout.LEASE, holder(token="other").to_bytes())
     held._thread.join(timeout=10)  # it ends when it notices
     assert not held._thread.is_alive()
-    with pytest.raises(LeaseError, match="taken this output over"):
+    with pytest.raises(LeaseLostError, match="taken this output over"):
         held.check()
     held.release()
     assert lease.read_holder(storage).token == "other"
+
+
+def test_a_look_finds_out_at_once(storage):
+    held = lease.acquire(storage)
+    held.confirm()
+    storage.write(layout.LEASE, holder(token="other").to_bytes())
+    held.check()
+    with pytest.raises(LeaseLostError, match="taken this output over"):
+        held.confirm()
+    held.release()
 
 
 def test_a_held_lease_is_renewed(storage, monkeypatch):
