@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pyarrow as pa
 import pytest
 from rich.console import Console
+from support.corpus import corpus
 from support.jobs import draw_killer, draw_photographs, job_config, result_files, rows, run
 
 from sam_batch import configfile
@@ -33,11 +34,13 @@ RAY = {"executor": "ray"}
 
 def test_ray_leaves_the_same_files_as_a_plain_loop(tmp_path):
     draw_photographs(tmp_path / "photos", 10)
+    (tmp_path / "photos" / "pages.tif").write_bytes(corpus()["tiff_pages.tif"][0])
     (tmp_path / "photos/bad.jpg").write_bytes(b"no picture")
     loose = {"max_failure_rate": 1.0}
     inline = run(job_config(tmp_path / "photos", tmp_path / "inline", run=loose))
     ray = run(job_config(tmp_path / "photos", tmp_path / "ray", run=RAY | loose))
-    assert (ray.exit_code, ray.done, ray.status) == (0, 11, inline.status)
+    assert (ray.exit_code, ray.done, ray.status) == (0, 12, inline.status)
+    assert ray.pixel_notes == inline.pixel_notes == {"pages_dropped": 1}
     assert result_files(tmp_path / "ray") == result_files(tmp_path / "inline")
 
 

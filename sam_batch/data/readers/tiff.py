@@ -82,9 +82,9 @@ def _with_pillow(data: bytes, page: Page, settings: InputConfig) -> Opened | Non
     divided = _MULTIPLIED in page.extra and alpha is None  # by an alpha that is none
     if max(*colour, alpha or 0) > opened.bands.count or divided:
         return None
-    # Pillow has already turned 8-bit samples of which the lowest is white.
-    kind = Kind() if page.bits <= 8 and page.photometric == _MIN_IS_WHITE else _kind(page)
-    return Opened(page.bands, kind, load)
+    # Samples of up to 8 bits Pillow has spread over 8, and turned if the lowest is white.
+    as_stored = page.bits > 8 or (page.bits == 8 and page.photometric != _MIN_IS_WHITE)
+    return Opened(page.bands, _kind(page) if as_stored else Kind(), load)
 
 
 def _load(opened: Opened, page: Page, numbers: Sequence[int]) -> Loaded:
@@ -124,6 +124,7 @@ def _notes(page: Page) -> frozenset[PixelNote]:
     lost = {
         PixelNote.PAGES_DROPPED: page.has_more,
         PixelNote.MASK_IGNORED: page.has_mask,
+        PixelNote.DEPTH_REDUCED: page.bits > 8,
         PixelNote.PROFILE_IGNORED: pillow.is_another_space(page.text(tiff_page.PROFILE)),
     }
     return frozenset(note for note, applies in lost.items() if applies)
