@@ -27,6 +27,7 @@ LAYERS = (
     ("data",),
     ("output",),
     ("export",),
+    ("library",),
     ("report",),
     ("job",),
     ("cli",),
@@ -216,6 +217,10 @@ def test_light_verbs_load_neither_torch_nor_ray_nor_onnx(tmp_path: Path) -> None
     helps = [command("--help"), command("run", "--help"), command("engine", "build", "--help")]
     verbs = [command("plan", *job), command("status", *job), command("engine", "list", *job, "engine.kind=auto")]
     assert not loaded_after(*helps, *verbs) & {"torch", "ray", "onnx"}
+
+
+def test_the_package_itself_imports_next_to_nothing() -> None:
+    assert not loaded_after("import sam_batch") & {"torch", "numpy", "ray"}
 
 
 def test_rays_loaders_and_writers_do_not_import_torch() -> None:

@@ -60,10 +60,10 @@ def clean_regions(candidates: Sequence[Candidate], image_hw: Size, min_area: int
     return _suppress(cleaned, unchanged, iou_thresh)
 
 
-def annotate(candidates: Sequence[Candidate], image_hw: Size) -> list[Annotation]:
-    """Encode the masks and number them; a mask without a pixel is no annotation."""
-    with_pixels = [candidate for candidate in candidates if any(candidate.mask.bits)]
-    return [_annotation(mask_id, candidate, image_hw) for mask_id, candidate in enumerate(with_pixels)]
+def annotate(candidates: Iterable[Candidate], image_hw: Size, *, keep_empty: bool = False) -> list[Annotation]:
+    """Encode the masks and number them; a mask without a pixel is no annotation, unless they are kept."""
+    kept = [candidate for candidate in candidates if keep_empty or any(candidate.mask.bits)]
+    return [_annotation(mask_id, candidate, image_hw) for mask_id, candidate in enumerate(kept)]
 
 
 def _suppress(candidates: Sequence[Candidate], scores: Sequence[float], iou_thresh: float) -> list[Candidate]:
