@@ -23,7 +23,7 @@
 Errors cross process borders, so every one survives pickling with its attributes.
 """
 
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from typing import Any
 
 
@@ -35,6 +35,29 @@ class ExitCode(IntEnum):
     USAGE = 2
     TOO_MANY_FAILURES = 3
     INTERRUPTED = 130
+
+
+class FailureKind(StrEnum):
+    """Why an image failed: a closed list, so that failures can be counted."""
+
+    NOT_FOUND = "not_found"
+    PERMISSION_DENIED = "permission_denied"
+    NOT_REGULAR_FILE = "not_regular_file"
+    READ_FAILED = "read_failed"
+    EMPTY_FILE = "empty_file"
+    TOO_MANY_BYTES = "too_many_bytes"
+    NOT_AN_IMAGE = "not_an_image"
+    UNSUPPORTED_FORMAT = "unsupported_format"
+    UNSUPPORTED_COMPRESSION = "unsupported_compression"  # of a format that is read otherwise
+    UNSUPPORTED_SAMPLES = "unsupported_samples"  # likewise: complex numbers, raw sensor data, 12-bit JPEG
+    MISSING_BANDS = "missing_bands"  # fewer than input.bands asks for
+    TRUNCATED = "truncated"
+    CORRUPT = "corrupt"
+    TOO_MANY_PIXELS = "too_many_pixels"
+    NON_FINITE_OUTPUT = "non_finite_output"
+    OUT_OF_MEMORY = "out_of_memory"
+    WORKER_CRASH = "worker_crash"
+    INTERNAL_ERROR = "internal_error"
 
 
 class SamBatchError(Exception):
@@ -99,12 +122,12 @@ class ImageError(SamBatchError):
     """One image cannot be labelled.
 
     Attributes:
-        kind: One of `records.FailureKind`.
+        kind: Why.
     """
 
-    kind: str
+    kind: FailureKind
 
-    def __init__(self, kind: str, message: str) -> None:
+    def __init__(self, kind: FailureKind, message: str) -> None:
         super().__init__(kind, message)
         self.kind = kind
 

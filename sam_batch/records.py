@@ -14,6 +14,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from sam_batch.errors import FailureKind as FailureKind  # it tells a `Failure`, and lies beside the errors
+
 UInt8Array: TypeAlias = NDArray[np.uint8]
 
 
@@ -31,29 +33,6 @@ class Stage(StrEnum):
     LOAD = "load"
     SEGMENT = "segment"
     WRITE = "write"
-
-
-class FailureKind(StrEnum):
-    """Why an image failed: a closed list, so that failures can be counted."""
-
-    NOT_FOUND = "not_found"
-    PERMISSION_DENIED = "permission_denied"
-    NOT_REGULAR_FILE = "not_regular_file"
-    READ_FAILED = "read_failed"
-    EMPTY_FILE = "empty_file"
-    TOO_MANY_BYTES = "too_many_bytes"
-    NOT_AN_IMAGE = "not_an_image"
-    UNSUPPORTED_FORMAT = "unsupported_format"
-    UNSUPPORTED_COMPRESSION = "unsupported_compression"  # of a format that is read otherwise
-    UNSUPPORTED_SAMPLES = "unsupported_samples"  # likewise: complex numbers, raw sensor data, 12-bit JPEG
-    MISSING_BANDS = "missing_bands"  # fewer than input.bands asks for
-    TRUNCATED = "truncated"
-    CORRUPT = "corrupt"
-    TOO_MANY_PIXELS = "too_many_pixels"
-    NON_FINITE_OUTPUT = "non_finite_output"
-    OUT_OF_MEMORY = "out_of_memory"
-    WORKER_CRASH = "worker_crash"
-    INTERNAL_ERROR = "internal_error"
 
 
 class PixelNote(StrEnum):

@@ -69,7 +69,7 @@ def describe(stage: Stage, error: Exception) -> Failure:
 def _kind(error: Exception) -> FailureKind:
     match error:
         case ImageError():
-            return FailureKind(error.kind)
+            return error.kind
         case NotFoundError():
             return FailureKind.NOT_FOUND
         case PermissionDeniedError():
