@@ -2,62 +2,75 @@
 #   make demo       label the photographs in examples/ with the demo model, on the CPU
 #   make test       lint, types and all tests but the slow ones
 #   make test-all   the slow ones too
+#   make test-lowest    the tests of `make test` with the lowest versions that pyproject.toml allows, in .venv-lowest
 #   make test-browser   pages in a headless Chromium (Debian: apt-get install chromium-headless-shell)
 #   make docs       write the table of docs/pixels.md anew
 #   make lint  make format  make bench  make clean
 .POSIX:
-.PHONY: demo test test-all test-browser lint format docs bench clean venv
+.PHONY: demo test pytest test-all test-lowest test-browser lint format docs bench clean venv
 
 PYTHON = python3
 MIN_FREE_GB = 8
 TEST_PROCESSES = 2
-BIN = .venv/bin
+VENV = .venv
+BIN = $(VENV)/bin
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-demo: .venv/.run-ready
+demo: $(VENV)/.run-ready
 	@$(BIN)/sam-batch run configs/demo.yaml
 
-test: lint
+test: lint pytest
+
+pytest: $(VENV)/.dev-ready
 	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) -m "not slow and not browser"
 
 test-all: lint
 	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) -m "not browser"
 
-test-browser: .venv/.dev-ready
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[browser]'
+# pip can only take the newest; uv takes the lowest, of what pyproject.toml names. Lint and types are left out: what old
+# packages say of their own types is no fault of ours.
+test-lowest:
+	@$(MAKE) -s venv VENV=.venv-lowest
+	@.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check uv
+	@$(MAKE) pytest VENV=.venv-lowest \
+	    INSTALL=".venv-lowest/bin/python -m uv pip install --quiet --python .venv-lowest --resolution lowest-direct"
+
+test-browser: $(VENV)/.dev-ready
+	@$(INSTALL) --editable '.[browser]'
 	@$(BIN)/python -m pytest tests/browser
 
-lint: .venv/.dev-ready
+lint: $(VENV)/.dev-ready
 	@$(BIN)/python -m ruff check .
 	@$(BIN)/python -m ruff format --check .
 	@$(BIN)/python -m mypy
 
-format: .venv/.dev-ready
+format: $(VENV)/.dev-ready
 	@$(BIN)/python -m ruff check --fix .
 	@$(BIN)/python -m ruff format .
 
-docs: .venv/.dev-ready
+docs: $(VENV)/.dev-ready
 	@PYTHONPATH=tests $(BIN)/python -m support.kinds.page
 
-bench: .venv/.dev-ready
+bench: $(VENV)/.dev-ready
 	@for program in benchmarks/*.py; do $(BIN)/python "$$program" || exit 1; done
 
 # Removes what the targets above made, and nothing a job wrote.
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-lowest .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find sam_batch tests jobs benchmarks training -type d -name __pycache__ -prune -exec rm -rf {} +
 
 # The stamps are touched last, so an interrupted installation is taken up again.
-.venv/.run-ready: pyproject.toml
+$(VENV)/.run-ready: pyproject.toml
 	@$(MAKE) -s venv
 	@echo "Installing sam-batch (PyTorch is large: this takes minutes, once) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@$(INSTALL) --editable .
 	@touch $@
 
-.venv/.dev-ready: pyproject.toml
+$(VENV)/.dev-ready: pyproject.toml
 	@$(MAKE) -s venv
 	@echo "Installing sam-batch and its development tools (PyTorch is large: this takes minutes, once) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
-	@touch $@ .venv/.run-ready
+	@$(INSTALL) --editable '.[dev]'
+	@touch $@ $(VENV)/.run-ready
 
 venv:
 	@if $(BIN)/python -m pip --version >/dev/null 2>&1; then exit 0; fi; \
@@ -68,4 +81,4 @@ venv:
 	if [ "$$free" -lt $(MIN_FREE_GB) ]; then \
 	    echo "The installation needs $(MIN_FREE_GB) GB of disk, $$free GB are free here." >&2; \
 	    echo "To try all the same: make MIN_FREE_GB=0 ..." >&2; exit 1; fi; \
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv $(VENV)
