@@ -117,11 +117,17 @@ def test_bands_below_alpha_that_is_not_sure_stay_as_they_are_stored():
     np.testing.assert_array_equal(image.load((1, 2, 3)).samples_HWC, samples[..., :3])
 
 
-def test_what_is_lost_is_noted():
-    assert opened(tiff(drawn("u2", 3), photometric="minisblack")).load((1,)).notes == {PixelNote.PAGES_DROPPED}
-    assert opened(geotiff(drawn("u2", 3), mask_HW=drawn("u1")[0] > 9)).load((1, 2, 3)).notes == {PixelNote.MASK_IGNORED}
-    profile = tiff(drawn("f4", 1)[0], iccprofile=b"Adobe RGB")
-    assert opened(profile).load((1,)).notes == {PixelNote.PROFILE_IGNORED}
+@pytest.mark.parametrize(
+    ("data", "note"),
+    [
+        (tiff(drawn("u1", 3), photometric="minisblack"), PixelNote.PAGES_DROPPED),
+        (geotiff(drawn("u1", 3), mask_HW=drawn("u1")[0] > 9), PixelNote.MASK_IGNORED),
+        (tiff(drawn("u1", 1)[0], iccprofile=b"Adobe RGB"), PixelNote.PROFILE_IGNORED),
+        (tiff(drawn("f4", 1)[0]), PixelNote.DEPTH_REDUCED),
+    ],
+)
+def test_what_is_lost_is_noted(data, note):
+    assert opened(data).load((1,)).notes == {note}
 
 
 ODD_VALUES = {
