@@ -34,7 +34,7 @@ from sam_batch.data.storage import (
     shown,
     stat_uri,
 )
-from sam_batch.errors import ConfigError, ImageError, InputError, NotFoundError, StorageError
+from sam_batch.errors import ConfigError, ImageError, InputError, NotFoundError, PermissionDeniedError, StorageError
 from sam_batch.wording import counted
 
 _HEAD_BYTES = 512
@@ -251,6 +251,8 @@ class _Finder:
             for member in tar.members(partial(read_range, archive.uri, self._storage), archive.size or 0, block):
                 found[member.name] = member
         except (tar.DamagedTarError, StorageError) as error:
+            if isinstance(error, StorageError) and not _is_about_one_file(error, archive):
+                raise
             return list(found.values()), str(error)
         return list(found.values()), ""
 
@@ -286,6 +288,11 @@ class _Finder:
         if self._matched_folders:
             message += f"; globs take files alone, add /** for what lies in {some(self._matched_folders)}"
         return message
+
+
+def _is_about_one_file(error: StorageError, archive: Entry) -> bool:
+    """Whether a failed read says nothing of the others: a bucket that stays away does, a bad sector does not."""
+    return is_local(archive.uri) or isinstance(error, NotFoundError | PermissionDeniedError)
 
 
 def some(names: list[str], separator: str = ", ") -> str:

@@ -678,3 +678,19 @@ def test_an_input_inside_an_outputs_prefix_is_refused(s3_bucket: Bucket, uri: st
     with pytest.raises(InputError, match="lies in the output"):
         list_images(config, s3_bucket.config, output=f"{s3_bucket.uri}/set/")
     assert list_images(config, s3_bucket.config, output=f"{s3_bucket.uri}/set/i").images
+
+
+def test_a_bucket_that_stays_away_is_not_taken_for_a_damaged_archive(
+    s3_bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack(tmp_path / "0.tar", "0.jpg")
+    s3_bucket.client.upload_file(str(tmp_path / "0.tar"), s3_bucket.name, "0.tar")
+
+    def away(*_: object) -> bytes:
+        raise StorageError("cannot read: 503 Slow Down")
+
+    monkeypatch.setattr("sam_batch.data.listing.read_range", away)
+    with pytest.raises(InputError, match="503"):
+        list_images(InputConfig(uri=f"{s3_bucket.uri}/*.tar"), s3_bucket.config)
+    with pytest.raises(InputError, match=r"no images .*1 unreadable"):
+        listed(f"{tmp_path}/*.tar")
