@@ -27,7 +27,7 @@ _MAX_COMPONENT: Final = 255  # bytes between two slashes, on the usual file syst
 _MAX_NAME: Final = 800  # object stores allow 1024 bytes, of which a prefix needs some
 _HASHED: Final = re.compile(r".*~[0-9a-f]{16}", re.DOTALL)
 _UNUSABLE: Final = re.compile(r"[\0-\x1f\x7f\ud800-\udfff]")
-_PICTURE: Final = re.compile(r".*\.(jpe?g|jfif|mpo|png|webp|tiff?|bmp|gif)", re.IGNORECASE | re.DOTALL)
+_PICTURE: Final = re.compile(r".*\.(jpe?g|jpe|jfif|mpo|png|webp|tiff?|bmp|gif|avif|hei[cf])", re.IGNORECASE | re.DOTALL)
 
 
 def part_key(folder: str, number: int) -> str:
