@@ -6,56 +6,86 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
+from functools import partial
 
 import pytest
-from support.jobs import draw_photographs, job_config, result_files
+from support import drivers
+from support.jobs import draw_photographs, job_config, result_files, rows, run
 
 from sam_batch import configfile
 
 IMAGES = 60
-KILLS = 10
+PATIENCE = 120  # seconds for what takes a few: who hangs fails, who is slow does not
 
 
-def command(config: Path, *overrides: str) -> list[str]:
-    return [sys.executable, "-m", "sam_batch", "run", str(config), *overrides]
-
-
-def file_count(folder: Path) -> int:
+def file_count(folder):
     return sum(path.is_file() for path in folder.rglob("*"))
 
 
-def kill_at_random(process: subprocess.Popen, output: Path, moments: random.Random) -> bool:
+def wait_until(condition, driver_ended):
+    deadline = time.monotonic() + PATIENCE
+    while not condition() and not driver_ended():
+        assert time.monotonic() < deadline, "the driver does nothing"
+        time.sleep(0.03)
+
+
+def kill_at_random(driver, output, moments):
     """Kill the driver after a random number of new files and a random moment; False if it was done before."""
     enough = file_count(output) + moments.randrange(60)
-    while file_count(output) < enough and process.poll() is None:
-        time.sleep(0.005)
+    wait_until(lambda: file_count(output) >= enough, lambda: not driver.is_alive())
     time.sleep(moments.uniform(0, 0.05))
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() in (0, -signal.SIGKILL)
-    return process.returncode != 0
+    driver.kill()
+    driver.join(PATIENCE)
+    assert driver.exitcode in (0, -signal.SIGKILL)
+    return driver.exitcode != 0
 
 
 @pytest.mark.parametrize(
-    "executor", [pytest.param("ray", marks=pytest.mark.ray), pytest.param("inline", marks=pytest.mark.slow)]
+    ("executor", "count"),
+    [
+        ("inline", 10),
+        pytest.param("ray", 2, marks=pytest.mark.ray),
+        pytest.param("ray", 10, marks=[pytest.mark.ray, pytest.mark.slow]),
+    ],
 )
-def test_ten_kills_at_random_moments_leave_the_files_of_an_uninterrupted_run(tmp_path, executor):
+def test_kills_at_random_moments_leave_the_files_of_an_uninterrupted_run(tmp_path, executor, count):
     draw_photographs(tmp_path / "photos", IMAGES)
-    config = tmp_path / "job.yaml"
-    settings = job_config(tmp_path / "photos", "unset", run={"executor": executor, "shard_size": 4})
-    config.write_text(configfile.to_yaml(settings))
     clean, killed = tmp_path / "clean", tmp_path / "killed"
-    subprocess.run(command(config, f"output.uri={clean}"), check=True)
+    run(job_config(tmp_path / "photos", clean))
+    config = job_config(tmp_path / "photos", killed, run={"executor": executor})
 
     moments = random.Random(0)
     kills = 0
-    while kills < KILLS:
-        process = subprocess.Popen(command(config, f"output.uri={killed}"))
-        if kill_at_random(process, killed, moments):
+    while kills < count:
+        if kill_at_random(drivers.start(config), killed, moments):
             kills += 1
         else:  # on a fast machine: there is nothing left to be killed at
             assert result_files(killed) == result_files(clean)
             shutil.rmtree(killed)
-    subprocess.run(command(config, f"output.uri={killed}"), check=True)
+    last = drivers.start(config)
+    last.join(PATIENCE)
+    assert last.exitcode == 0
     assert result_files(killed) == result_files(clean)
     assert not list((killed / ".tmp").iterdir())
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("sent", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+def test_a_signal_ends_the_program_with_a_summary_and_the_next_run_goes_on(tmp_path, sent):
+    draw_photographs(tmp_path / "photos", 200)
+    slow = {"points_per_side": 10}  # so that the signal finds it at work
+    settings = partial(job_config, tmp_path / "photos", tmp_path / "out", generator=slow)
+    (tmp_path / "job.yaml").write_text(configfile.to_yaml(settings(run={"executor": "ray"})))
+    command = [sys.executable, "-m", "sam_batch", "run", str(tmp_path / "job.yaml")]
+    listening = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a background shell's children ignore Ctrl-C
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=listening)
+    parts = tmp_path / "out/annotations"
+    wait_until(lambda: len(list(parts.glob("*.parquet"))) >= 3, lambda: process.poll() is not None)
+    process.send_signal(sent)
+    _, told = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130
+    assert "interrupted" in told
+    assert (tmp_path / "out/summary.json").is_file()
+    assert len(rows(tmp_path / "out")) < 200
+    assert run(settings()).exit_code == 0
+    assert len(rows(tmp_path / "out")) == 200

@@ -3,10 +3,6 @@
 import io
 import os
 import platform
-import signal
-import subprocess
-import sys
-import time
 from functools import partial
 from types import SimpleNamespace
 
@@ -16,7 +12,6 @@ from rich.console import Console
 from support.corpus import corpus
 from support.jobs import draw_killer, draw_photographs, job_config, result_files, rows, run
 
-from sam_batch import configfile
 from sam_batch.engine.choice import EngineChoice
 from sam_batch.errors import EngineError, JobError, StorageError
 from sam_batch.job import cluster
@@ -95,33 +90,6 @@ def test_if_no_image_survives_the_job_says_so(tmp_path):
     report = run(job_config(tmp_path / "photos", tmp_path / "out", run=RAY))
     assert report.exit_code == 1
     assert "every worker died" in report.error
-
-
-@pytest.mark.parametrize("sent", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
-def test_a_signal_ends_within_seconds_with_a_summary_and_the_next_run_goes_on(tmp_path, sent):
-    draw_photographs(tmp_path / "photos", 200)
-    config = tmp_path / "job.yaml"
-    slow = {"points_per_side": 10}  # so that the signal finds it at work
-    settings = job_config(tmp_path / "photos", tmp_path / "out", generator=slow, run=RAY)
-    config.write_text(configfile.to_yaml(settings))
-    command = [sys.executable, "-m", "sam_batch", "run", str(config)]
-    listening = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a background shell's children ignore Ctrl-C
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=listening)
-    deadline = time.monotonic() + 120
-    while len(list((tmp_path / "out/annotations").glob("*.parquet"))) < 3:
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    process.send_signal(sent)
-    interrupted = time.monotonic()
-    _, text = process.communicate(timeout=60)
-    assert time.monotonic() - interrupted < 20
-    assert process.returncode == 130
-    assert "interrupted" in text
-    assert (tmp_path / "out/summary.json").is_file()
-    assert len(rows(tmp_path / "out")) < 200
-    assert subprocess.run(command, check=False).returncode == 0
-    assert len(rows(tmp_path / "out")) == 200
 
 
 @pytest.fixture
