@@ -1,17 +1,31 @@
-"""Ray itself: a quiet local one, or the cluster this driver was submitted to."""
+"""Ray itself: a quiet local one, or the cluster that RAY_ADDRESS names, and one sentence where neither can be had.
+
+What this changes in the process, its environment and Ray's log level, is put back at the end.
+"""
 
 import contextlib
 import logging
 import os
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from sam_batch.errors import ConfigError, JobError
 
 OBJECT_STORE_BYTES = 2 << 30  # a shard is 100 MB or more; some are in flight between the stages
 LEAST_SHARED_BYTES = 512 << 20  # a few shards
 
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108 - where Ray keeps its objects on Linux
 _CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+_SOCKET_PATH_BYTES = 107  # what a socket's path may have
+_LONGEST_SOCKET = "/session_2026-11-28_18-02-13_300517_4194304/sockets/plasma_store"  # below Ray's folder
+_OTHER_PLACES = ("/tmp", "/var/tmp", _SHARED_MEMORY)  # noqa: S108 - for a folder that belongs to this user
+_ROOM_BYTES = 1 << 20
+_INLINE = "or do without Ray: run.executor=inline"
 
 _log = logging.getLogger(__name__)
 
@@ -34,49 +48,136 @@ class Resources:
 
 
 @contextlib.contextmanager
-def connected(verbose: bool = False) -> Iterator[Resources]:
+def connected(verbose: bool = False, console: Console | None = None) -> Iterator[Resources]:
     """Start Ray on this machine, or join the cluster that RAY_ADDRESS names; leave it at the end.
 
     Args:
         verbose: Show Ray's own log.
-    """
-    _set_environment(verbose)
-    import ray
+        console: Is told which cluster is joined.
 
-    is_local = "RAY_ADDRESS" not in os.environ
-    quiet = {"log_to_driver": verbose, "logging_level": logging.INFO if verbose else logging.ERROR}
-    if is_local:
-        # Two CPUs at least: actors take none here, and with one the first stage could starve the last.
-        cpus = max(2, usable_cpus())
+    Raises:
+        ConfigError: RAY_ADDRESS names no cluster that can be joined, or none that answers within a minute.
+        JobError: Ray cannot be started on this machine.
+    """
+    address = os.environ.get("RAY_ADDRESS", "")
+    is_local = address in ("", "local")
+    with environment(verbose, is_local):
+        import ray
+        import ray.data
+
+        context = vars(ray.data.DataContext.get_current())  # of the whole process; executors change it
+        before = dict(context)
+        options = {"log_to_driver": verbose, "logging_level": logging.INFO if verbose else logging.ERROR}
+        try:
+            if is_local:
+                _start(ray, options)
+            else:
+                _join(ray, address, options, console)
+            total = ray.cluster_resources()
+            nodes = sum(node["Alive"] for node in ray.nodes())
+            yield Resources(int(total.get("CPU", 0)), int(total.get("GPU", 0)), nodes, is_local)
+        finally:
+            ray.shutdown()
+            context.update(before)
+
+
+def _start(ray: Any, options: dict[str, Any]) -> None:
+    folder = _temporary_folder()
+    try:
         ray.init(
             address="local",
-            num_cpus=cpus,
+            # Two CPUs at least: actors take none here, and with one the first stage could starve the last.
+            num_cpus=max(2, usable_cpus()),
             include_dashboard=False,
             object_store_memory=_object_store_bytes(),
-            **quiet,
+            _temp_dir=folder,
+            **options,
         )
-    else:
-        ray.init(**quiet)
+    except Exception as error:  # Ray raises `Exception` itself where a node is slow
+        if "timed out during startup" in str(error):
+            reason = "Ray did not start in time, the machine may be busy: try again"
+        else:
+            reason = f"Ray cannot be started on this machine: {_words(error)}; mend that"
+        raise JobError(f"{reason}, {_INLINE}") from error
+
+
+def _join(ray: Any, address: str, options: dict[str, Any], console: Console | None) -> None:
+    named = f"RAY_ADDRESS={address}"
+    instead = "unset it to run on this machine, or name a cluster's own address, such as head-node:6379"
+    if "://" in address:
+        raise ConfigError(f"{named}: is an address for clients and for submitting jobs; {instead}")
+    if console is not None:
+        console.print(f"joining the Ray cluster at {address} (RAY_ADDRESS)", markup=False, highlight=False)
     try:
-        total = ray.cluster_resources()
-        nodes = sum(node["Alive"] for node in ray.nodes())
-        yield Resources(int(total.get("CPU", 0)), int(total.get("GPU", 0)), nodes, is_local)
-    finally:
-        ray.shutdown()
+        ray.init(**options)
+    except ConnectionError as error:
+        raise ConfigError(f"{named}: no Ray cluster answers there; {instead}") from error
+    except Exception as error:  # as above; another version of Ray or Python, a token that is missing
+        raise ConfigError(f"{named}: cannot be joined: {_words(error)}; mend that, or {instead}") from error
 
 
-def _set_environment(verbose: bool) -> None:
-    defaults = {
+def _words(error: Exception) -> str:
+    """What Ray says, on one line."""
+    words = " ".join(str(error).split()) or type(error).__name__
+    return (words if len(words) <= 400 else f"{words[:400]}...").rstrip(".")
+
+
+@contextlib.contextmanager
+def environment(verbose: bool, is_local: bool) -> Iterator[None]:
+    """What Ray reads from the environment, as far as the user did not set it."""
+    wanted = {
         "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_AUTH_MODE": "token",  # what Ray does anyway; said aloud, it prints no warning
         "RAY_task_oom_retries": "2",  # endless by default
         "RAY_DATA_DISABLE_PROGRESS_BARS": "0" if verbose else "1",
     }
-    for name, value in defaults.items():
-        os.environ.setdefault(name, value)
+    if is_local:
+        wanted["RAY_AUTH_MODE"] = "token"  # what Ray does anyway; said aloud, it prints no warning
+    else:
+        wanted["RAY_gcs_server_port_wait_time_s"] = "1"  # one try, which takes 40 s, instead of 20
     if not verbose:
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        wanted["RAY_BACKEND_LOG_LEVEL"] = "fatal"
+    log = logging.getLogger("ray.data")
+    level, added = log.level, wanted.keys() - os.environ.keys()
+    os.environ.update({name: wanted[name] for name in added})
+    if not verbose:
+        log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+        for name in added:
+            os.environ.pop(name, None)
+
+
+def _temporary_folder() -> str:
+    """Where Ray keeps sockets and logs: its usual place, or another where it cannot use that.
+
+    Raises:
+        JobError: There is no such place.
+    """
+    usual = Path(os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or _OTHER_PLACES[0], "ray").absolute()
+    fault = _fault(usual)
+    if not fault:
+        return str(usual)
+    for parent in filter(os.path.isdir, _OTHER_PLACES):
+        folder = Path(parent, f"ray-of-{os.getuid()}")
+        if not _fault(folder) and folder.stat().st_uid == os.getuid():
+            _log.warning("Ray cannot use %s (%s): its sockets and logs go to %s", usual, fault, folder)
+            return str(folder)
+    raise JobError(f"Ray cannot use {usual} ({fault}): name a short folder with room in RAY_TMPDIR, {_INLINE}")
+
+
+def _fault(folder: Path) -> str:
+    """Why Ray cannot use a folder, or nothing."""
+    if len(os.fsencode(folder)) + len(_LONGEST_SOCKET) > _SOCKET_PATH_BYTES:
+        return "its path is too long for sockets"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(_ROOM_BYTES))
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
 
 
 def usable_cpus() -> int:

@@ -86,7 +86,7 @@ def run_job(config: Config, console: Console, overwrite: str | None = None) -> R
         checkpoint = resolve_checkpoint(config.model, config.engine.kind)
         report = Report(storage.root, config.run.max_failure_rate, listed=listed.to_dict(), notes=notes)
         # The signal's handler comes second: Ray sets one of its own.
-        with _executor(config) as (executor, has_gpus), _sigterm_as_interrupt():
+        with _executor(config, console) as (executor, has_gpus), _sigterm_as_interrupt():
             choice = settle.settle(config, checkpoint, factory.resolve(config.engine, has_gpus), executor, console)
             job = JobSpec(config, checkpoint, choice)
             with _held(storage) as held:
@@ -95,11 +95,11 @@ def run_job(config: Config, console: Console, overwrite: str | None = None) -> R
 
 
 @contextlib.contextmanager
-def _executor(config: Config) -> Iterator[tuple[Executor, bool]]:
+def _executor(config: Config, console: Console) -> Iterator[tuple[Executor, bool]]:
     if config.run.executor == "inline":
         yield InlineExecutor(), torch.cuda.is_available()
         return
-    with connected(config.run.verbose) as resources:
+    with connected(config.run.verbose, console) as resources:
         from sam_batch.job.ray_executor import RayExecutor
 
         yield RayExecutor(resources), resources.gpus > 0

@@ -162,7 +162,7 @@ def build_on_cluster(
         ConfigError: No node has a GPU.
         JobError: Some node cannot use engines, or does not get to it; names each and says why.
     """
-    with connected(config.run.verbose) as resources:
+    with connected(config.run.verbose, console) as resources:
         from sam_batch.job.ray_executor import RayExecutor
 
         wait = config.run.stall_timeout_seconds

@@ -27,6 +27,13 @@ pytestmark = [
 RAY = {"executor": "ray"}
 
 
+@pytest.fixture
+def environment():
+    """What Ray reads at its import, for tests that import it before the job does."""
+    with cluster.environment(verbose=False, is_local=True):
+        yield
+
+
 def test_ray_leaves_the_same_files_as_a_plain_loop(tmp_path):
     draw_photographs(tmp_path / "photos", 10)
     (tmp_path / "photos" / "pages.tif").write_bytes(corpus()["tiff_pages.tif"][0])
@@ -58,7 +65,7 @@ def test_a_shard_of_images_that_kill_their_worker_costs_their_rows_alone(tmp_pat
 
 
 @pytest.mark.slow
-def test_an_image_that_kills_its_writer_costs_one_row(tmp_path, monkeypatch):
+def test_an_image_that_kills_its_writer_costs_one_row(tmp_path, monkeypatch, environment):
     def die_of_one_image():
         from sam_batch.output import render
 
@@ -71,7 +78,6 @@ def test_an_image_that_kills_its_writer_costs_one_row(tmp_path, monkeypatch):
 
     draw_photographs(tmp_path / "photos", 3)
     draw_photographs(tmp_path / "photos", 1, size=(99, 48), first=3)
-    cluster._set_environment(verbose=False)
     import ray
 
     hook = {"worker_process_setup_hook": die_of_one_image}
@@ -93,9 +99,8 @@ def test_if_no_image_survives_the_job_says_so(tmp_path):
 
 
 @pytest.fixture
-def with_gpu(monkeypatch):
-    """A Ray of this machine that believes in a GPU; imported here, because Ray reads the environment at its import."""
-    cluster._set_environment(verbose=False)
+def with_gpu(monkeypatch, environment):
+    """A Ray of this machine that believes in a GPU."""
     import ray
 
     monkeypatch.setattr(ray, "init", partial(ray.init, num_gpus=1))
@@ -217,9 +222,8 @@ def test_an_actor_outlives_every_death_its_images_can_cause(tmp_path, monkeypatc
 
 
 @pytest.fixture
-def ended_by(monkeypatch):
+def ended_by(monkeypatch, environment):
     """The answer of a task that ends with an error of Ray's, without a Ray."""
-    cluster._set_environment(verbose=False)
     from sam_batch.job import ray_executor
 
     def end(error):
