@@ -133,6 +133,9 @@ class StorageConfig(Section):
     attempts: Neutral[StrictInt] = Field(
         8, ge=1, le=20, description="Tries of one read or write before it counts as failed."
     )
+    outage_seconds: Neutral[StrictInt] = Field(
+        600, ge=0, description="How long a job waits for an input store that does not answer, before it ends."
+    )
 
 
 class ModelConfig(Section):

@@ -13,7 +13,8 @@
     ├── StorageError           one read or write failed after its retries
     │   ├── NotFoundError
     │   ├── AlreadyExistsError
-    │   └── PermissionDeniedError
+    │   ├── PermissionDeniedError
+    │   └── OutageError        the store itself does not answer, which is no image's fault
     ├── ImageError             one image cannot be labelled; becomes a `failed` row
     ├── EngineError            the engine is broken; its worker is replaced
     │   └── NonFiniteError     it returned NaN or infinity
@@ -116,6 +117,10 @@ class AlreadyExistsError(StorageError):
 
 class PermissionDeniedError(StorageError):
     """The file or object may not be read or written."""
+
+
+class OutageError(StorageError):
+    """An input store does not answer at all; the job waits, and then ends."""
 
 
 class ImageError(SamBatchError):

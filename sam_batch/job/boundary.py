@@ -3,7 +3,15 @@
 from collections.abc import Callable
 from typing import TypeVar
 
-from sam_batch.errors import EngineError, ImageError, NonFiniteError, NotFoundError, PermissionDeniedError, StorageError
+from sam_batch.errors import (
+    EngineError,
+    ImageError,
+    NonFiniteError,
+    NotFoundError,
+    OutageError,
+    PermissionDeniedError,
+    StorageError,
+)
 from sam_batch.records import Failure, FailureKind, ImageRef, ImageResult, LoadedImage, PixelNote, Stage
 
 T = TypeVar("T")
@@ -34,11 +42,12 @@ def attempt(
 
     Raises:
         EngineError: The engine is broken, which is no image's fault.
+        OutageError: Its store is, likewise.
     """
     try:
         return work()
     except Exception as error:  # the item boundary: the only broad one
-        if isinstance(error, EngineError) and not isinstance(error, NonFiniteError):
+        if isinstance(error, (EngineError, OutageError)) and not isinstance(error, NonFiniteError):
             raise
         failure = describe(stage, error)
         return ImageResult.failed(ref, failure, height=height, width=width, sha256=sha256, notes=notes)

@@ -1,7 +1,7 @@
 """Who runs the stages: the protocol, and the plain loop. Ray's executor lies in `sam_batch.job.ray_executor`."""
 
 import platform
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from typing import Any, NamedTuple, Protocol
 
@@ -43,8 +43,8 @@ class Executor(Protocol):
         """
         ...
 
-    def run(self, job: JobSpec, shards: Iterable[pa.Table], *, again: bool) -> Iterator[Receipt]:
-        """Work through shards, in any order; a shard whose worker dies again and again is left out.
+    def run(self, job: JobSpec, shards: Iterable[pa.Table], *, again: bool) -> Generator[Receipt, None, None]:
+        """Work through shards, in any order; a shard whose worker dies again and again is left out. Closing it ends it.
 
         Args:
             job: The job.
@@ -89,7 +89,7 @@ class InlineExecutor:
         """See `Executor.on_gpus`; whether there is a GPU, and whether it is free, the function finds out."""
         return [Answer(platform.node(), work(*arguments, console=console))]
 
-    def run(self, job: JobSpec, shards: Iterable[pa.Table], *, again: bool) -> Iterator[Receipt]:
+    def run(self, job: JobSpec, shards: Iterable[pa.Table], *, again: bool) -> Generator[Receipt, None, None]:
         """See `Executor.run`."""
         with closing(_open_segment_stage(job)) as segment:
             for shard in shards:

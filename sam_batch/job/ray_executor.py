@@ -10,7 +10,7 @@ and a stream in which nothing moves ends with an error.
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -60,7 +60,7 @@ class RayExecutor:
             for answer in _answers([_Asked(node, work, arguments) for node in wave], console, wait_seconds)
         ]
 
-    def run(self, job: JobSpec, shards: Iterable[pa.Table], *, again: bool) -> Iterator[Receipt]:
+    def run(self, job: JobSpec, shards: Iterable[pa.Table], *, again: bool) -> Generator[Receipt, None, None]:
         """See `Executor.run`."""
         segmented = self._segmented(job, shards, in_flight=None)
         stream = _map(segmented, _write_row, fn_kwargs={"job": job, "again": again}, **_TASK)

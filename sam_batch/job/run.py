@@ -12,7 +12,8 @@ Killed at any point and started again, it ends with the same files.
 import contextlib
 import logging
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from types import FrameType
 from typing import NoReturn
@@ -27,12 +28,13 @@ from sam_batch.config import Config
 from sam_batch.data import listing
 from sam_batch.data.storage import Entry, Storage
 from sam_batch.engine import factory
-from sam_batch.errors import EngineError, JobError, OutputError, StorageError
+from sam_batch.errors import EngineError, JobError, OutageError, OutputError, StorageError
 from sam_batch.export.formats import is_complete, open_exports, require_known
 from sam_batch.job import settle
 from sam_batch.job.cluster import connected
 from sam_batch.job.executor import Executor, InlineExecutor
 from sam_batch.job.notes import noted
+from sam_batch.job.outage import Patience, controls
 from sam_batch.job.progress import RunProgress
 from sam_batch.job.second_pass import second_pass
 from sam_batch.job.spec import JobSpec
@@ -183,24 +185,36 @@ def _label(run: Run, plan: Plan) -> bool:
     shards = counted(len(pending) + len(again), "shard")
     run.console.print(f"{total} of {counted(len(plan), 'image')} to do, in {shards}", highlight=False)
     with RunProgress(run.console, total) as progress:
-        _label_shards(run, list(plan.shards(pending)), progress, again=False)
-        _label_shards(run, again, progress, again=True)
+        _label_shards(run, plan, list(plan.shards(pending)), progress, again=False)
+        _label_shards(run, plan, again, progress, again=True)
     return True
 
 
-def _label_shards(run: Run, shards: Sequence[pa.Table], progress: RunProgress, *, again: bool) -> None:
-    if not shards:
-        return
+def _label_shards(run: Run, plan: Plan, shards: Sequence[pa.Table], progress: RunProgress, *, again: bool) -> None:
     missing = {rows["shard"][0].as_py(): rows for rows in shards}
-    for receipt in run.executor.run(run.job, shards, again=again):
-        run.lease.check()
-        if receipt.error:
-            raise StorageError(receipt.error)
-        missing.pop(receipt.shard, None)
-        _account(run, receipt, progress)
-    for receipt in second_pass(run.executor, run.job, list(missing.values()), again=again):
-        run.lease.check()
-        _account(run, receipt, progress)
+    patience = Patience(run.job.config.storage.outage_seconds, run.console)
+    while missing:
+        try:
+            for receipt in _receipts(run, plan, missing, again=again):
+                run.lease.check()
+                patience.answered()
+                _account(run, receipt, progress)
+                missing.pop(receipt.shard, None)
+        except OutageError as outage:
+            patience.wait(outage)
+
+
+def _receipts(run: Run, plan: Plan, missing: Mapping[int, pa.Table], *, again: bool) -> Iterator[Receipt]:
+    """Of the shards that the workers finish, and then, from the second pass, of those that are missing still."""
+    job = replace(run.job, controls=controls(plan, run.storage))
+    with closing(run.executor.run(job, list(missing.values()), again=again)) as stream:
+        for receipt in stream:
+            if receipt.error:
+                raise StorageError(receipt.error)
+            if receipt.outage:
+                raise OutageError(receipt.outage)
+            yield receipt
+    yield from second_pass(run.executor, job, list(missing.values()), again=again)
 
 
 def _account(run: Run, receipt: Receipt, progress: RunProgress) -> None:

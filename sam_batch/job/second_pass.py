@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sam_batch.data.storage import open_storage
-from sam_batch.errors import JobError
+from sam_batch.errors import JobError, OutageError
 from sam_batch.job.executor import Executor
 from sam_batch.job.spec import JobSpec
 from sam_batch.job.stages import Ticket
@@ -39,6 +39,7 @@ def second_pass(executor: Executor, job: JobSpec, shards: Sequence[pa.Table], *,
     Raises:
         JobError: Workers die whatever they are given: it is not the images.
         StorageError: The output cannot be written.
+        OutageError: A store does not answer; what was not yielded is still to do.
     """
     for start in range(0, len(shards), SHARDS_AT_ONCE):
         some = shards[start : start + SHARDS_AT_ONCE]
@@ -53,7 +54,7 @@ def _segmented(executor: Executor, job: JobSpec, images: Sequence[pa.Table]) -> 
     words: dict[int, str] = {}
     lost = images
     for _ in range(ATTEMPTS):
-        done |= {_image_id(table): table for table in executor.segment_one_by_one(job, lost)}
+        done |= {_image_id(table): table for table in _tables(executor, job, lost)}
         lost = [image for image in lost if _image_id(image) not in done]
         if not lost:
             return done
@@ -61,6 +62,15 @@ def _segmented(executor: Executor, job: JobSpec, images: Sequence[pa.Table]) -> 
         _check_workers(executor, job, Stage.SEGMENT, done.values(), next(iter(words.values()), ""))
     crashed = [_crashed(image, Stage.SEGMENT, words.get(_image_id(image), "")) for image in lost]
     return done | {_image_id(row): row for row in crashed}
+
+
+def _tables(executor: Executor, job: JobSpec, images: Sequence[pa.Table]) -> Iterator[pa.Table]:
+    """What comes of the images one by one, as long as their store answers."""
+    for table in executor.segment_one_by_one(job, images):
+        outage = Ticket.of(table).outage
+        if outage:
+            raise OutageError(outage)
+        yield table
 
 
 def _written(executor: Executor, job: JobSpec, shard: pa.Table, again: bool) -> Receipt:
@@ -93,7 +103,7 @@ def _check_workers(
     """Raise JobError unless an image that went well before goes well in this stage once more."""
     known_good = chain.from_iterable(map(_good_images, chain(survivors, _parts(job))))
     for image in islice(known_good, CONTROLS):
-        passed = list(executor.segment_one_by_one(job, [image]))
+        passed = list(_tables(executor, job, [image]))
         if passed and not _good_images(passed[0]):
             continue  # its file may be gone: that shows nothing about workers
         if passed and (stage is Stage.SEGMENT or executor.can_draw(job, passed[0])):

@@ -24,12 +24,14 @@ class JobSpec:
         checkpoint: The weights, already on this machine.
         engine: Which engine to build, on which device, in which precision.
         adopted: The fingerprint that the output was planned with; empty before there is a plan.
+        controls: Images that tell a loader whether a store answers; see `job.outage`.
     """
 
     config: Config
     checkpoint: ResolvedCheckpoint
     engine: EngineChoice
     adopted: Mapping[str, str] = field(default_factory=dict)
+    controls: tuple[str, ...] = ()
 
     def fingerprint(self) -> dict[str, str]:
         """Everything that shapes a result, as dotted keys and JSON values."""

@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING, Any, Self
 import pyarrow as pa
 
 from sam_batch.data import pixels
-from sam_batch.data.storage import open_storage, read_uri
+from sam_batch.data.storage import open_storage
+from sam_batch.errors import OutageError
 from sam_batch.job.boundary import attempt, attempt_on
 from sam_batch.job.notes import noted
+from sam_batch.job.outage import Reader
 from sam_batch.job.pictures import IO_THREADS, draw, write_pictures
 from sam_batch.job.spec import JobSpec
 from sam_batch.output import schema
@@ -45,6 +47,7 @@ class Ticket:
         segment_seconds: Time its segmentation took.
         notes: What its workers warned of.
         postprocessing: How its masks were made, as `kernels.choose.describe` says it.
+        outage: Why its images could not be read, and were not held against them; then the table has no rows.
     """
 
     shard: int
@@ -52,6 +55,7 @@ class Ticket:
     segment_seconds: float = 0.0
     notes: Sequence[str] = ()
     postprocessing: Sequence[str] = ()
+    outage: str = ""
 
     def attach(self, table: pa.Table) -> pa.Table:
         """The table with this ticket."""
@@ -71,23 +75,27 @@ def load(shard: pa.Table, job: JobSpec) -> pa.Table:
         job: The job.
 
     Returns:
-        `schema.LOADED_SCHEMA` with a ticket; images that failed carry their failure.
+        `schema.LOADED_SCHEMA` with a ticket; images that failed carry their failure. Where a store does not answer,
+        no rows, and the ticket says why: Ray would drop a task that raises.
     """
     started = time.perf_counter()
     rows = shard.to_pylist()
     refs = [ImageRef(row["image_id"], row["key"], row["uri"], row["size"]) for row in rows]
     notes: list[str] = []
-    with noted(notes), ThreadPoolExecutor(IO_THREADS) as pool:
-        loaded = list(pool.map(lambda ref: _load_image(ref, job), refs))
-    ticket = Ticket(rows[0]["shard"], load_seconds=time.perf_counter() - started, notes=notes)
+    reader = Reader(job)
+    loaded: list[LoadedImage | ImageResult] = []
+    outage = ""
+    try:
+        with noted(notes), ThreadPoolExecutor(IO_THREADS) as pool:
+            loaded = list(pool.map(lambda ref: _load_image(ref, job, reader), refs))
+    except OutageError as error:
+        outage = str(error)
+    ticket = Ticket(rows[0]["shard"], load_seconds=time.perf_counter() - started, notes=notes, outage=outage)
     return ticket.attach(schema.loaded_to_table(loaded))
 
 
-def _load_image(ref: ImageRef, job: JobSpec) -> LoadedImage | ImageResult:
-    def read() -> bytes:
-        return read_uri(ref.uri, job.config.storage, job.config.input.max_bytes)
-
-    data = attempt(ref, Stage.LOAD, read)
+def _load_image(ref: ImageRef, job: JobSpec, reader: Reader) -> LoadedImage | ImageResult:
+    data = attempt(ref, Stage.LOAD, lambda: reader.read(ref.uri))
     if isinstance(data, ImageResult):
         return data
     sha256 = hashlib.sha256(data).hexdigest()
@@ -217,6 +225,8 @@ def write(table: pa.Table, job: JobSpec, again: bool = False, threads: int = IO_
     """
     started = time.perf_counter()
     ticket = Ticket.of(table)
+    if ticket.outage:
+        return Receipt(ticket.shard, outage=ticket.outage)
     storage = open_storage(job.config.output.uri, job.config.storage)
     notes = list(ticket.notes)
     with noted(notes):

@@ -31,6 +31,7 @@ class Receipt:
         segment_seconds: Likewise.
         write_seconds: Likewise.
         error: Why the shard could not be committed; empty if it was.
+        outage: Why its images could not be read, which is not their fault; then nothing was committed.
         notes: What its workers warned of.
         postprocessing: How its masks were made: each way that its workers took.
     """
@@ -44,6 +45,7 @@ class Receipt:
     segment_seconds: float = 0.0
     write_seconds: float = 0.0
     error: str = ""
+    outage: str = ""
     notes: Sequence[str] = ()
     postprocessing: Sequence[str] = ()
 
@@ -115,5 +117,5 @@ def merge_into_part(storage: Storage, shard: int, again: Sequence[ImageResult]) 
 def _metrics(receipt: Receipt, rows: Sequence[ImageResult]) -> bytes:
     """The times of the attempt, the counts of the whole part."""
     failures = Counter(row.failure.kind.value for row in rows if row.failure)
-    about = {key: value for key, value in asdict(receipt).items() if key != "error"}
+    about = {key: value for key, value in asdict(receipt).items() if key not in ("error", "outage")}
     return json.dumps(about | _counts(rows) | {"failures": dict(sorted(failures.items()))}).encode()

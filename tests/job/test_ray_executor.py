@@ -14,7 +14,7 @@ from support.jobs import draw_killer, draw_photographs, job_config, result_files
 
 from sam_batch.engine.choice import EngineChoice
 from sam_batch.errors import EngineError, JobError, StorageError
-from sam_batch.job import cluster
+from sam_batch.job import cluster, outage
 from sam_batch.job.spec import JobSpec
 from sam_batch.model.names import FAKE
 from sam_batch.output import schema
@@ -88,6 +88,32 @@ def test_an_image_that_kills_its_writer_costs_one_row(tmp_path, monkeypatch, env
     assert [path.name for path in sorted((tmp_path / "out/color_masks").iterdir())] == [
         f"{number:03}.jpg.png" for number in range(3)
     ]
+
+
+def test_a_store_that_goes_away_is_waited_for_and_makes_no_rows(tmp_path, monkeypatch, environment):
+    gone = tmp_path / "gone"
+
+    def read_nothing_while_it_is_gone():
+        from sam_batch.data.storage_local import LocalFiles
+
+        read = LocalFiles.read
+
+        def read_or_fail(self, name, max_bytes=None):
+            if gone.exists() and name.endswith(".jpg"):
+                raise OSError(5, "injected")
+            return read(self, name, max_bytes)
+
+        LocalFiles.read = read_or_fail
+
+    draw_photographs(tmp_path / "photos", 40)
+    gone.touch()
+    import ray
+
+    hook = {"worker_process_setup_hook": read_nothing_while_it_is_gone}
+    monkeypatch.setattr(ray, "init", partial(ray.init, runtime_env=hook))
+    monkeypatch.setattr(outage.Patience, "wait", lambda *_: gone.unlink())
+    report = run(job_config(tmp_path / "photos", tmp_path / "out", run=RAY))
+    assert (report.exit_code, report.done, report.status) == (0, 40, {"ok": 40})
 
 
 def test_if_no_image_survives_the_job_says_so(tmp_path):

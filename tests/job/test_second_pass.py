@@ -10,7 +10,7 @@ from support.results import result_of
 
 from sam_batch.data.storage import open_storage
 from sam_batch.engine.choice import EngineChoice
-from sam_batch.errors import JobError
+from sam_batch.errors import JobError, OutageError
 from sam_batch.job.executor import InlineExecutor
 from sam_batch.job.second_pass import CONTROLS, second_pass
 from sam_batch.job.spec import JobSpec
@@ -200,3 +200,15 @@ def test_a_shard_that_kills_its_writers_as_a_whole_alone_fails_the_job(job, tmp_
 
 def test_there_may_be_nothing_to_do(job):
     assert list(second_pass(Workers(), job, [], again=False)) == []
+
+
+def test_a_store_that_is_gone_is_held_against_no_image(tmp_path):
+    class Stranded(Workers):
+        def segment_one_by_one(self, job, images):
+            return (Ticket(0, outage="stale").attach(schema.segmented_to_table([])) for _ in images)
+
+    job = JobSpec(job_config("in", tmp_path / "out"), FAKE, EngineChoice("fake", "fp32", "cpu"))
+    shard = pa.Table.from_pylist([{"shard": 0, "image_id": 0, "key": "a", "uri": "a"}], schema=schema.PLAN_SCHEMA)
+    with pytest.raises(OutageError, match="stale"):
+        list(second_pass(Stranded(), job, [shard], again=False))
+    assert not (tmp_path / "out").exists()
