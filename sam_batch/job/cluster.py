@@ -14,6 +14,9 @@ from typing import Any
 
 from rich.console import Console
 
+from sam_batch.config import Config
+from sam_batch.data.storage import is_local as is_local_path
+from sam_batch.data.storage import locate
 from sam_batch.errors import ConfigError, JobError
 
 OBJECT_STORE_BYTES = 2 << 30  # a shard is 100 MB or more; some are in flight between the stages
@@ -25,6 +28,7 @@ _SOCKET_PATH_BYTES = 107  # what a socket's path may have
 _LONGEST_SOCKET = "/session_2026-11-28_18-02-13_300517_4194304/sockets/plasma_store"  # below Ray's folder
 _OTHER_PLACES = ("/tmp", "/var/tmp", _SHARED_MEMORY)  # noqa: S108 - for a folder that belongs to this user
 _ROOM_BYTES = 1 << 20
+_WORKING_COPY = "/runtime_resources/working_dir_files/"  # in the path of such a copy
 _INLINE = "or do without Ray: run.executor=inline"
 
 _log = logging.getLogger(__name__)
@@ -47,6 +51,26 @@ class Resources:
     is_local: bool
 
 
+def is_local() -> bool:
+    """Whether a Ray of this job's own is started on this machine, since RAY_ADDRESS names no cluster."""
+    return os.environ.get("RAY_ADDRESS", "") in ("", "local")
+
+
+def refuse_working_copy(config: Config) -> None:
+    """Refuse places in the copy of the working directory that Ray makes for a submitted job, and deletes.
+
+    Raises:
+        ConfigError: The output would be lost, or the input could not be found by the next run.
+    """
+    places = [("output.uri", config.output.uri), *(("input.uri", uri) for uri in config.input.uris)]
+    for key, uri in places:
+        if is_local_path(uri) and _WORKING_COPY in locate(uri, config.storage).uri:
+            raise ConfigError(
+                f"{key}: {uri} lies in the copy of the working directory that Ray makes for this job and throws away; "
+                "name an absolute path that all nodes share, or a bucket"
+            )
+
+
 @contextlib.contextmanager
 def connected(verbose: bool = False, console: Console | None = None) -> Iterator[Resources]:
     """Start Ray on this machine, or join the cluster that RAY_ADDRESS names; leave it at the end.
@@ -60,8 +84,7 @@ def connected(verbose: bool = False, console: Console | None = None) -> Iterator
         JobError: Ray cannot be started on this machine.
     """
     address = os.environ.get("RAY_ADDRESS", "")
-    is_local = address in ("", "local")
-    with environment(verbose, is_local):
+    with environment(verbose, is_local()):
         import ray
         import ray.data
 
@@ -69,13 +92,13 @@ def connected(verbose: bool = False, console: Console | None = None) -> Iterator
         before = dict(context)
         options = {"log_to_driver": verbose, "logging_level": logging.INFO if verbose else logging.ERROR}
         try:
-            if is_local:
+            if is_local():
                 _start(ray, options)
             else:
                 _join(ray, address, options, console)
             total = ray.cluster_resources()
             nodes = sum(node["Alive"] for node in ray.nodes())
-            yield Resources(int(total.get("CPU", 0)), int(total.get("GPU", 0)), nodes, is_local)
+            yield Resources(int(total.get("CPU", 0)), int(total.get("GPU", 0)), nodes, is_local())
         finally:
             ray.shutdown()
             context.update(before)

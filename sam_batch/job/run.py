@@ -1,7 +1,8 @@
 """The job from beginning to end, as the driver sees it.
 
-1. Check everything that can be checked before a worker starts: input, weights, device, output.
-2. Hold the output. Extend the plan by new images; refuse another job's output.
+1. Check everything that can be checked before a worker starts, from cheap to dear: settings, input, output, device,
+   weights. Hold the output meanwhile.
+2. Extend the plan by new images; refuse another job's output.
 3. Stream the shards without a part through the stages. A part that appears is a shard done.
 4. Give the shards that are still missing a second pass, image by image: what kills its worker again is `failed`.
 5. Read all parts once: count the rows and write COCO.
@@ -20,25 +21,21 @@ from typing import NoReturn
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import torch
 from rich.console import Console
 
 from sam_batch import configfile
 from sam_batch.config import Config
 from sam_batch.data import listing
 from sam_batch.data.storage import Entry, Storage
-from sam_batch.engine import factory
 from sam_batch.errors import EngineError, JobError, OutageError, OutputError, StorageError
 from sam_batch.export.formats import is_complete, open_exports, require_known
-from sam_batch.job import settle
-from sam_batch.job.cluster import connected
+from sam_batch.job import cluster
 from sam_batch.job.executor import Executor, InlineExecutor
 from sam_batch.job.notes import noted
 from sam_batch.job.outage import Patience, controls
 from sam_batch.job.progress import RunProgress
 from sam_batch.job.second_pass import second_pass
-from sam_batch.job.spec import JobSpec
-from sam_batch.model.checkpoints import resolve_checkpoint
+from sam_batch.job.spec import JobSpec, refuse_changed_settings
 from sam_batch.output import layout, lease, ownership, schema
 from sam_batch.output.file_names import refuse_unwritable
 from sam_batch.output.fingerprint import digest, refuse_other
@@ -80,28 +77,55 @@ def run_job(config: Config, console: Console, overwrite: str | None = None) -> R
         ConfigError: Something is wrong that was found before any work began.
     """
     require_known(config.output.formats)
+    cluster.refuse_working_copy(config)
     notes: list[str] = []
     with noted(notes):
         listed = listing.list_images(config.input, config.storage, output=config.output.uri)
         console.print(str(listed), markup=False, highlight=False, soft_wrap=True)
         storage = ownership.open_output(config, overwrite)
-        checkpoint = resolve_checkpoint(config.model, config.engine.kind)
+        if overwrite is None:
+            _refuse_changed_settings(storage, config)
         report = Report(storage.root, config.run.max_failure_rate, listed=listed.to_dict(), notes=notes)
-        # The signal's handler comes second: Ray sets one of its own.
-        with _executor(config, console) as (executor, has_gpus), _sigterm_as_interrupt():
-            choice = settle.settle(config, checkpoint, factory.resolve(config.engine, has_gpus), executor, console)
-            job = JobSpec(config, checkpoint, choice)
-            with _held(storage) as held:
-                _work(Run(job, storage, executor, held, report, console), listed.images, overwrite is not None)
+        with _held(storage) as held, _prepared(config, console) as (job, executor):
+            _work(Run(job, storage, executor, held, report, console), listed.images, overwrite is not None)
     return report
+
+
+def _refuse_changed_settings(storage: Storage, config: Config) -> None:
+    try:
+        plan = read_plan(storage)
+    except StorageError as error:
+        raise OutputError(f"output.uri: {error}") from error
+    if plan is not None:
+        refuse_changed_settings(plan.fingerprint, config)
+
+
+@contextlib.contextmanager
+def _prepared(config: Config, console: Console) -> Iterator[tuple[JobSpec, Executor]]:
+    """The dear checks: device, weights, Ray, engines. What they need takes seconds to import."""
+    import torch
+
+    from sam_batch.engine import factory
+    from sam_batch.job import settle
+    from sam_batch.model.checkpoints import resolve_checkpoint
+
+    if config.run.executor == "inline" or cluster.is_local():
+        factory.resolve(config.engine, torch.cuda.is_available())  # a GPU that is missing shows before a download
+    checkpoint = resolve_checkpoint(config.model, config.engine.kind)
+    # The signal's handler comes second: Ray sets one of its own.
+    with _executor(config, console) as (executor, has_gpus), _sigterm_as_interrupt():
+        choice = settle.settle(config, checkpoint, factory.resolve(config.engine, has_gpus), executor, console)
+        yield JobSpec(config, checkpoint, choice), executor
 
 
 @contextlib.contextmanager
 def _executor(config: Config, console: Console) -> Iterator[tuple[Executor, bool]]:
     if config.run.executor == "inline":
+        import torch
+
         yield InlineExecutor(), torch.cuda.is_available()
         return
-    with connected(config.run.verbose, console) as resources:
+    with cluster.connected(config.run.verbose, console) as resources:
         from sam_batch.job.ray_executor import RayExecutor
 
         yield RayExecutor(resources), resources.gpus > 0

@@ -12,7 +12,7 @@ from sam_batch.config import Config, flatten
 from sam_batch.data.storage import locate
 from sam_batch.engine.choice import EngineChoice
 from sam_batch.model.names import ResolvedCheckpoint
-from sam_batch.output.fingerprint import digest, shaping_defaults
+from sam_batch.output.fingerprint import digest, refuse_other, shaping_defaults
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +35,7 @@ class JobSpec:
 
     def fingerprint(self) -> dict[str, str]:
         """Everything that shapes a result, as dotted keys and JSON values."""
-        settings = flatten(self.config.model_dump(mode="json"))
-        shaping = {key: json.dumps(settings[key]) for key in shaping_defaults()}
-        roots = [locate(uri, self.config.storage).uri for uri in self.config.input.uris]
-        return shaping | {
-            "input.uri": json.dumps(roots),
+        return _settings(self.config) | {
             "model.sha256": json.dumps(self.checkpoint.sha256),
             "engine.kind": json.dumps(self.engine.kind),
             "engine.precision": json.dumps(self.engine.precision),
@@ -55,3 +51,24 @@ class JobSpec:
             "sam_batch.precision": self.engine.precision,
             "sam_batch.fingerprint": digest(self.adopted or self.fingerprint()),
         }
+
+
+def refuse_changed_settings(stored: Mapping[str, str], config: Config) -> None:
+    """Refuse an output of other settings as far as the settings alone tell, before weights and devices are looked at.
+
+    Args:
+        stored: The output's fingerprint.
+        config: The job.
+
+    Raises:
+        FingerprintError: Some keys differ.
+    """
+    now = _settings(config)
+    refuse_other({key: value for key, value in stored.items() if key in now}, now)
+
+
+def _settings(config: Config) -> dict[str, str]:
+    """The part of a fingerprint that is known without weights and devices."""
+    settings = flatten(config.model_dump(mode="json"))
+    roots = [locate(uri, config.storage).uri for uri in config.input.uris]
+    return {key: json.dumps(settings[key]) for key in shaping_defaults()} | {"input.uri": json.dumps(roots)}

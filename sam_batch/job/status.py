@@ -10,6 +10,8 @@ from sam_batch.data import listing
 from sam_batch.data.storage import Storage, open_storage
 from sam_batch.errors import NotFoundError
 from sam_batch.export.formats import require_known
+from sam_batch.job.cluster import refuse_working_copy
+from sam_batch.job.spec import refuse_changed_settings
 from sam_batch.output import layout, lease, ownership
 from sam_batch.output.plan import committed_shards, extend, images_per_shard, read_plan
 from sam_batch.wording import counted
@@ -60,12 +62,15 @@ def dry_run(config: Config) -> DryRun:
 
     Raises:
         InputError: The input cannot be listed.
-        OutputError: The output is somebody else's.
+        OutputError: The output is somebody else's, or of other settings.
     """
     require_known(config.output.formats)
+    refuse_working_copy(config)
     listed = listing.list_images(config.input, config.storage, output=config.output.uri)
     storage = ownership.open_output(config, overwrite=None)
     plan = read_plan(storage)
+    if plan is not None:
+        refuse_changed_settings(plan.fingerprint, config)
     new = extend(plan, listed.images, images_per_shard(config))
     new_shards = set(new["shard"].to_pylist())
     pending = set(range(plan.shard_count)) - committed_shards(storage) if plan else set()

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
+from support.jobs import job_config
 
 from sam_batch.errors import ConfigError, JobError
 from sam_batch.job import cluster
@@ -134,6 +135,16 @@ def test_environment_and_context_are_put_back(fake_ray):
         fake_ray.context.bound = 2
     assert dict(os.environ) == before
     assert fake_ray.context.bound == 1
+
+
+@pytest.mark.parametrize(("source", "output"), [("/data/in", "labels"), ("photos", "s3://bucket/labels")])
+def test_what_lies_in_rays_copy_of_the_working_directory_is_refused(tmp_path, monkeypatch, source, output):
+    copy = tmp_path / "session/runtime_resources/working_dir_files/_ray_pkg_1"
+    copy.mkdir(parents=True)
+    cluster.refuse_working_copy(job_config(source, output))
+    monkeypatch.chdir(copy)
+    with pytest.raises(ConfigError, match=r"(labels|photos) lies in the copy of the working directory"):
+        cluster.refuse_working_copy(job_config(source, output))
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
+import torch
 from pycocotools.coco import COCO
 from support.corpus import MAX_PIXELS, corpus
 from support.jobs import draw_photographs, job_config, make_unreadable_folder, result_files, rows, run
@@ -20,8 +21,11 @@ from sam_batch.data import pixels
 from sam_batch.data.naming import Naming
 from sam_batch.data.storage import Storage, open_storage
 from sam_batch.errors import ConfigError, FingerprintError, InputError, LeaseError, OutputError
+from sam_batch.job import cluster
 from sam_batch.job.executor import InlineExecutor
 from sam_batch.masks.kernels import choose
+from sam_batch.model import checkpoints
+from sam_batch.model.names import FAKE
 from sam_batch.output import lease, schema
 from sam_batch.output.parts import Receipt
 
@@ -422,3 +426,47 @@ def test_the_same_job_from_and_to_a_bucket_gives_the_same_rows(photos, out, s3_b
         body = s3_bucket.client.get_object(Bucket=s3_bucket.name, Key=f"out/annotations/{path.name}")["Body"].read()
         there = schema.read_part(body).drop_columns("uri")
         assert there.to_pylist() == schema.read_part(path.read_bytes()).drop_columns("uri").to_pylist()
+
+
+@pytest.fixture
+def dear(monkeypatch):
+    """What comes last because it is dear: the weights and Ray; returns which of them were asked for."""
+    asked = []
+    monkeypatch.setattr(checkpoints, "resolve_checkpoint", lambda *_: asked.append("weights") or FAKE)
+    monkeypatch.setattr(cluster, "connected", lambda *_: asked.append("Ray"))
+    return asked
+
+
+def job_with_engine(tmp_path, **sections):
+    real = {"kind": "torch", "device": "cpu"} | sections.pop("engine", {})
+    return job_config(tmp_path / "photos", tmp_path / "out", engine=real, **sections)
+
+
+def test_what_can_be_seen_for_nothing_is_refused_before_weights_and_ray(tmp_path, dear):
+    draw_photographs(tmp_path / "photos", 1)
+    run(job_config(tmp_path / "photos", tmp_path / "out"))
+    dear.clear()
+    with pytest.raises(ConfigError, match="--overwrite elsewhere: is not the output"):
+        run(job_with_engine(tmp_path), overwrite="elsewhere")
+    with pytest.raises(FingerprintError, match=r"generator\.points_per_side"):
+        run(job_with_engine(tmp_path, generator={"points_per_side": 7}))
+    assert dear == []
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("executor", ["inline", "ray"])
+def test_a_gpu_that_is_missing_shows_before_weights_are_fetched(tmp_path, dear, executor):
+    draw_photographs(tmp_path / "photos", 1)
+    with pytest.raises(ConfigError, match="no GPU was found"):
+        run(job_with_engine(tmp_path, engine={"device": "cuda"}, run={"executor": executor}))
+    assert dear == []
+
+
+def test_an_output_that_is_held_is_refused_before_weights_and_ray(tmp_path, dear):
+    draw_photographs(tmp_path / "photos", 1)
+    config = job_with_engine(tmp_path)
+    held = lease.acquire(open_storage(config.output.uri, config.storage))
+    with pytest.raises(LeaseError):
+        run(config)
+    held.release()
+    assert dear == []
