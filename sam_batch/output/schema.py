@@ -61,10 +61,10 @@ _OF_PROMPT = ("point_coords", "prompt_id")  # the columns of a mask that say wha
 _REF = [("image_id", pa.int64()), ("key", pa.string()), ("uri", pa.string())]
 _DECODED = [("height", pa.int32()), ("width", pa.int32()), ("sha256", pa.string())]
 _NOTES = ("notes", pa.list_(pa.string()))
-_YOUNGER = ("notes",)  # than version 0.1.0, whose parts are read all the same
+_YOUNGER = ("notes", "modified")  # than version 0.1.0, whose parts are read all the same
 
-PLAN_SCHEMA = pa.schema([("shard", pa.int32()), *_REF, ("size", pa.int64())])
-"""One row a planned image; `size` is null where the listing did not say."""
+PLAN_SCHEMA = pa.schema([("shard", pa.int32()), *_REF, ("size", pa.int64()), ("modified", pa.string())])
+"""One row a planned image; `size` and `modified` are null where the listing did not say, the latter in plans of version 0.1.0 too."""
 
 ANNOTATION_SCHEMA = pa.schema(
     [*_REF, ("status", pa.string()), ("error", _ERROR), *_DECODED, ("masks", pa.large_list(_MASK)), _NOTES]
