@@ -61,6 +61,9 @@ class InputConfig(Section):
     follow_links: Neutral[bool] = Field(
         False, description="Follow links to folders and out of the input; each folder is seen once."
     )
+    changed: Neutral[Literal["redo", "refuse"]] = Field(
+        "redo", description="Images whose content changed since they were labelled: label them again, or refuse to run."
+    )
     limit: Neutral[StrictInt | None] = Field(
         None, ge=1, description="Label only the first so many images; null for all."
     )

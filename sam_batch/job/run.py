@@ -30,19 +30,29 @@ from sam_batch.data.storage import Entry, Storage
 from sam_batch.errors import EngineError, JobError, OutageError, OutputError, StorageError
 from sam_batch.export.formats import is_complete, open_exports, require_known
 from sam_batch.job import cluster
+from sam_batch.job.changed import decide, drop_cutouts
 from sam_batch.job.executor import Executor, InlineExecutor
 from sam_batch.job.notes import noted
 from sam_batch.job.outage import Patience, controls
 from sam_batch.job.progress import RunProgress
 from sam_batch.job.second_pass import second_pass
 from sam_batch.job.spec import JobSpec, refuse_changed_settings
-from sam_batch.output import layout, lease, ownership, schema
+from sam_batch.output import layout, lease, ownership
 from sam_batch.output.file_names import refuse_unwritable
-from sam_batch.output.fingerprint import digest, refuse_other
+from sam_batch.output.fingerprint import refuse_other
+from sam_batch.output.output import Output
 from sam_batch.output.parts import Receipt
-from sam_batch.output.plan import Plan, committed_shards, extend, images_per_shard, read_plan, replace_plan, store
-from sam_batch.output.summary import Report
-from sam_batch.records import Status
+from sam_batch.output.plan import (
+    Plan,
+    committed_shards,
+    extend,
+    images_per_shard,
+    read_plan,
+    replace_plan,
+    store,
+    store_changes,
+)
+from sam_batch.output.summary import Summary
 from sam_batch.wording import counted
 
 _log = logging.getLogger(__name__)
@@ -58,11 +68,11 @@ class Run:
     storage: Storage
     executor: Executor
     lease: lease.Lease
-    report: Report
+    summary: Summary
     console: Console
 
 
-def run_job(config: Config, console: Console, overwrite: str | None = None) -> Report:
+def run_job(config: Config, console: Console, overwrite: str | None = None) -> Summary:
     """Label the images that have no row yet.
 
     Args:
@@ -71,7 +81,7 @@ def run_job(config: Config, console: Console, overwrite: str | None = None) -> R
         overwrite: The output's URI once more, to throw its results away first: what is ours in it.
 
     Returns:
-        The report, also of a job that was interrupted or failed on the way.
+        The summary, also of a job that was interrupted or failed on the way.
 
     Raises:
         ConfigError: Something is wrong that was found before any work began.
@@ -85,10 +95,10 @@ def run_job(config: Config, console: Console, overwrite: str | None = None) -> R
         storage = ownership.open_output(config, overwrite)
         if overwrite is None:
             _refuse_changed_settings(storage, config)
-        report = Report(storage.root, config.run.max_failure_rate, listed=listed.to_dict(), notes=notes)
+        summary = Summary(storage.root, config.run.max_failure_rate, listed=listed.to_dict(), notes=notes)
         with _held(storage) as held, _prepared(config, console) as (job, executor):
-            _work(Run(job, storage, executor, held, report, console), listed.images, overwrite is not None)
-    return report
+            _work(Run(job, storage, executor, held, summary, console), listed, overwrite is not None)
+    return summary
 
 
 def _refuse_changed_settings(storage: Storage, config: Config) -> None:
@@ -143,25 +153,27 @@ def _held(storage: Storage) -> Iterator[lease.Lease]:
         holding.release()
 
 
-def _work(run: Run, listed: Sequence[Entry], overwrite: bool) -> None:
-    """Steps 2 to 5; what goes wrong from here on ends in the report."""
+def _work(run: Run, listed: listing.Listing, overwrite: bool) -> None:
+    """Steps 2 to 5; what goes wrong from here on ends in the summary."""
     run.storage.clear_temporary(lambda key: layout.COCO_FILE.fullmatch(key) is not None)
-    plan = _new_plan(run, listed) if overwrite else _extended_plan(run, listed)
+    before = None if overwrite else read_plan(run.storage)
+    plan = _new_plan(run, listed.images) if overwrite else _extended_plan(run, before, listed)
+    recounted = before is not None and before.changes != plan.changes
     effective = ownership.sealed(configfile.to_yaml(run.job.config))
     ownership.put_over_own(run.storage, layout.CONFIG, effective, ownership.is_sealed)
-    run.report.planned = len(plan)
+    run.summary.planned = len(plan)
     earlier = ownership.read_if_there(run.storage, layout.SUMMARY)
     try:
         run = replace(run, job=replace(run.job, adopted=plan.fingerprint))
-        changed = _label(run, plan)
+        changed = _label(run, plan, recounted=recounted)
         _finish(run, plan, changed)
     except (KeyboardInterrupt, JobError, StorageError, EngineError) as error:
-        run.report.interrupted = isinstance(error, KeyboardInterrupt)
-        run.report.error = str(error)
-        run.report.done = plan.image_count(committed_shards(run.storage))
+        run.summary.interrupted = isinstance(error, KeyboardInterrupt)
+        run.summary.error = str(error)
+        run.summary.done = plan.image_count(committed_shards(run.storage))
     # After another driver took over, a summary that was not there before is that driver's.
     if not run.lease.is_lost or ownership.read_if_there(run.storage, layout.SUMMARY) == earlier:
-        ownership.put_over_own(run.storage, layout.SUMMARY, run.report.to_json().encode(), ownership.is_summary)
+        ownership.put_over_own(run.storage, layout.SUMMARY, run.summary.to_json().encode(), ownership.is_summary)
 
 
 def _new_plan(run: Run, listed: Sequence[Entry]) -> Plan:
@@ -174,20 +186,28 @@ def _new_plan(run: Run, listed: Sequence[Entry]) -> Plan:
     return plan
 
 
-def _extended_plan(run: Run, listed: Sequence[Entry]) -> Plan:
-    plan = read_plan(run.storage)
+def _extended_plan(run: Run, plan: Plan | None, listed: listing.Listing) -> Plan:
     fingerprint = run.job.fingerprint()
+    new, again = listed.images, list[Entry]()
     if plan is not None:
         refuse_other(plan.fingerprint, fingerprint)
         fingerprint = plan.fingerprint  # as it was written: the parts carry its digest
+        decision = decide(Output(run.storage), plan, listed, run.job.config)
+        new, again = decision.new, decision.again
+        for note in decision.notes:
+            _log.warning("%s", note)
+        drop_cutouts(Output(run.storage), plan, again)
+        plan = store_changes(run.storage, plan, decision.changes)  # first: what replaces an image is new after a crash
     else:
         ownership.refuse_foreign(run.storage)  # once more: now no other driver writes here
-    new = extend(plan, listed, images_per_shard(run.job.config))
-    if new.num_rows:
-        whole = pa.concat_tables([plan.rows, new]) if plan else new
+    rows = extend(plan, sorted([*new, *again], key=lambda entry: entry.key), images_per_shard(run.job.config))
+    if rows.num_rows:
+        whole = pa.concat_tables([plan.rows, rows]) if plan else rows
         _refuse_unwritable(run.storage, Plan(whole, fingerprint, parts=0))
-        ownership.refuse_taken(run.storage, ownership.Names(new, fingerprint))
-    return store(run.storage, plan, new, fingerprint)
+        ours = plan.rows["key"] if plan else pa.array([], pa.string())  # planned once: its pictures' names are ours
+        free = rows.filter(pc.invert(pc.is_in(rows["key"], value_set=ours)))
+        ownership.refuse_taken(run.storage, ownership.Names(free, fingerprint))
+    return store(run.storage, plan, rows, fingerprint)
 
 
 def _refuse_unwritable(storage: Storage, plan: Plan) -> None:
@@ -195,12 +215,12 @@ def _refuse_unwritable(storage: Storage, plan: Plan) -> None:
     refuse_unwritable(storage, sorted(names.pictures | names.cutouts))
 
 
-def _label(run: Run, plan: Plan) -> bool:
-    """Steps 3 and 4. Returns whether any part is new."""
+def _label(run: Run, plan: Plan, *, recounted: bool) -> bool:
+    """Steps 3 and 4. Returns whether other rows count than before."""
     done = committed_shards(run.storage)
-    pending = set(range(plan.shard_count)) - done
-    again = _shards_with_failures(run.storage, plan, done) if run.job.config.run.retry_failed else []
-    if not pending and not again:
+    pending = plan.pending(done)
+    again = Output(run.storage).failed(plan) if run.job.config.run.retry_failed else []
+    if not pending and not again and not recounted:
         return False
     for entry in list(run.storage.list(layout.COCO, recursive=False)):
         if layout.COCO_FILE.fullmatch(entry.key):
@@ -243,63 +263,30 @@ def _receipts(run: Run, plan: Plan, missing: Mapping[int, pa.Table], *, again: b
 
 def _account(run: Run, receipt: Receipt, progress: RunProgress) -> None:
     for note in receipt.notes:
-        if note not in run.report.notes:
+        if note not in run.summary.notes:
             _log.warning("%s", note)  # which notes it
     for way in receipt.postprocessing:
-        if way not in run.report.postprocessing:
+        if way not in run.summary.postprocessing:
             _log.info("post-processing: %s", way)
-            run.report.postprocessing.append(way)
-    run.report.add(receipt)
+            run.summary.postprocessing.append(way)
+    run.summary.add(receipt)
     progress.add(receipt)
-
-
-def _shards_with_failures(storage: Storage, plan: Plan, done: set[int]) -> list[pa.Table]:
-    """The plan's rows of failed images, by shard, from the parts themselves."""
-    found = []
-    for rows, part in zip(plan.shards(done), read_parts(storage, plan, done), strict=True):
-        failed = rows.filter(pc.equal(part["status"], Status.FAILED.value))
-        if failed.num_rows:
-            found.append(failed)
-    return found
 
 
 def _finish(run: Run, plan: Plan, changed: bool) -> None:
     """Step 5. Every planned image has exactly one row, made for this plan, or the job has failed."""
-    shards = set(range(plan.shard_count))
-    for shard in committed_shards(run.storage) - shards:
-        raise _foreign(run.storage, layout.part_key(layout.ANNOTATIONS, shard))
-    output = run.job.config.output
-    missing = [name for name in output.formats if changed or not is_complete(name, run.storage)]
+    output, settings = Output(run.storage), run.job.config.output
+    output.refuse_foreign_parts(plan)
+    missing = [name for name in settings.formats if changed or not is_complete(name, run.storage)]
     run.lease.confirm()
-    with open_exports(missing, run.storage, output) as exports:
-        for part in run.report.tally(read_parts(run.storage, plan, shards)):
+    run.summary.recount()
+    with open_exports(missing, run.storage, settings) as exports:
+        for part in output.parts(plan, output.done()):
+            run.summary.count(part)
             for export in exports:
                 export.add(part)
         for export in exports:
             export.finish()
-
-
-def read_parts(storage: Storage, plan: Plan, shards: set[int]) -> Iterator[pa.Table]:
-    """The committed rows, shard by shard.
-
-    Raises:
-        JobError: A part is not of this plan: a worker of a killed run may outlive the output it worked for.
-    """
-    fingerprint = digest(plan.fingerprint)
-    for planned in plan.shards(shards):
-        key = layout.part_key(layout.ANNOTATIONS, planned["shard"][0].as_py())
-        part = schema.read_part(storage.read(key))
-        made_with = schema.part_metadata(part).get("sam_batch.fingerprint")
-        if made_with != fingerprint or not part.select(PLANNED).equals(planned.select(PLANNED)):
-            raise _foreign(storage, key)
-        yield part
-
-
-def _foreign(storage: Storage, key: str) -> JobError:
-    return JobError(
-        f"{storage.root}/{key}: is of another job, of other settings or images; delete this file, then the same "
-        "command does what is missing"
-    )
 
 
 @contextlib.contextmanager

@@ -4,16 +4,21 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
+from typing import Any
+
+import pyarrow as pa
 
 from sam_batch.config import Config
 from sam_batch.data import listing
-from sam_batch.data.storage import Storage, open_storage
-from sam_batch.errors import NotFoundError
 from sam_batch.export.formats import require_known
+from sam_batch.job.changed import difference_of
 from sam_batch.job.cluster import refuse_working_copy
 from sam_batch.job.spec import refuse_changed_settings
-from sam_batch.output import layout, lease, ownership
+from sam_batch.output import lease, ownership
+from sam_batch.output.changes import Difference
+from sam_batch.output.output import Output
 from sam_batch.output.plan import committed_shards, extend, images_per_shard, read_plan
+from sam_batch.output.summary import Summary
 from sam_batch.wording import counted
 
 
@@ -25,6 +30,8 @@ class DryRun:
         listed: What the input gives now.
         planned: In the stored plan, of earlier runs.
         new: Listed, but not yet in the plan.
+        touched: Of another size, time or address than when they were planned; a run looks into them.
+        gone: Planned, but no longer listed.
         shards: Of the plan as it would be.
         shards_to_do: Without a part.
         images_to_do: In those shards.
@@ -33,6 +40,8 @@ class DryRun:
     listed: listing.Listing
     planned: int
     new: int
+    touched: int
+    gone: int
     shards: int
     shards_to_do: int
     images_to_do: int
@@ -41,7 +50,7 @@ class DryRun:
         """For a person; with a rate, also the time it would take."""
         lines = [
             str(self.listed),
-            f"{self.planned} planned by earlier runs, {self.new} new",
+            f"{self.planned} planned by earlier runs, {self.new} new{self._changed()}",
             f"{counted(self.shards, 'shard')}, {self.shards - self.shards_to_do} done and skipped, "
             f"{self.shards_to_do} to do",
             f"{counted(self.images_to_do, 'image')} to do",
@@ -50,6 +59,10 @@ class DryRun:
             hours = self.images_to_do / images_per_second / 3600
             lines.append(f"{hours:.2f} hours at {images_per_second:g} images/s")
         return "\n".join(lines)
+
+    def _changed(self) -> str:
+        touched = f", {self.touched} perhaps changed" if self.touched else ""
+        return touched + (f", {self.gone} gone" if self.gone else "")
 
     def to_json(self) -> str:
         """The attributes."""
@@ -71,13 +84,16 @@ def dry_run(config: Config) -> DryRun:
     plan = read_plan(storage)
     if plan is not None:
         refuse_changed_settings(plan.fingerprint, config)
-    new = extend(plan, listed.images, images_per_shard(config))
+    difference = difference_of(plan, listed, config) if plan else Difference(listed.images, [], [], [])
+    new = extend(plan, difference.new, images_per_shard(config))
     new_shards = set(new["shard"].to_pylist())
-    pending = set(range(plan.shard_count)) - committed_shards(storage) if plan else set()
+    pending = plan.pending(committed_shards(storage)) if plan else set()
     return DryRun(
         listed=listed,
         planned=len(plan) if plan else 0,
         new=new.num_rows,
+        touched=len(difference.touched) + len(difference.back),
+        gone=len(difference.gone),
         shards=(plan.shard_count if plan else 0) + len(new_shards),
         shards_to_do=len(pending) + len(new_shards),
         images_to_do=(plan.image_count(pending) if plan else 0) + new.num_rows,
@@ -137,25 +153,32 @@ class JobStatus:
 
 def status(config: Config) -> JobStatus:
     """Look at the plan, the parts' names and the shards' metrics; reads no annotations."""
-    storage = open_storage(config.output.uri, config.storage)
-    plan = read_plan(storage)
+    output = Output.at(config.output.uri, config.storage)
+    storage, plan = output.storage, output.plan()
     state = JobStatus(storage.root)
     if plan is None:
         return state
-    done = committed_shards(storage)
+    done = output.done()
+    changed = set(plan.rows["shard"].take(plan.retired).to_pylist()) & done
     state.planned, state.shards, state.done_shards = len(plan), plan.shard_count, len(done)
-    for shard in sorted(done):
-        _add_metrics(state, storage, shard)
+    for shard in sorted(done - changed):
+        _add_metrics(state, output.metrics(shard))
+    for part in output.parts(plan, changed):  # their metrics also count images that are gone or were replaced
+        _add_rows(state, part)
     holder = lease.read_holder(storage)
     if holder is not None and not holder.is_gone():
         state.holder = f"process {holder.pid} on {holder.host}"
     return state
 
 
-def _add_metrics(state: JobStatus, storage: Storage, shard: int) -> None:
-    try:
-        metrics = json.loads(storage.read(layout.metrics_key(shard)))
-    except (NotFoundError, ValueError):
-        return  # metrics are no result; a copied output may lack them
-    state.counts.update({name: metrics[name] for name in ("ok", "empty", "failed", "masks")})
-    state.failures.update(metrics["failures"])
+def _add_metrics(state: JobStatus, metrics: dict[str, Any]) -> None:
+    """Count a shard; its metrics are no result, and a copied output may lack them."""
+    state.counts.update({name: metrics.get(name, 0) for name in ("ok", "empty", "failed", "masks")})
+    state.failures.update(metrics.get("failures", {}))
+
+
+def _add_rows(state: JobStatus, part: pa.Table) -> None:
+    summary = Summary("", 0.0)
+    summary.count(part)
+    state.counts.update({**summary.status, "masks": summary.masks})
+    state.failures.update(summary.failures)

@@ -183,6 +183,8 @@ def own_keys(storage: Storage, plan: Plan) -> Iterator[str]:
         there = read_if_there(storage, key)
         if there is not None and is_ours(there):
             yield key
+    if storage.exists(layout.CHANGES):  # `read_plan` has seen that it is one
+        yield layout.CHANGES
     for number in reversed(range(plan.parts)):
         yield layout.part_key(layout.PLAN, number)
 

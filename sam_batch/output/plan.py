@@ -5,15 +5,19 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from sam_batch.config import Config
 from sam_batch.data.storage import Entry, Storage, shown
-from sam_batch.errors import OutputError, StorageError
+from sam_batch.errors import NotFoundError, OutputError, StorageError
 from sam_batch.output import layout, schema
+from sam_batch.output.changes import SCHEMA as CHANGES_SCHEMA
+from sam_batch.output.changes import Change, Changes, from_table, retired, to_table
 from sam_batch.segment.algorithm import most_views
 
 FINGERPRINT = b"sam_batch.fingerprint"
@@ -29,19 +33,27 @@ class Plan:
         rows: `schema.PLAN_SCHEMA`, ordered by image_id, shards contiguous.
         fingerprint: Of the settings the results are made with.
         parts: How many files it is stored in.
+        changes: What became of planned images since.
     """
 
     rows: pa.Table
     fingerprint: dict[str, str]
     parts: int
+    changes: Changes = field(default_factory=dict)
 
     def __len__(self) -> int:
-        return self.rows.num_rows
+        """How many images count: those that are gone or were replaced do not."""
+        return self.rows.num_rows - len(self.retired)
+
+    @property
+    def retired(self) -> NDArray[np.int64]:
+        """The image_ids that count no more, in order."""
+        return np.array(sorted(retired(self.changes)), np.int64)
 
     @property
     def shard_count(self) -> int:
         """Shards are numbered from 0 without gaps."""
-        return 0 if not len(self) else self.rows["shard"][-1].as_py() + 1
+        return 0 if not self.rows.num_rows else self.rows["shard"][-1].as_py() + 1
 
     def shards(self, wanted: set[int]) -> Iterator[pa.Table]:
         """The rows of each wanted shard, in order, without a copy."""
@@ -52,9 +64,14 @@ class Plan:
                 yield self.rows.slice(start, end - start)
             start = end
 
+    def pending(self, done: set[int]) -> set[int]:
+        """The shards that are not done and hold an image that counts."""
+        counts = ~np.isin(self.rows["image_id"], self.retired)
+        return set(self.rows["shard"].filter(pa.array(counts)).unique().to_pylist()) - done
+
     def image_count(self, shards: set[int]) -> int:
-        """How many images the given shards hold."""
-        return sum(rows.num_rows for rows in self.shards(shards))
+        """How many images that count the given shards hold."""
+        return sum(rows.num_rows - int(np.isin(rows["image_id"], self.retired).sum()) for rows in self.shards(shards))
 
 
 def read_plan(storage: Storage) -> Plan | None:
@@ -74,7 +91,23 @@ def read_plan(storage: Storage) -> Plan | None:
         if part.schema.metadata != parts[0].schema.metadata:
             raise _no_plan(storage, key, "it is of another plan")
     rows = pa.concat_tables([part.replace_schema_metadata(None) for part in parts])
-    return Plan(rows, json.loads(parts[0].schema.metadata[FINGERPRINT]), len(parts))
+    return Plan(rows, json.loads(parts[0].schema.metadata[FINGERPRINT]), len(parts), _read_changes(storage))
+
+
+def _read_changes(storage: Storage) -> dict[int, Change]:
+    try:
+        return from_table(schema.read_part(storage.read(layout.CHANGES), CHANGES_SCHEMA))
+    except NotFoundError:
+        return {}
+    except StorageError as error:
+        raise _no_plan(storage, layout.CHANGES, str(error)) from error
+
+
+def store_changes(storage: Storage, plan: Plan, changes: Changes) -> Plan:
+    """Keep what became of planned images; the file is replaced as a whole."""
+    if changes != plan.changes:
+        storage.replace(layout.CHANGES, schema.part_bytes(to_table(changes)))
+    return replace(plan, changes=changes)
 
 
 def _read_part(storage: Storage, key: str) -> pa.Table:
@@ -100,11 +133,15 @@ def images_per_shard(config: Config) -> int:
     return max(1, min(config.run.shard_size, SHARD_BYTES // (most_views(config) * VIEW_BYTES)))
 
 
-def extend(plan: Plan | None, listed: Sequence[Entry], shard_size: int) -> pa.Table:
-    """Rows for the listed images that the plan does not know yet, in shards of their own."""
-    known = set(plan.rows["key"].to_pylist()) if plan else set()
-    new = [entry for entry in listed if entry.key not in known]
-    first_image, first_shard = (len(plan), plan.shard_count) if plan else (0, 0)
+def extend(plan: Plan | None, new: Sequence[Entry], shard_size: int) -> pa.Table:
+    """Rows for new images, in shards of their own.
+
+    Args:
+        plan: What there is already.
+        new: Images that it does not hold, or not as they are now.
+        shard_size: Images a shard.
+    """
+    first_image, first_shard = (plan.rows.num_rows, plan.shard_count) if plan else (0, 0)
     return pa.table(
         {
             "shard": [first_shard + position // shard_size for position in range(len(new))],
@@ -112,6 +149,7 @@ def extend(plan: Plan | None, listed: Sequence[Entry], shard_size: int) -> pa.Ta
             "key": [entry.key for entry in new],
             "uri": [entry.uri for entry in new],
             "size": [entry.size for entry in new],
+            "modified": [entry.modified for entry in new],
         },
         schema=schema.PLAN_SCHEMA,
     )
@@ -124,7 +162,7 @@ def store(storage: Storage, plan: Plan | None, rows: pa.Table, fingerprint: dict
         storage.create(layout.part_key(layout.PLAN, number), _part_bytes(rows, fingerprint))
         number += 1
     whole = pa.concat_tables([plan.rows, rows]) if plan else rows
-    return Plan(whole, fingerprint, number)
+    return Plan(whole, fingerprint, number, plan.changes if plan else {})
 
 
 def replace_plan(storage: Storage, plan: Plan) -> None:

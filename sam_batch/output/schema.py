@@ -64,7 +64,8 @@ _NOTES = ("notes", pa.list_(pa.string()))
 _YOUNGER = ("notes", "modified")  # than version 0.1.0, whose parts are read all the same
 
 PLAN_SCHEMA = pa.schema([("shard", pa.int32()), *_REF, ("size", pa.int64()), ("modified", pa.string())])
-"""One row a planned image; `size` and `modified` are null where the listing did not say, the latter in plans of version 0.1.0 too."""
+"""One row a planned image; `size` and `modified` are null where the listing did not say, and `modified` in plans of
+version 0.1.0."""
 
 ANNOTATION_SCHEMA = pa.schema(
     [*_REF, ("status", pa.string()), ("error", _ERROR), *_DECODED, ("masks", pa.large_list(_MASK)), _NOTES]

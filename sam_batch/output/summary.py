@@ -4,7 +4,6 @@ import json
 import platform
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -22,7 +21,7 @@ PACKAGES = ("ray", "torch", "torchvision", "segment-anything", "numpy", "pillow"
 
 
 @dataclass(slots=True)
-class Report:
+class Summary:
     """How a job stands.
 
     Attributes:
@@ -83,20 +82,19 @@ class Report:
         self.stage_seconds["segment"] += receipt.segment_seconds
         self.stage_seconds["write"] += receipt.write_seconds
 
-    def tally(self, parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
-        """Count committed rows while somebody else reads them, in place of what this run counted."""
-        self.done = 0
-        self.status.clear()
-        self.failures.clear()
-        self.pixel_notes.clear()
-        self.masks = 0
-        for part in parts:
-            self.status.update(part["status"].to_pylist())
-            self.failures.update(error["kind"] for error in part["error"].to_pylist() if error)
-            self.pixel_notes.update(note for notes in part["notes"].to_pylist() for note in notes or ())
-            self.masks += sum(len(masks) for masks in part["masks"])
-            self.done = self.status.total()
-            yield part
+    def recount(self) -> None:
+        """Forget what was counted, before all parts are counted anew."""
+        self.done = self.masks = 0
+        for counter in (self.status, self.failures, self.pixel_notes):
+            counter.clear()
+
+    def count(self, part: pa.Table) -> None:
+        """Count committed rows."""
+        self.status.update(part["status"].to_pylist())
+        self.failures.update(error["kind"] for error in part["error"].to_pylist() if error)
+        self.pixel_notes.update(note for notes in part["notes"].to_pylist() for note in notes or ())
+        self.masks += sum(len(masks) for masks in part["masks"])
+        self.done = self.status.total()
 
     def to_json(self) -> str:
         """`summary.json`."""

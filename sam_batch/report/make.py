@@ -8,10 +8,11 @@ from typing import Any
 
 from sam_batch.config import InputConfig, StorageConfig
 from sam_batch.data import pixels
-from sam_batch.data.storage import Storage, open_storage, read_uri
-from sam_batch.errors import ImageError, NotFoundError, OutputError, StorageError
-from sam_batch.output import layout, ownership, schema
-from sam_batch.output.plan import Plan, committed_shards, read_plan
+from sam_batch.data.storage import read_uri
+from sam_batch.errors import ImageError, OutputError, StorageError
+from sam_batch.output import layout, ownership
+from sam_batch.output.output import Output
+from sam_batch.output.plan import Plan
 from sam_batch.report.html import page
 from sam_batch.report.pictures import drawn_masks, thumbnail
 from sam_batch.report.sample import Row, Sample, seconds_per_image
@@ -33,19 +34,17 @@ def make_report(output: str, config: StorageConfig) -> str:
         OutputError: There is no job, or somebody else's file has the report's name.
         StorageError: The output cannot be read or written.
     """
-    storage = open_storage(output, config)
-    plan = read_plan(storage)
-    if plan is None:
-        raise OutputError(f"output.uri: {storage.root} holds no plan of a job")
+    place = Output.at(output, config)
+    storage, plan = place.storage, place.require_plan()
     sample = Sample()
-    for shard in sorted(committed_shards(storage)):
-        part = schema.read_part(storage.read(layout.part_key(layout.ANNOTATIONS, shard)))
-        sample.add(part, seconds_per_image(_json(storage, layout.metrics_key(shard))))
+    done = sorted(place.done())
+    for shard, part in zip(done, place.parts(plan, done), strict=True):
+        sample.add(part, seconds_per_image(place.metrics(shard)))
     about = {
         "output": storage.root,
         "planned": len(plan),
-        "summary": _json(storage, layout.SUMMARY),
-        "config": _text(storage, layout.CONFIG),
+        "summary": place.summary(),
+        "config": place.config(),
     }
     chosen = {row["image_id"]: row for group in sample.groups.values() for row in group.rows}
     decoding = _decoding(plan)
@@ -84,17 +83,3 @@ def _photograph(row: Row, config: StorageConfig, decoding: InputConfig) -> Itera
         pixels_HW3 = pixels.decode(read_uri(row["uri"], config), decoding).rgb_HW3
         if pixels_HW3.shape[:2] == (row["height"], row["width"]):  # else it is another picture by now
             yield thumbnail(pixels_HW3)
-
-
-def _json(storage: Storage, key: str) -> dict[str, Any]:
-    """A file of the output as JSON; nothing where it is absent, as metrics may be."""
-    text = _text(storage, key)
-    found: dict[str, Any] = json.loads(text) if text else {}
-    return found
-
-
-def _text(storage: Storage, key: str) -> str:
-    try:
-        return storage.read(key).decode()
-    except NotFoundError:
-        return ""

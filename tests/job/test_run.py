@@ -19,8 +19,8 @@ from support.jobs import draw_photographs, job_config, make_unreadable_folder, r
 
 from sam_batch.data import pixels
 from sam_batch.data.naming import Naming
-from sam_batch.data.storage import Storage, open_storage
-from sam_batch.errors import ConfigError, FingerprintError, InputError, LeaseError, OutputError
+from sam_batch.data.storage import Storage, open_storage, read_uri
+from sam_batch.errors import ConfigError, FingerprintError, InputError, LeaseError, OutputError, PermissionDeniedError
 from sam_batch.job import cluster
 from sam_batch.job.executor import InlineExecutor
 from sam_batch.masks.kernels import choose
@@ -297,11 +297,15 @@ def test_too_many_failures_end_in_exit_code_3(photos, out):
     assert report.failures == {"not_an_image": 1}
 
 
-def test_failed_images_are_tried_again_on_demand_alone(photos, out):
-    (photos / "002.jpg").rename(photos / "good")
-    (photos / "002.jpg").write_bytes(b"")
-    run(job_config(photos, out))
-    (photos / "good").replace(photos / "002.jpg")
+def test_failed_images_are_tried_again_on_demand_alone(photos, out, monkeypatch):
+    def refuse_one(uri, *arguments):
+        if uri.endswith("002.jpg"):
+            raise PermissionDeniedError(uri)
+        return read_uri(uri, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("sam_batch.job.stages.read_uri", refuse_one)
+        assert run(job_config(photos, out)).failures == {"permission_denied": 1}
     assert run(job_config(photos, out)).worked == 0
     report = run(job_config(photos, out, run={"retry_failed": True}))
     assert (report.exit_code, report.worked, report.done, report.failures) == (0, 1, 6, {})

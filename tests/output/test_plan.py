@@ -19,7 +19,8 @@ def entries(keys):
 
 
 def grown(plan, keys, shard_size=3):
-    rows = plans.extend(plan, entries(keys), shard_size)
+    known = set(plan.rows["key"].to_pylist()) if plan else set()
+    rows = plans.extend(plan, entries(key for key in keys if key not in known), shard_size)
     return plans.Plan(plans.pa.concat_tables([plan.rows, rows]) if plan else rows, {}, 1)
 
 

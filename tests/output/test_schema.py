@@ -44,7 +44,8 @@ def test_a_part_without_notes_is_read_as_having_none():
 @given(st.lists(refs, max_size=5))
 def test_a_plan_comes_back_as_it_was(planned):
     rows = [
-        {"shard": 0, **{name: getattr(ref, name) for name in ("image_id", "key", "uri", "size")}} for ref in planned
+        {"shard": 0, **{name: getattr(ref, name) for name in ("image_id", "key", "uri", "size")}, "modified": "then"}
+        for ref in planned
     ]
     table = pa.Table.from_pylist(rows, schema.PLAN_SCHEMA)
     assert schema.read_part(schema.part_bytes(table), schema.PLAN_SCHEMA).to_pylist() == rows

@@ -6,7 +6,7 @@ import pytest
 
 from sam_batch.output import schema
 from sam_batch.output.parts import Receipt
-from sam_batch.output.summary import Report
+from sam_batch.output.summary import Summary
 from sam_batch.records import Failure, FailureKind, ImageRef, ImageResult, PixelNote, Stage, Status
 
 
@@ -20,8 +20,8 @@ def part(*statuses):
 
 
 def counted(*statuses, planned=None, **changes):
-    report = Report("out", 0.25, planned=len(statuses) if planned is None else planned, **changes)
-    list(report.tally([part(*statuses)]))
+    report = Summary("out", 0.25, planned=len(statuses) if planned is None else planned, **changes)
+    report.count(part(*statuses))
     return report
 
 
@@ -41,9 +41,11 @@ def test_exit_code_says_how_the_job_ended(report, exit_code):
     assert json.loads(report.to_json())["exit_code"] == exit_code
 
 
-def test_tally_counts_afresh_each_time():
+def test_parts_are_counted_anew_after_a_recount():
     report = counted(Status.OK, Status.FAILED)
-    list(report.tally([part(Status.FAILED), part(Status.EMPTY)]))
+    report.recount()
+    for recounted in (part(Status.FAILED), part(Status.EMPTY)):
+        report.count(recounted)
     assert (report.status["ok"], report.status["failed"], report.done) == (0, 1, 2)
     assert report.failures == {"truncated": 1}
 
@@ -61,13 +63,13 @@ def test_text_names_failures_and_the_way_on():
 def test_what_decoding_lost_is_counted_by_image():
     notes = (PixelNote.PAGES_DROPPED, PixelNote.RANGE_STRETCHED)
     results = [ImageResult(ImageRef(0, "a", "a"), Status.EMPTY, notes=notes[:count]) for count in (0, 1, 2)]
-    report = Report("out", 0.25, planned=3)
-    list(report.tally([schema.results_to_table(results, {})]))
+    report = Summary("out", 0.25, planned=3)
+    report.count(schema.results_to_table(results, {}))
     assert json.loads(report.to_json())["pixel_notes"] == {"pages_dropped": 2, "range_stretched": 1}
     assert "  pixels, pages_dropped: 2" in report.to_text()
 
 
 def test_an_interrupted_run_tells_its_own_counts_from_what_is_done():
-    report = Report("out", 0.25, planned=9, done=6, interrupted=True)
+    report = Summary("out", 0.25, planned=9, done=6, interrupted=True)
     report.add(Receipt(shard=1, ok=2, failed=1, masks=7))
     assert "6 of 9 images done: in this run 2 with 7 masks, 0 without, 1 failed" in report.to_text()

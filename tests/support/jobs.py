@@ -14,7 +14,7 @@ from sam_batch.config import Config
 from sam_batch.engine.fake import FakeEngine
 from sam_batch.job.run import run_job
 from sam_batch.output import schema
-from sam_batch.output.summary import Report
+from sam_batch.output.summary import Summary
 
 KILLER_RGB = FakeEngine.KILLER_RGB
 RESULTS = ("annotations", "color_masks", "label_masks", "segments", "coco", "plan")
@@ -59,7 +59,7 @@ def job_config(source: Path | str, output: Path | str, /, **sections: Any) -> Co
     return configfile.check(tree)
 
 
-def run(config: Config, overwrite: str | None = None) -> Report:
+def run(config: Config, overwrite: str | None = None) -> Summary:
     """Run a job without showing progress."""
     return run_job(config, Console(quiet=True), overwrite)
 

@@ -1,0 +1,128 @@
+"""What became of the planned images, decided before any work: new, replaced, gone, or as they were.
+
+A size or time that differs is looked into: only another content is another image. Rows of images that are gone or were
+replaced count nowhere from then on; what replaced them is planned like a new image.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from sam_batch.config import Config
+from sam_batch.data.listing import Listing
+from sam_batch.data.storage import Entry, read_uri, shown
+from sam_batch.errors import ImageError, NotFoundError, OutputError, PermissionDeniedError
+from sam_batch.output import layout
+from sam_batch.output.changes import Change, Changes, Difference, State, compare
+from sam_batch.output.output import Output
+from sam_batch.output.plan import Plan
+from sam_batch.wording import counted
+
+THREADS = 8  # images read at once
+NAMED = 5  # images in a refusal
+
+
+class Decision(NamedTuple):
+    """What a run does about an input that is not as it was planned.
+
+    Attributes:
+        changes: Of the plan's images, all that are known.
+        new: Images to plan that no image of the plan was.
+        again: Images to plan in the place of others of the same key.
+        notes: What the user should know.
+    """
+
+    changes: Changes
+    new: list[Entry]
+    again: list[Entry]
+    notes: list[str]
+
+
+def difference_of(plan: Plan, listed: Listing, config: Config) -> Difference:
+    """The input as it is beside the plan; reads nothing.
+
+    Nothing is gone from a listing that is cut short, nor from a folder that could not be read.
+    """
+    whole = config.input.limit is None and not listed.left_out.unreadable
+    return compare(plan.rows, plan.changes, listed.images, whole=whole)
+
+
+def decide(output: Output, plan: Plan, listed: Listing, config: Config) -> Decision:
+    """Compare the input with the plan, and look into what differs.
+
+    Raises:
+        OutputError: Images were replaced, and input.changed is refuse.
+        StorageError: Rows of the output, or an image to look into, cannot be read.
+    """
+    difference = difference_of(plan, listed, config)
+    changes = {**plan.changes, **{image_id: _gone(plan, image_id) for image_id in difference.gone}}
+    touched = [*difference.touched, *difference.back]
+    again = []
+    for (image_id, entry), same in zip(touched, _are_same(output, plan, touched, config), strict=True):
+        state = State.SAME if same else State.REPLACED
+        changes[image_id] = Change(state, entry.size, entry.modified)
+        if not same:
+            again.append(entry)
+    if again and config.input.changed == "refuse":
+        names = ", ".join(shown(entry.key) for entry in again[:NAMED])
+        raise OutputError(
+            f"input.changed: {counted(len(again), 'image')} changed since they were labelled ({names}"
+            f"{', ...' * (len(again) > NAMED)}); redo labels them again"
+        )
+    return Decision(changes, difference.new, again, _notes(difference, again))
+
+
+def drop_cutouts(output: Output, plan: Plan, again: Sequence[Entry]) -> None:
+    """Delete the cut-outs of images that were replaced: the new ones may be fewer."""
+    for entry in again:
+        for cutout in list(output.storage.list(layout.cutouts_key(entry.key), recursive=False)):
+            if layout.cutout_folder(cutout.key) == layout.cutouts_key(entry.key):
+                output.storage.delete(cutout.key)
+
+
+def _gone(plan: Plan, image_id: int) -> Change:
+    known = plan.changes.get(image_id)
+    row = plan.rows.slice(image_id, 1).to_pylist()[0]
+    return Change(State.GONE, known.size if known else row["size"], known.modified if known else row["modified"])
+
+
+def _are_same(output: Output, plan: Plan, touched: Sequence[tuple[int, Entry]], config: Config) -> list[bool]:
+    """Whether each image is what its row was made of; one without a row is, unless it lies elsewhere now."""
+    hashes = _hashes(output, plan, [image_id for image_id, _ in touched])
+
+    def is_same(pair: tuple[int, Entry]) -> bool:
+        image_id, entry = pair
+        if image_id not in hashes:
+            return bool(plan.rows["uri"][image_id].as_py() == entry.uri)
+        try:
+            data = read_uri(entry.uri, config.storage, config.input.max_bytes)
+        except (ImageError, NotFoundError, PermissionDeniedError):
+            return False  # whatever it is now, a worker will say so in its row
+        return hashlib.sha256(data).hexdigest() == hashes[image_id]
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        return list(pool.map(is_same, touched))
+
+
+def _hashes(output: Output, plan: Plan, image_ids: Sequence[int]) -> dict[int, str]:
+    """The sha256 of the bytes that images were labelled with, of those that are done."""
+    shards = set(plan.rows["shard"].take(np.array(image_ids, np.int64)).to_pylist())
+    wanted, hashes = set(image_ids), {}
+    for part in output.parts(replace(plan, changes={}), shards & output.done()):
+        pairs = zip(part["image_id"].to_pylist(), part["sha256"].to_pylist(), strict=True)
+        hashes.update({image_id: sha256 for image_id, sha256 in pairs if image_id in wanted})
+    return hashes
+
+
+def _notes(difference: Difference, again: Sequence[Entry]) -> list[str]:
+    notes = []
+    if again:
+        notes.append(f"{counted(len(again), 'image')} changed since they were labelled: done again")
+    if difference.gone:
+        gone = counted(len(difference.gone), "image")
+        notes.append(f"{gone} no longer in the input: left out of counts and exports, rows and pictures stay")
+    return notes

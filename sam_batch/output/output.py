@@ -1,0 +1,131 @@
+"""An output as everybody reads it: its plan, which shards are done, their rows, and what is said beside them.
+
+It needs neither torch nor Ray. Whose a file is and what may be written, `output.ownership` says; how a shard becomes
+visible, `output.parts`.
+"""
+
+import json
+from collections.abc import Collection, Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sam_batch.config import StorageConfig
+from sam_batch.data.storage import Storage, open_storage, shown
+from sam_batch.errors import JobError, NotFoundError, OutputError
+from sam_batch.output import layout, schema
+from sam_batch.output.fingerprint import digest
+from sam_batch.output.plan import Plan, committed_shards, read_plan
+
+PLANNED = ("image_id", "key", "uri")  # the columns a part shares with the plan
+
+
+class Output:
+    """A folder or prefix that holds a job's results, or will.
+
+    Attributes:
+        storage: Where it lies.
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        self.storage = storage
+
+    @classmethod
+    def at(cls, uri: str, config: StorageConfig) -> "Output":
+        """The output at a URI."""
+        return cls(open_storage(uri, config))
+
+    def plan(self) -> Plan | None:
+        """The plan, or None before the first run.
+
+        Raises:
+            OutputError: A file has the name of a part of the plan, and is none of it.
+        """
+        return read_plan(self.storage)
+
+    def require_plan(self) -> Plan:
+        """The plan, for those who only look at results.
+
+        Raises:
+            OutputError: There is none.
+        """
+        plan = self.plan()
+        if plan is None:
+            raise OutputError(f"output.uri: {shown(self.storage.root)} holds no plan of a job")
+        return plan
+
+    def done(self) -> set[int]:
+        """The shards whose part exists: exactly these are done."""
+        return committed_shards(self.storage)
+
+    def parts(self, plan: Plan, shards: Collection[int]) -> Iterator[pa.Table]:
+        """The committed rows, shard by shard, in the order of the plan: all but those of images that count no more.
+
+        Args:
+            plan: Of this output.
+            shards: Done ones.
+
+        Raises:
+            JobError: A part is not of this plan: a worker of a killed run may outlive the output it worked for.
+        """
+        fingerprint = digest(plan.fingerprint)
+        for planned in plan.shards(set(shards)):
+            key = layout.part_key(layout.ANNOTATIONS, planned["shard"][0].as_py())
+            part = schema.read_part(self.storage.read(key))
+            made_with = schema.part_metadata(part).get("sam_batch.fingerprint")
+            if made_with != fingerprint or not part.select(PLANNED).equals(planned.select(PLANNED)):
+                raise self._foreign(key)
+            yield part.filter(pa.array(~np.isin(part["image_id"], plan.retired))) if len(plan.retired) else part
+
+    def refuse_foreign_parts(self, plan: Plan) -> None:
+        """Refuse parts of shards that were never planned.
+
+        Raises:
+            JobError: Names one.
+        """
+        for shard in sorted(self.done() - set(range(plan.shard_count))):
+            raise self._foreign(layout.part_key(layout.ANNOTATIONS, shard))
+
+    def failed(self, plan: Plan) -> list[pa.Table]:
+        """The plan's rows of failed images, by shard, from the parts themselves."""
+        done = self.done()
+        found = []
+        for rows, part in zip(plan.shards(done), self.parts(plan, done), strict=True):
+            ids = part.filter(pc.equal(part["status"], "failed"))["image_id"]
+            failed = rows.filter(pc.is_in(rows["image_id"], value_set=ids.combine_chunks()))
+            if failed.num_rows:
+                found.append(failed)
+        return found
+
+    def metrics(self, shard: int) -> dict[str, Any]:
+        """Counts and times of a done shard; nothing where they are gone, since they are no result."""
+        return self._json(layout.metrics_key(shard))
+
+    def summary(self) -> dict[str, Any]:
+        """What the last run said when it ended; nothing if none did."""
+        return self._json(layout.SUMMARY)
+
+    def config(self) -> str:
+        """The effective configuration of the last run, as YAML; empty where it is gone."""
+        return self._text(layout.CONFIG)
+
+    def _json(self, key: str) -> dict[str, Any]:
+        try:
+            value = json.loads(self._text(key) or "{}")
+        except ValueError:
+            return {}
+        return value if isinstance(value, dict) else {}
+
+    def _text(self, key: str) -> str:
+        try:
+            return self.storage.read(key).decode(errors="replace")
+        except NotFoundError:
+            return ""
+
+    def _foreign(self, key: str) -> JobError:
+        return JobError(
+            f"{self.storage.root}/{key}: is of another job, of other settings or images; delete this file, then the "
+            "same command does what is missing"
+        )

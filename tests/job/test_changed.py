@@ -1,0 +1,173 @@
+"""A changed world is noticed: replaced images are done again, gone ones count no more, a touched file costs a look."""
+
+import json
+import os
+
+import pytest
+from support.jobs import draw_photographs, job_config, rows, run
+
+from sam_batch.errors import ExitCode, OutputError
+from sam_batch.job.status import dry_run, status
+from sam_batch.output.output import Output
+
+
+@pytest.fixture
+def job(tmp_path):
+    """Six photographs in two shards, labelled."""
+    draw_photographs(tmp_path / "photos", 6)
+    config = job_config(tmp_path / "photos", tmp_path / "out")
+    assert run(config).exit_code == ExitCode.OK
+    return config
+
+
+@pytest.fixture
+def photos(tmp_path):
+    return tmp_path / "photos"
+
+
+def counted_rows(config):
+    output = Output.at(config.output.uri, config.storage)
+    return [row for part in output.parts(output.plan(), output.done()) for row in part.to_pylist()]
+
+
+def in_coco(tmp_path):
+    return [image["file_name"] for image in json.loads((tmp_path / "out/coco/annotations.json").read_text())["images"]]
+
+
+def replace_photograph(photos, name, seed=99, size=(80, 40)):
+    draw_photographs(photos / "new", 1, size, first=seed)
+    (photos / "new" / f"{seed:03}.jpg").rename(photos / name)
+    (photos / "new").rmdir()
+
+
+def test_a_replaced_image_is_done_again_and_counts_once(job, photos, tmp_path):
+    replace_photograph(photos, "002.jpg")
+    summary = run(job)
+    assert (summary.exit_code, summary.worked, summary.planned) == (ExitCode.OK, 1, 6)
+    assert "1 image changed since they were labelled: done again" in summary.notes
+    row = next(row for row in counted_rows(job) if row["key"] == "002.jpg")
+    assert (row["height"], row["width"], row["image_id"]) == (40, 80, 6)
+    assert sorted(in_coco(tmp_path)) == [f"00{i}.jpg" for i in range(6)]
+    assert run(job).worked == 0
+
+
+def test_of_a_replaced_image_no_old_cutout_stays(job, photos, tmp_path):
+    (photos / "002.jpg").write_bytes((photos / "002.jpg").read_bytes())
+    replace_photograph(photos, "002.jpg")
+    run(job)
+    row = next(row for row in counted_rows(job) if row["key"] == "002.jpg")
+    assert {path.stem for path in (tmp_path / "out/segments/002.jpg").iterdir()} == {
+        str(mask["mask_id"]) for mask in row["masks"]
+    }
+
+
+def test_replaced_images_can_be_refused_by_name(job, photos, tmp_path):
+    replace_photograph(photos, "002.jpg")
+    before = rows(tmp_path / "out")
+    with pytest.raises(OutputError, match=r"input\.changed: 1 image changed .*\(002\.jpg\)"):
+        run(job.model_copy(update={"input": job.input.model_copy(update={"changed": "refuse"})}))
+    assert rows(tmp_path / "out") == before
+    assert status(job).counts["ok"] == 6
+
+
+def test_a_file_that_was_only_touched_is_as_it_was(job, photos):
+    os.utime(photos / "002.jpg", (1, 1))
+    assert dry_run(job).touched == 1
+    assert run(job).worked == 0
+    assert dry_run(job).touched == 0
+
+
+def test_an_image_that_is_gone_leaves_counts_and_exports(job, photos, tmp_path):
+    (photos / "003.jpg").unlink()
+    assert dry_run(job).gone == 1
+    summary = run(job)
+    assert (summary.exit_code, summary.planned, summary.done, summary.worked) == (ExitCode.OK, 5, 5, 0)
+    assert "003.jpg" not in in_coco(tmp_path)
+    assert status(job).counts["ok"] == 5
+    assert (tmp_path / "out/color_masks/003.jpg.png").exists()
+
+
+def test_one_that_comes_back_counts_again_without_work(job, photos, tmp_path):
+    (photos / "003.jpg").rename(tmp_path / "away.jpg")
+    run(job)
+    (tmp_path / "away.jpg").rename(photos / "003.jpg")
+    summary = run(job)
+    assert (summary.planned, summary.done, summary.worked) == (6, 6, 0)
+    assert "003.jpg" in in_coco(tmp_path)
+
+
+def test_a_broken_image_that_is_deleted_lets_the_job_end_well(tmp_path, photos):
+    draw_photographs(photos, 3)
+    (photos / "bad.jpg").write_bytes(b"")
+    config = job_config(photos, tmp_path / "out", run={"max_failure_rate": 0.0})
+    assert run(config).exit_code == ExitCode.TOO_MANY_FAILURES
+    (photos / "bad.jpg").unlink()
+    assert run(config).exit_code == ExitCode.OK
+
+
+def test_a_broken_image_that_is_mended_is_done_again(tmp_path, photos):
+    draw_photographs(photos, 3)
+    (photos / "bad.jpg").write_bytes(b"")
+    config = job_config(photos, tmp_path / "out", run={"max_failure_rate": 0.0})
+    run(config)
+    replace_photograph(photos, "bad.jpg")
+    assert run(config).exit_code == ExitCode.OK
+    assert [row["status"] for row in counted_rows(config)] == ["ok"] * 4
+
+
+def test_a_renamed_image_is_a_new_one_and_the_old_is_gone(job, photos, tmp_path):
+    (photos / "001.jpg").rename(photos / "x.jpg")
+    summary = run(job)
+    assert (summary.planned, summary.worked) == (6, 1)
+    assert sorted(in_coco(tmp_path)) == ["000.jpg", "002.jpg", "003.jpg", "004.jpg", "005.jpg", "x.jpg"]
+
+
+def test_a_limit_makes_no_image_gone(job):
+    limited = job.model_copy(update={"input": job.input.model_copy(update={"limit": 2})})
+    assert (run(limited).planned, dry_run(limited).gone) == (6, 0)
+
+
+def test_an_image_that_changes_before_it_is_labelled_is_labelled_as_it_is(job, photos, tmp_path):
+    (tmp_path / "out/annotations/part-00001.parquet").unlink()
+    replace_photograph(photos, "005.jpg")
+    assert run(job).worked == 2
+    assert next(row for row in counted_rows(job) if row["key"] == "005.jpg")["image_id"] == 5
+    assert run(job).worked == 0
+
+
+def test_rows_of_a_manifest_that_point_elsewhere_are_done_again(tmp_path, photos):
+    draw_photographs(photos, 3)
+    listed = tmp_path / "list.csv"
+    listed.write_text("uri,key\nphotos/000.jpg,a\nphotos/001.jpg,b\n")
+    config = job_config(listed, tmp_path / "out")
+    run(config)
+    listed.write_text("uri,key\nphotos/000.jpg,a\nphotos/002.jpg,b\n")
+    assert run(config).worked == 1
+    assert {row["key"]: row["uri"][-7:] for row in counted_rows(config)} == {"a": "000.jpg", "b": "002.jpg"}
+
+
+def test_a_driver_that_dies_between_two_steps_counts_nothing_twice(job, photos, monkeypatch):
+    replace_photograph(photos, "002.jpg")
+    with monkeypatch.context() as patch:
+        patch.setattr("sam_batch.job.run.extend", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run(job)
+    summary = run(job)
+    assert (summary.planned, summary.done, summary.worked) == (6, 6, 1)
+
+
+def test_a_folder_that_cannot_be_read_makes_no_image_gone(tmp_path, photos, monkeypatch):
+    draw_photographs(photos / "a", 2)
+    draw_photographs(photos / "b", 2)
+    config = job_config(photos, tmp_path / "out")
+    run(config)
+    scandir = os.scandir
+
+    def refuse(path, *arguments):
+        if str(path).endswith("b"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path, *arguments)
+
+    monkeypatch.setattr("os.scandir", refuse)
+    assert dry_run(config).gone == 0
+    assert run(config).planned == 4

@@ -1,0 +1,56 @@
+"""An output is read by one door, and every part is held against the plan."""
+
+import pytest
+from support.jobs import draw_photographs, job_config, run
+
+from sam_batch.config import StorageConfig
+from sam_batch.errors import JobError, OutputError
+from sam_batch.output.output import Output
+
+
+@pytest.fixture
+def output(tmp_path):
+    draw_photographs(tmp_path / "photos", 5)
+    (tmp_path / "photos" / "bad.jpg").write_bytes(b"")
+    run(job_config(tmp_path / "photos", tmp_path / "out", run={"shard_size": 2, "max_failure_rate": 1.0}))
+    return Output.at(str(tmp_path / "out"), StorageConfig())
+
+
+def keys(output, shards):
+    return [key for part in output.parts(output.plan(), shards) for key in part["key"].to_pylist()]
+
+
+def test_rows_come_in_the_order_of_the_plan(output):
+    assert output.done() == {0, 1, 2}
+    assert keys(output, {2, 0}) == ["000.jpg", "001.jpg", "004.jpg", "bad.jpg"]
+
+
+def test_failed_images_are_found_by_shard(output):
+    assert [rows["key"].to_pylist() for rows in output.failed(output.plan())] == [["bad.jpg"]]
+
+
+def test_a_part_of_another_shard_is_refused_by_name(output):
+    part = output.storage.read("annotations/part-00000.parquet")
+    output.storage.replace("annotations/part-00001.parquet", part)
+    with pytest.raises(JobError, match=r"annotations/part-00001\.parquet: is of another job"):
+        keys(output, {1})
+
+
+def test_a_part_that_was_never_planned_is_refused(output):
+    output.storage.create("annotations/part-00007.parquet", b"")
+    with pytest.raises(JobError, match=r"part-00007\.parquet: is of another job"):
+        output.refuse_foreign_parts(output.plan())
+
+
+def test_what_is_no_result_may_be_gone_or_damaged(output):
+    assert output.metrics(0)["ok"] == 2
+    output.storage.replace("metrics/part-00000.json", b"{")
+    output.storage.delete("summary.json")
+    assert (output.metrics(0), output.metrics(9), output.summary()) == ({}, {}, {})
+
+
+def test_an_empty_place_has_no_plan(tmp_path):
+    output = Output.at(str(tmp_path / "none"), StorageConfig())
+    assert output.plan() is None
+    with pytest.raises(OutputError, match="holds no plan of a job"):
+        output.require_plan()
