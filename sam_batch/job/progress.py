@@ -1,4 +1,4 @@
-"""How far a run is, while it runs: a bar on a terminal, a plain line every ten seconds elsewhere."""
+"""How far a run is: a bar on a terminal, a short line on a narrow one, a plain line every ten seconds elsewhere."""
 
 import time
 from collections import deque
@@ -7,11 +7,12 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn
 
 from sam_batch.output.parts import Receipt
 
 PLAIN_INTERVAL_SECONDS = 10.0
+BAR_FROM_WIDTH = 110  # columns; with fewer there is no bar, and a shorter line
 WINDOW_SECONDS = 60.0  # the rate is that of the last minute: start-up must not spoil it for hours
 
 
@@ -28,10 +29,12 @@ class RunProgress:
         self._images = 0
         self._masks = 0
         self._printed = clock()
-        self._bar = Progress(
-            BarColumn(), TextColumn("{task.description}"), console=console, disable=not console.is_terminal
-        )
-        self._task = self._bar.add_task(self.line(), total=total)
+        self._is_live = console.is_terminal and not console.is_dumb_terminal
+        columns: list[ProgressColumn] = [TextColumn("{task.description}")]
+        if console.width >= BAR_FROM_WIDTH:
+            columns = [BarColumn(), *columns]
+        self._bar = Progress(*columns, console=console, disable=not self._is_live)
+        self._task = self._bar.add_task(self._shown(), total=total)
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -52,8 +55,8 @@ class RunProgress:
         self._window.append((now, self._images, self._masks))
         while len(self._window) > 2 and now - self._window[0][0] > WINDOW_SECONDS:
             self._window.popleft()
-        self._bar.update(self._task, completed=self._done, description=self.line())
-        if not self._console.is_terminal and now - self._printed >= PLAIN_INTERVAL_SECONDS:
+        self._bar.update(self._task, completed=self._done, description=self._shown())
+        if not self._is_live and now - self._printed >= PLAIN_INTERVAL_SECONDS:
             self._printed = now
             self._console.print(self.line(), highlight=False, soft_wrap=True)
 
@@ -65,6 +68,14 @@ class RunProgress:
             f"{self._done}/{self._total} images  {images:.2f} images/s  {masks:.1f} masks/s  "
             f"{self._failed} failed  {_duration(left)} left"
         )
+
+    def _shown(self) -> str:
+        """The state as the terminal has room for it."""
+        if self._console.width >= BAR_FROM_WIDTH:
+            return self.line()
+        images, _ = self._rates()
+        left = (self._total - self._done) / images if images else None
+        return f"{self._done}/{self._total}  {images:.2f}/s  {self._failed} failed  {_duration(left)} left"
 
     def _rates(self) -> tuple[float, float]:
         (start, images, masks), (end, images_now, masks_now) = self._window[0], self._window[-1]

@@ -15,10 +15,10 @@ class Clock:
         return self.now
 
 
-def shown(terminal, receipts):
+def shown(terminal, receipts, width=200):
     """Add (seconds, receipt) pairs; returns what was printed and the last line."""
     clock, out = Clock(), io.StringIO()
-    console = Console(file=out, force_terminal=terminal, width=200)
+    console = Console(file=out, force_terminal=terminal, width=width)
     with RunProgress(console, total=40, clock=clock) as progress:
         for seconds, receipt in receipts:
             clock.now = seconds
@@ -44,3 +44,15 @@ def test_without_a_terminal_a_plain_line_comes_every_ten_seconds():
 def test_on_a_terminal_there_is_a_bar():
     out, _ = shown(True, [(1, Receipt(0, ok=40))])
     assert "40/40 images" in out.getvalue()
+
+
+def test_a_narrow_terminal_shows_a_line_that_fits():
+    out, _ = shown(True, [(5, Receipt(0, ok=10))], width=60)
+    assert "10/40  2.00/s  0 failed  0:15 left" in out.getvalue()
+    assert "…" not in out.getvalue()
+
+
+def test_a_dumb_terminal_gets_plain_lines(monkeypatch):
+    monkeypatch.setenv("TERM", "dumb")
+    out, _ = shown(True, [(11, Receipt(0, ok=10))])
+    assert out.getvalue().startswith("10/40 images")
