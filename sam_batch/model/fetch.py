@@ -42,11 +42,18 @@ def fetch(url: str, sha256: str | None, cache: Path | None = None) -> Path:
             if not (folder / name).exists():
                 _download(url, sha256, folder, name)
     except (OSError, ValueError) as error:  # requests' errors are OSErrors; a wrong hash is a ValueError
-        cause = " ".join(str(error).split())
         raise CheckpointError(
-            f"{url}: cannot be fetched into {folder}: {cause}; download it by other means, then model.checkpoint=FILE"
+            f"{url}: cannot be fetched into {folder}: {_cause(error)}; download it by other means, then "
+            "model.checkpoint=FILE"
         ) from error
     return folder / name
+
+
+def _cause(error: Exception) -> str:
+    """The reason alone, of what urllib3 and requests wrap round it."""
+    inner = error.args[0] if error.args and isinstance(error.args[0], Exception) else error
+    words = " ".join(str(getattr(inner, "reason", inner)).split())
+    return words.rpartition("): ")[2]  # "HTTPSConnection(host=..., port=443): " goes
 
 
 def _download(url: str, sha256: str | None, folder: Path, name: str) -> None:

@@ -94,3 +94,11 @@ def test_urls_and_paths_are_told_apart():
     assert is_url("https://host/sam.pth")
     assert not is_url("models/sam.pth")
     assert not is_url("C:/models/sam.pth")
+
+
+def test_without_a_network_the_reason_is_one_short_sentence(tmp_path):
+    with pytest.raises(CheckpointError) as caught:
+        fetch("http://no-such-host.invalid/sam.pth", None, tmp_path)
+    assert "HTTPConnection" not in str(caught.value)
+    assert "no-such-host.invalid" in str(caught.value).partition("fetched into")[2]
+    assert str(caught.value).endswith("download it by other means, then model.checkpoint=FILE")
