@@ -35,6 +35,10 @@ sam-batch plan job.yaml   (what a run would do)
 sam-batch run job.yaml run.executor=inline --limit 10
 
 sam-batch status out
+
+sam-batch report out   (one page: pictures, charts, failures)
+
+sam-batch export out --to coco output.coco.segmentation=polygons
 """
 
 
@@ -154,6 +158,30 @@ def status(arguments: OutputOrArguments, as_json: Json = False) -> None:
 
     found = job_status(read_output(arguments))
     answer(found.to_json() if as_json else found.to_text())
+
+
+@app.command()
+def report(arguments: OutputOrArguments) -> None:
+    """Write OUTPUT/report.html: pictures, masks, charts and failures on one page."""
+    from sam_batch.report.make import make_report
+
+    config = read_output(arguments)
+    answer(f"report in {make_report(config.output.uri, config.storage)}")
+
+
+@app.command()
+def export(
+    arguments: OutputOrArguments,
+    to: Annotated[list[str], typer.Option(metavar="FORMAT", help="Of output.exports; more than once for several.")],
+) -> None:
+    """Write the annotations of a finished output in other formats, with the settings of output.FORMAT."""
+    from sam_batch.export.formats import export_finished
+    from sam_batch.output.output import Output
+
+    config = read_output(arguments)
+    output = Output.at(config.output.uri, config.storage)
+    for key in export_finished(output, to, config.output):
+        answer(f"{output.storage.root}/{key}")
 
 
 @app.command("version")

@@ -13,7 +13,10 @@ import pyarrow as pa
 
 from sam_batch.config import OutputConfig
 from sam_batch.data.storage import Storage
-from sam_batch.errors import ConfigError
+from sam_batch.errors import ConfigError, OutputError
+from sam_batch.output import lease
+from sam_batch.output.output import Output
+from sam_batch.wording import counted
 
 
 class Export(Protocol):
@@ -68,6 +71,42 @@ def require_known(names: Iterable[str]) -> None:
 def is_complete(name: str, storage: Storage) -> bool:
     """Whether an output holds all that an export wrote, and not what an interruption left."""
     return any(storage.exists(mark) for mark in FORMATS[name].marks)
+
+
+def export_finished(output: Output, names: Sequence[str], config: OutputConfig) -> list[str]:
+    """Write some formats of an output whose shards are all done, as its job would have.
+
+    Args:
+        output: Of any job.
+        names: Of formats.
+        config: Their settings; the rest of it is not looked at.
+
+    Returns:
+        The keys written.
+
+    Raises:
+        ConfigError: A format is unknown.
+        OutputError: There is no job, it is not finished, or somebody works on it.
+        JobError: A part is not of its plan.
+        StorageError: A file cannot be read or written.
+    """
+    require_known(names)
+    plan, done = output.require_plan(), output.done()
+    missing = plan.pending(done)
+    if missing:
+        raise OutputError(
+            f"output.uri: {len(missing)} of {counted(plan.shard_count, 'shard')} not done yet; a run finishes them, "
+            "and an export of the others would be taken for the whole"
+        )
+    holding = lease.acquire(output.storage)
+    try:
+        with open_exports(names, output.storage, config) as exports:
+            for part in output.parts(plan, done):
+                for export in exports:
+                    export.add(part)
+            return [key for export in exports for key in export.finish()]
+    finally:
+        holding.release()
 
 
 @contextmanager

@@ -161,3 +161,12 @@ def test_json_says_what_the_text_says(job, call):
     assert json.loads(call("plan", job, "--json")[1])["images_to_do"] == 5
     assert json.loads(call("run", job, "--json")[1])["images"]["ok"] == 5
     assert json.loads(call("status", job.parent / "out", "--json")[1])["counts"]["ok"] == 5
+
+
+def test_a_finished_output_is_reported_and_exported_by_its_place(job, call):
+    assert call("run", job)[0] == 0
+    code, said, _ = call("report", job.parent / "out")
+    assert (code, said.strip()) == (0, f"report in {job.parent}/out/report.html")
+    code, said, _ = call("export", job.parent / "out", "--to", "coco", "output.coco.segmentation=polygons")
+    assert (code, said.strip()) == (0, f"{job.parent}/out/coco/annotations.json")
+    assert '"segmentation":[[' in (job.parent / "out/coco/annotations.json").read_text()

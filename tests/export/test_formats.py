@@ -3,12 +3,15 @@
 from contextlib import contextmanager
 
 import pytest
+from support.jobs import draw_photographs, job_config, run
 from support.results import failed, result_of
 
 from sam_batch.config import OutputConfig, StorageConfig
 from sam_batch.data.storage import Storage
-from sam_batch.errors import ConfigError
-from sam_batch.export.formats import FORMATS, Format, is_complete, open_exports, require_known
+from sam_batch.errors import ConfigError, LeaseError, OutputError
+from sam_batch.export.formats import FORMATS, Format, export_finished, is_complete, open_exports, require_known
+from sam_batch.output import lease
+from sam_batch.output.output import Output
 from sam_batch.output.schema import results_to_table
 
 
@@ -42,6 +45,31 @@ def test_a_format_is_one_file_and_one_line(tmp_path, monkeypatch):
         assert export.finish() == ["names.txt"]
     assert is_complete("names", storage)
     assert (tmp_path / "names.txt").read_text() == "a.jpg\nb.jpg"
+
+
+@pytest.fixture
+def output(tmp_path):
+    draw_photographs(tmp_path / "photos", 3)
+    run(job_config(tmp_path / "photos", tmp_path / "out", run={"shard_size": 2}))
+    return Output.at(str(tmp_path / "out"), StorageConfig())
+
+
+def test_a_finished_output_is_exported_as_its_job_did(output, tmp_path):
+    before = (tmp_path / "out/coco/annotations.json").read_bytes()
+    config = OutputConfig(uri="out")
+    assert export_finished(output, ["coco"], config) == ["coco/annotations.json"]
+    assert (tmp_path / "out/coco/annotations.json").read_bytes() == before
+
+
+def test_an_unfinished_output_and_a_held_one_are_refused(output, tmp_path):
+    config = OutputConfig(uri="out")
+    holding = lease.acquire(output.storage)
+    with pytest.raises(LeaseError):
+        export_finished(output, ["coco"], config)
+    holding.release()
+    (tmp_path / "out/annotations/part-00001.parquet").unlink()
+    with pytest.raises(OutputError, match="1 of 2 shards not done yet"):
+        export_finished(output, ["coco"], config)
 
 
 def test_an_unknown_format_is_refused_by_its_key():

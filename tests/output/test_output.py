@@ -37,7 +37,7 @@ def test_a_part_of_another_shard_is_refused_by_name(output):
 
 
 def test_a_part_that_was_never_planned_is_refused(output):
-    output.storage.create("annotations/part-00007.parquet", b"")
+    output.storage.create("annotations/part-00007.parquet", b"a part")
     with pytest.raises(JobError, match=r"part-00007\.parquet: is of another job"):
         output.refuse_foreign_parts(output.plan())
 
