@@ -318,6 +318,7 @@ class OutputConfig(Section):
     color_masks: ColorMasksConfig = Field(default_factory=lambda: ColorMasksConfig())
     segments: SegmentsConfig = Field(default_factory=lambda: SegmentsConfig())
     label_masks: LabelMasksConfig = Field(default_factory=lambda: LabelMasksConfig())
+    report: Neutral[bool] = Field(True, description="Write report.html when the job ends.")
     exports: Neutral[tuple[str, ...]] = Field(("coco",), description="Formats that are written when the job ends.")
     coco: CocoConfig = Field(default_factory=lambda: CocoConfig())
 

@@ -18,7 +18,7 @@ from sam_batch.engine.choice import EngineChoice
 from sam_batch.masks.geometry import resize_longest
 from sam_batch.records import UInt8Array
 
-MAX_PIXELS = InputConfig(uri="images").max_pixels
+AS_IN_A_JOB = InputConfig(uri="images")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ def measure(
 
 def load(path: Path, long_side: int | None = None) -> UInt8Array:
     """Read and decode an image, in the same way for every system; resized, where a longer side is given."""
-    pixels_HW3 = decode(path.read_bytes(), MAX_PIXELS)
+    pixels_HW3 = decode(path.read_bytes(), AS_IN_A_JOB).rgb_HW3
     return pixels_HW3 if long_side is None else resize_longest(pixels_HW3, long_side)
 
 

@@ -27,7 +27,7 @@ from sam_batch import configfile
 from sam_batch.config import Config
 from sam_batch.data import listing
 from sam_batch.data.storage import Entry, Storage
-from sam_batch.errors import EngineError, JobError, OutageError, OutputError, StorageError
+from sam_batch.errors import ConfigError, EngineError, JobError, OutageError, OutputError, StorageError
 from sam_batch.export.formats import is_complete, open_exports, require_known
 from sam_batch.job import cluster
 from sam_batch.job.changed import decide, drop_cutouts
@@ -53,6 +53,7 @@ from sam_batch.output.plan import (
     store_changes,
 )
 from sam_batch.output.summary import Summary
+from sam_batch.report.make import make_report
 from sam_batch.wording import counted
 
 _log = logging.getLogger(__name__)
@@ -174,6 +175,16 @@ def _work(run: Run, listed: listing.Listing, overwrite: bool) -> None:
     # After another driver took over, a summary that was not there before is that driver's.
     if not run.lease.is_lost or ownership.read_if_there(run.storage, layout.SUMMARY) == earlier:
         ownership.put_over_own(run.storage, layout.SUMMARY, run.summary.to_json().encode(), ownership.is_summary)
+        if run.summary.worked and run.job.config.output.report:
+            _report(run)
+
+
+def _report(run: Run) -> None:
+    """Show the rows on one page. It is no result: what goes wrong with it is only warned of."""
+    try:
+        run.summary.page = make_report(run.storage.root, run.job.config.storage)
+    except (ConfigError, JobError, StorageError) as error:
+        _log.warning("no report was written: %s", error)
 
 
 def _new_plan(run: Run, listed: Sequence[Entry]) -> Plan:

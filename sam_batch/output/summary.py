@@ -40,6 +40,7 @@ class Summary:
         postprocessing: How masks were made in this run: each way that a worker took, and why.
         interrupted: The user stopped the run.
         error: Why the job could not end; empty if it did.
+        page: Where the report is; empty if none was written.
     """
 
     output: str
@@ -57,6 +58,7 @@ class Summary:
     postprocessing: list[str] = field(default_factory=list)
     interrupted: bool = False
     error: str = ""
+    page: str = ""
     started: float = field(default_factory=time.monotonic)
 
     @property
@@ -138,6 +140,7 @@ class Summary:
             lines.append("interrupted; the same command goes on where this one stopped")
         if self.exit_code == ExitCode.TOO_MANY_FAILURES:
             lines.append(f"more images failed than run.max_failure_rate = {self.max_failure_rate:g} allows")
+        lines += [f"report in {self.page}"] if self.page else []
         return "\n".join([*lines, f"results in {self.output}"])
 
 

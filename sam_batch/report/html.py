@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
-import yaml
-
 from sam_batch.report.sample import Histogram, Sample
 
 TITLES = {
@@ -28,7 +26,8 @@ def page(sample: Sample, images: Mapping[int, Mapping[str, Any]], about: Mapping
         sample: Of all rows.
         images: By image_id, what the page shows of each chosen row: key, status, error, height, width, count, and
             what `report.pictures` makes of it, photo and masks.
-        about: output, config (YAML), summary (of the last run, may be empty), and planned images.
+        about: output, planned images, config (YAML, to show), thresholds (by their keys in generator), and summary (of the
+            last run, may be empty).
 
     Returns:
         UTF-8 HTML.
@@ -60,7 +59,7 @@ def _content(sample: Sample, images: Mapping[int, Mapping[str, Any]], about: Map
             for group in sample.groups.values()
         ],
         "sampling": _sampling(sample, len(images)),
-        "histograms": _histograms(sample.histograms, yaml.safe_load(about["config"]) or {}),
+        "histograms": _histograms(sample.histograms, about["thresholds"]),
         "made": _made(sample, summary),
         "config": about["config"],
     }
@@ -73,12 +72,11 @@ def _sampling(sample: Sample, shown: int) -> str:
     )
 
 
-def _histograms(histograms: Mapping[str, Histogram], config: Mapping[str, Any]) -> list[dict[str, Any]]:
-    generator = config.get("generator") or {}
+def _histograms(histograms: Mapping[str, Histogram], thresholds: Mapping[str, float]) -> list[dict[str, Any]]:
     charts = []
     for name, histogram in histograms.items():
         title, low, high, key = TITLES[name]
-        threshold = generator.get(key) if key else None
+        threshold = thresholds.get(key) if key else None
         line = None if threshold is None else {"place": threshold, "text": f"{key} {threshold:g}"}
         chart = {"title": title, "low": low, "high": high, "counts": histogram.counts.tolist(), "threshold": line}
         charts.append(chart)

@@ -11,12 +11,14 @@ from sam_batch.data import pixels
 from sam_batch.data.storage import read_uri
 from sam_batch.errors import ImageError, OutputError, StorageError
 from sam_batch.output import layout, ownership
+from sam_batch.output.fingerprint import value_of
 from sam_batch.output.output import Output
 from sam_batch.output.plan import Plan
 from sam_batch.report.html import page
 from sam_batch.report.pictures import drawn_masks, thumbnail
 from sam_batch.report.sample import Row, Sample, seconds_per_image
 
+THRESHOLDS = ("pred_iou_thresh", "stability_score_thresh")  # of the rows, whatever the configuration says by now
 THREADS = 8  # photographs read again at once
 
 
@@ -45,6 +47,7 @@ def make_report(output: str, config: StorageConfig) -> str:
         "planned": len(plan),
         "summary": place.summary(),
         "config": place.config(),
+        "thresholds": {key: value_of(plan.fingerprint, f"generator.{key}") for key in THRESHOLDS},
     }
     chosen = {row["image_id"]: row for group in sample.groups.values() for row in group.rows}
     decoding = _decoding(plan)

@@ -304,7 +304,7 @@ def test_failed_images_are_tried_again_on_demand_alone(photos, out, monkeypatch)
         return read_uri(uri, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr("sam_batch.job.stages.read_uri", refuse_one)
+        patch.setattr("sam_batch.job.outage.read_uri", refuse_one)
         assert run(job_config(photos, out)).failures == {"permission_denied": 1}
     assert run(job_config(photos, out)).worked == 0
     report = run(job_config(photos, out, run={"retry_failed": True}))

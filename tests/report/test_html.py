@@ -16,7 +16,13 @@ def content(**about):
     sample = Sample()
     sample.add(results_to_table([result_of(HOSTILE, random_masks(9, 9, 2)), failed("broken.jpg", 1)], {}))
     rows = {row["image_id"]: {"key": row["key"]} for group in sample.groups.values() for row in group.rows}
-    known = {"output": "runs/a", "planned": 3, "summary": {}, "config": "generator: {pred_iou_thresh: 0.4}\n"}
+    known = {
+        "output": "runs/a",
+        "planned": 3,
+        "summary": {},
+        "config": "# YAML\n",
+        "thresholds": {"pred_iou_thresh": 0.4},
+    }
     text = page(sample, rows, known | about).decode()
     embedded = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
     return text, json.loads(embedded[1])
