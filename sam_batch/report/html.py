@@ -26,8 +26,8 @@ def page(sample: Sample, images: Mapping[int, Mapping[str, Any]], about: Mapping
         sample: Of all rows.
         images: By image_id, what the page shows of each chosen row: key, status, error, height, width, count, and
             what `report.pictures` makes of it, photo and masks.
-        about: output, planned images, config (YAML, to show), thresholds (by their keys in generator), and summary (of the
-            last run, may be empty).
+        about: output, planned images, config (YAML, to show), thresholds (by their keys in generator), summary (of
+            the last run, may be empty).
 
     Returns:
         UTF-8 HTML.
