@@ -18,7 +18,7 @@ from segment_anything.modeling import Sam
 from torch import Tensor
 
 from benchmarks.harness.environment import environment
-from sam_batch.model.checkpoints import load_sam
+from sam_batch.model.load import load_model
 from training.losses import pairwise_iou
 from training.model import box_tokens, decode, embed, point_tokens
 from training.samples import Prompts, ask, augment
@@ -124,7 +124,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--photographs", type=Path, default=Path(__file__).parents[1] / "examples")
     given = parser.parse_args()
-    sam = load_sam(given.model)
+    sam = load_model(given.model)
     rows = measure(sam, given.scenes, given.seed)
     print_quality(rows)
     print_calibration(rows)

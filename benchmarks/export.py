@@ -28,14 +28,15 @@ from benchmarks.harness.environment import environment
 from benchmarks.harness.weights import BUILDERS
 from sam_batch.engine.onnx.export import export
 from sam_batch.engine.onnx.graph_set import GRAPHS, graph_files
-from sam_batch.model.checkpoints import load_sam
+from sam_batch.model.load import load_model
+from sam_batch.model.sam.family import SAM
 
 PROMPTS = 64
 
 
 def build(model: str) -> Sam:
     if model == "demo":
-        return load_sam("demo")
+        return load_model("demo")
     sam = BUILDERS[model]().eval()
     with torch.no_grad():
         for name, weight in sam.image_encoder.named_parameters():
@@ -53,7 +54,7 @@ def measure(model: str, precision: str, opset: int, attention: bool, parity: boo
         folder = Path(temporary)
         started, started_cpu = time.perf_counter(), time.process_time()
         options = {"precision": precision, "opset": opset, "attention": attention}
-        export(sam, model=model, checkpoint_sha256="", folder=folder, **options)
+        export(sam, SAM, model=model, checkpoint_sha256="", folder=folder, masks=True, **options)
         spent = {"seconds": time.perf_counter() - started, "cpu_seconds": time.process_time() - started_cpu}
         row = {"model": model, **options, "peak_bytes": peak_bytes()}
         row |= {name: round(value, 1) for name, value in spent.items()}

@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal, Self, TypeAlias, TypeVar, Union, get
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
+from sam_batch.model import families
+
 T = TypeVar("T")
 
 
@@ -144,14 +146,22 @@ class StorageConfig(Section):
 class ModelConfig(Section):
     """Which weights."""
 
-    name: Resolved[Literal["demo", "vit_b", "vit_l", "vit_h", "auto"]] = Field(
+    name: Resolved[str] = Field(
         "vit_h",
         description="demo is in the package; the others are Meta's; auto reads the type from the checkpoint.",
+        json_schema_extra={"enum": [*families.names(), "auto"]},
     )
     checkpoint: Resolved[str] = Field("auto", description="auto (by name), a path (.pth or .safetensors), or a URL.")
     sha256: Resolved[str | None] = Field(
         None, pattern="^[0-9a-f]{64}$", description="Refuse the checkpoint unless it has this hash."
     )
+
+    @field_validator("name")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        if name not in (known := [*families.names(), "auto"]):
+            raise ValueError(f"should be one of {', '.join(known)}")
+        return name
 
     @model_validator(mode="after")
     def _auto_needs_a_checkpoint(self) -> Self:

@@ -2,7 +2,7 @@
 
 Float16, under the names of `Sam.state_dict()`; a run interrupted before its last stage is grown to the full side.
 `--sharpen` changes the unit of the mask logits: the masks stay the same, their stability scores rise.
-Prints the sha256 that `sam_batch.model.names` must hold.
+Prints the sha256 that `sam_batch.model.sam.models` must hold.
 """
 
 import argparse

@@ -21,6 +21,7 @@ from sam_batch.engine.choice import EngineChoice
 from sam_batch.engine.torch_engine import TorchEngine
 from sam_batch.job.stages import SegmentStage, Ticket
 from sam_batch.masks.rle import as_coco
+from sam_batch.model.sam.family import SAM
 from sam_batch.output import schema
 from sam_batch.records import ImageRef, ImageResult, LoadedImage, UInt8Array
 from sam_batch.segment.ahead import helpers
@@ -65,7 +66,7 @@ def require_gpu(choice: EngineChoice) -> None:
 
 def build(sam: Sam, generator: GeneratorConfig, choice: EngineChoice) -> SegmentStage:
     """A segment stage on an engine with these weights, which need not be those of a file."""
-    engine = TorchEngine(copy.deepcopy(sam), model="benchmark", precision=choice.precision, device=choice.device)
+    engine = TorchEngine(copy.deepcopy(sam), SAM, model="benchmark", precision=choice.precision, device=choice.device)
     return SegmentStage(engine, Everything(engine, generator), pool=helpers(engine.spec.on_gpu))
 
 

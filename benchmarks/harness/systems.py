@@ -22,7 +22,8 @@ from sam_batch.engine.protocol import Engine
 from sam_batch.engine.torch_engine import TorchEngine
 from sam_batch.errors import SamBatchError
 from sam_batch.masks.rle import as_coco
-from sam_batch.model.sam.encoder import Encoder
+from sam_batch.model.sam.family import SAM
+from sam_batch.model.sam.torch_model import SamModel
 from sam_batch.records import UInt8Array
 from sam_batch.segment import everything, finish, views
 
@@ -162,7 +163,7 @@ class Ours:
     def __init__(self, sam: Sam, generator: GeneratorConfig, choice: EngineChoice) -> None:
         self._generator = generator
         self._engine: Engine = TorchEngine(
-            copy.deepcopy(sam), model="benchmark", precision=choice.precision, device=choice.device
+            copy.deepcopy(sam), SAM, model="benchmark", precision=choice.precision, device=choice.device
         )
         self._size_hw = (0, 0)
 
@@ -199,9 +200,9 @@ class Compiled(Ours):
         if choice.device == "cpu":
             raise LeftOutError("torch.compile is measured on CUDA alone")
         super().__init__(sam, generator, choice)
-        modules = [one for one in vars(self._engine).values() if isinstance(one, Encoder)]
-        for encoder in modules:
-            encoder.compile()
+        arranged = vars(self._engine)["_model"]
+        assert isinstance(arranged, SamModel)
+        arranged.encoder.compile()
 
 
 class TensorRT(Ours):

@@ -15,6 +15,7 @@ from sam_batch.engine.tensorrt.build import build_plan, options
 from sam_batch.engine.tensorrt.engine import TensorRTEngine
 from sam_batch.engine.tensorrt.engine_set import profiles
 from sam_batch.errors import ConfigError
+from sam_batch.model.sam.family import SAM
 
 
 def build(sam: Sam, generator: GeneratorConfig, choice: EngineChoice) -> TensorRTEngine:
@@ -30,10 +31,11 @@ def build(sam: Sam, generator: GeneratorConfig, choice: EngineChoice) -> TensorR
     settings = EngineConfig(max_prompts=min(1024, generator.points_per_batch), max_images=1)
     with tempfile.TemporaryDirectory() as temporary, Progress(console=Console(stderr=True)) as progress:
         folder = Path(temporary)
-        graphs = export(sam, model="benchmark", checkpoint_sha256="0" * 64, precision=choice.precision, folder=folder)
+        about = {"model": "benchmark", "checkpoint_sha256": "0" * 64, "precision": choice.precision}
+        graphs = export(sam, SAM, **about, folder=folder)
         plans, cache = {}, b""
         for name, shapes in profiles(graphs, settings).items():
             how = options(settings.workspace_bytes)
             built = build_plan(host, folder / f"{name}.onnx", shapes, how, cache, progress)
             plans[name], cache = built.plan, built.timing_cache
-    return TensorRTEngine(host, graphs, plans.__getitem__, sam)
+    return TensorRTEngine(host, graphs, plans, SAM, sam)

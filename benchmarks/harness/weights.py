@@ -22,9 +22,10 @@ from sam_batch.engine.protocol import Prompts
 from sam_batch.engine.torch_engine import TorchEngine
 from sam_batch.masks.kernels.choose import stable_masks
 from sam_batch.masks.logits import Scale
-from sam_batch.model.checkpoints import load_sam
-from sam_batch.model.names import DEMO_PATH
+from sam_batch.model import load
 from sam_batch.model.sam.demo import build_demo
+from sam_batch.model.sam.family import SAM
+from sam_batch.model.sam.models import DEMO
 from sam_batch.records import UInt8Array, View
 from sam_batch.segment.views import cut_views, whole_view
 
@@ -57,9 +58,9 @@ def load_model(
     """
     settings: dict[str, Any] = {}
     if checkpoint is not None:
-        sam, weights = load_sam(checkpoint), f"weights from {Path(checkpoint).name}"
-    elif model == "demo" and DEMO_PATH.exists():
-        sam, weights = load_sam("demo"), "its trained weights"
+        sam, weights = load.load_model(checkpoint), f"weights from {Path(checkpoint).name}"
+    elif model == "demo" and Path(DEMO.source).exists():
+        sam, weights = load.load_model("demo"), "its trained weights"
         settings = yaml.safe_load(DEMO_JOB.read_text())["generator"]
     else:
         sam, weights = random_sam(BUILDERS[model]), "random weights"
@@ -123,7 +124,7 @@ def thresholds(iou_K: Tensor, stability_K: Tensor, pass_iou: float, pass_both: f
 
 def _decode(sam: Sam, view: View) -> tuple[Tensor, Tensor]:
     """Logits (K, h, w) and predicted IoU (K,) of a grid's masks, in float32 on the CPU."""
-    engine = TorchEngine(sam, model="random", precision="fp32", device="cpu")
+    engine = TorchEngine(sam, SAM, model="random", precision="fp32", device="cpu")
     scored = engine.score(engine.embed(preprocess(view.pixels, engine.spec))[0], _grid(view))
     return engine.finish(scored, torch.ones_like(scored.iou).nonzero()), scored.iou.flatten()
 

@@ -26,21 +26,12 @@ def export(
 ) -> None:
     """Write a model as ONNX graphs, which `build` else does by itself. Needs neither a GPU nor TensorRT."""
     config = read_config(arguments, "engine export")
-    from sam_batch.engine import factory
-    from sam_batch.engine.tensorrt import engine_set
-    from sam_batch.model.checkpoints import resolve_checkpoint
+    from sam_batch.engine.factory import resolve_weights
+    from sam_batch.job import settle
 
-    checkpoint, precision = resolve_checkpoint(config.model), factory.tensorrt_choice(config.engine).precision
-    graphs = engine_set.exported(
-        config.engine,
-        checkpoint,
-        precision,
-        Console(stderr=True),
-        opset=opset,
-        attention=attention,
-        anew=force,
+    folder, graphs = settle.export(
+        config, resolve_weights(config), Console(stderr=True), opset=opset, attention=attention, anew=force
     )
-    folder = engine_set.graphs_folder(config.engine, checkpoint, precision)
     operator = ", with the Attention operator" if graphs.attention else ""
     answer(f"{folder}: {graphs.model} in {graphs.precision}, opset {graphs.opset}{operator}")
 
@@ -53,10 +44,10 @@ def build(
 ) -> None:
     """Build the engines that are missing, and verify them on the job's first photographs."""
     config = read_config(arguments, "engine build")
+    from sam_batch.engine.factory import resolve_weights
     from sam_batch.job import settle
-    from sam_batch.model.checkpoints import resolve_checkpoint
 
-    checkpoint, rebuild = resolve_checkpoint(config.model), uuid4().hex if force else None
+    checkpoint, rebuild = resolve_weights(config), uuid4().hex if force else None
     if cluster:
         settle.build_on_cluster(config, checkpoint, Console(stderr=True), rebuild=rebuild)
     else:
@@ -68,10 +59,10 @@ def build(
 def verify(arguments: Arguments) -> None:
     """Compare the built engines with torch in float32 on the job's first photographs."""
     config = read_config(arguments, "engine verify")
+    from sam_batch.engine.factory import resolve_weights
     from sam_batch.job import settle
-    from sam_batch.model.checkpoints import resolve_checkpoint
 
-    settle.verify(config, resolve_checkpoint(config.model), Console(stderr=True))
+    settle.verify(config, resolve_weights(config), Console(stderr=True))
     answer("passed: engine.kind auto and tensorrt use these engines")
 
 
@@ -89,8 +80,8 @@ def list_engines(arguments: Arguments) -> None:
 def inspect(arguments: Arguments) -> None:
     """Say what TensorRT made of each graph: layers, precisions, fused attention, memory."""
     config = read_config(arguments, "engine inspect")
+    from sam_batch.engine.factory import resolve_weights
     from sam_batch.job import settle
-    from sam_batch.model.checkpoints import resolve_checkpoint
 
-    for found in settle.engine_set(config, resolve_checkpoint(config.model)).inspect():
+    for found in settle.engine_set(config, resolve_weights(config)).inspect():
         answer(found.to_text())

@@ -1,27 +1,54 @@
 """Which engine a job uses: decided once on the driver, built in every worker. Values only; imports no torch."""
 
 from dataclasses import dataclass
+from typing import ClassVar, TypeAlias
 
 from sam_batch.config import EngineConfig
 
 
 @dataclass(frozen=True, slots=True)
-class EngineChoice:
-    """An engine that is not built yet; picklable.
+class TorchChoice:
+    """A torch engine that is not built yet; picklable.
 
     Attributes:
-        kind: torch, tensorrt or fake.
         precision: fp32, bf16 or fp16.
         device: cpu or cuda; a worker sees only the GPUs that are its own, so cuda is enough.
-        settings: Where TensorRT engines lie and how they are built; the other kinds need none.
     """
 
-    kind: str
     precision: str
     device: str
-    settings: EngineConfig | None = None
+    kind: ClassVar[str] = "torch"
 
     @property
     def on_gpu(self) -> bool:
         """Whether a worker needs a GPU."""
         return self.device != "cpu"
+
+
+@dataclass(frozen=True, slots=True)
+class TensorRTChoice:
+    """TensorRT engines that are not loaded yet; picklable.
+
+    Attributes:
+        precision: fp32 or fp16.
+        settings: Where they lie and how they were built.
+    """
+
+    precision: str
+    settings: EngineConfig
+    kind: ClassVar[str] = "tensorrt"
+    device: ClassVar[str] = "cuda"
+    on_gpu: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
+class FakeChoice:
+    """The engine of tests, which has no weights."""
+
+    kind: ClassVar[str] = "fake"
+    precision: ClassVar[str] = "fp32"
+    device: ClassVar[str] = "cpu"
+    on_gpu: ClassVar[bool] = False
+
+
+EngineChoice: TypeAlias = TorchChoice | TensorRTChoice | FakeChoice

@@ -1,17 +1,29 @@
-"""Which engine, decided on the driver without building one; and the engine, built in the worker that uses it."""
+"""Which engine and which weights, decided on the driver without building; and the engine, built in its worker."""
 
 import torch
 
-from sam_batch.config import EngineConfig
-from sam_batch.engine.choice import EngineChoice
-from sam_batch.engine.fake import FakeEngine
+from sam_batch.config import Config, EngineConfig
+from sam_batch.engine.choice import EngineChoice, FakeChoice, TensorRTChoice, TorchChoice
+from sam_batch.engine.fake import WEIGHTS, FakeEngine
 from sam_batch.engine.protocol import Engine
 from sam_batch.engine.tensorrt import host as tensorrt_host
 from sam_batch.engine.torch_engine import TorchEngine
 from sam_batch.errors import ConfigError, EngineError
-from sam_batch.model.checkpoints import load_resolved
-from sam_batch.model.names import ResolvedCheckpoint
+from sam_batch.model.checkpoints import ResolvedCheckpoint, resolve_checkpoint
+from sam_batch.model.families import family_of
+from sam_batch.model.load import load_resolved
 from sam_batch.model.precision import cpu_multiplies_bfloat16
+
+
+def resolve_weights(config: Config) -> ResolvedCheckpoint:
+    """The weights that a job's engine needs; see `resolve_checkpoint`.
+
+    Raises:
+        CheckpointError: They cannot be used.
+    """
+    if config.engine.kind == "fake":
+        return WEIGHTS
+    return resolve_checkpoint(config.model.name, config.model.checkpoint, config.model.sha256)
 
 
 def resolve(engine: EngineConfig, has_gpus: bool) -> EngineChoice:
@@ -28,7 +40,7 @@ def resolve(engine: EngineConfig, has_gpus: bool) -> EngineChoice:
         ConfigError: A GPU is asked for, and there is none.
     """
     if engine.kind == "fake":
-        return EngineChoice(kind="fake", precision="fp32", device="cpu")
+        return FakeChoice()
     if engine.kind == "tensorrt":
         return tensorrt_choice(engine)
     if engine.device == "cuda" and not has_gpus:
@@ -39,19 +51,20 @@ def resolve(engine: EngineConfig, has_gpus: bool) -> EngineChoice:
     if device == "auto":
         device = "cuda" if has_gpus else "cpu"
     precision = _automatic_precision(device) if engine.precision == "auto" else engine.precision
-    return EngineChoice(kind="torch", precision=precision, device=device)
+    return TorchChoice(precision, device)
 
 
-def tensorrt_choice(engine: EngineConfig) -> EngineChoice:
+def tensorrt_choice(engine: EngineConfig) -> TensorRTChoice:
     """TensorRT engines with these settings.
 
     Raises:
-        ConfigError: A precision that they do not have.
+        ConfigError: A precision that they do not have; or the fake engine was asked for, which has no weights.
     """
+    if engine.kind == "fake":
+        raise ConfigError("engine.kind: the fake engine has no TensorRT engines; set auto, tensorrt or torch")
     if engine.precision == "bf16":
         raise ConfigError("engine.precision: TensorRT engines are fp16 or fp32, not bf16; set one of them, or auto")
-    precision = "fp16" if engine.precision == "auto" else engine.precision
-    return EngineChoice(kind="tensorrt", precision=precision, device="cuda", settings=engine)
+    return TensorRTChoice("fp16" if engine.precision == "auto" else engine.precision, engine)
 
 
 def _automatic_precision(device: str) -> str:
@@ -65,7 +78,7 @@ def build(choice: EngineChoice, checkpoint: ResolvedCheckpoint, threads: int | N
 
     Args:
         choice: What `resolve` returned.
-        checkpoint: What `resolve_checkpoint` returned.
+        checkpoint: What `resolve_weights` returned.
         threads: CPU threads of torch in this process; None leaves them alone.
 
     Raises:
@@ -75,18 +88,20 @@ def build(choice: EngineChoice, checkpoint: ResolvedCheckpoint, threads: int | N
     """
     if threads is not None:
         torch.set_num_threads(threads)
-    if choice.kind == "fake":
-        return FakeEngine()
-    if choice.kind == "tensorrt":
-        return _tensorrt(choice, checkpoint)
-    if choice.device == "cuda" and not torch.cuda.is_available():
-        raise EngineError("this worker sees no GPU; it was promised one (CUDA_VISIBLE_DEVICES, driver)")
-    sam = load_resolved(checkpoint)
-    return TorchEngine(sam, model=checkpoint.name, precision=choice.precision, device=choice.device)
+    match choice:
+        case FakeChoice():
+            return FakeEngine()
+        case TensorRTChoice():
+            from sam_batch.engine.tensorrt.engine_set import EngineSet  # with ONNX's exporter, which jobs do without
 
-
-def _tensorrt(choice: EngineChoice, checkpoint: ResolvedCheckpoint) -> Engine:
-    from sam_batch.engine.tensorrt.engine_set import EngineSet
-
-    assert choice.settings is not None  # noqa: S101 - `tensorrt_choice` makes it so
-    return EngineSet(tensorrt_host.find_host(), choice.settings, checkpoint, choice.precision).load()
+            return EngineSet(tensorrt_host.find_host(), choice.settings, checkpoint, choice.precision).load()
+        case TorchChoice():
+            if choice.on_gpu and not torch.cuda.is_available():
+                raise EngineError("this worker sees no GPU; it was promised one (CUDA_VISIBLE_DEVICES, driver)")
+            return TorchEngine(
+                load_resolved(checkpoint),
+                family_of(checkpoint.name),
+                model=checkpoint.name,
+                precision=choice.precision,
+                device=choice.device,
+            )

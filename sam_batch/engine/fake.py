@@ -16,12 +16,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sam_batch.engine.protocol import Embeddings, EngineSpec, Prompts, ScoredPrompts
-from sam_batch.model.names import FAKE
+from sam_batch.model.checkpoints import ResolvedCheckpoint
+from sam_batch.model.sam.models import PIXEL_MEAN, PIXEL_STD
 
-IMAGE_SIDE = FAKE.image_side
+IMAGE_SIDE = 256
 MASK_SIDE = IMAGE_SIDE // 4
-PIXEL_MEAN = (123.675, 116.28, 103.53)
-PIXEL_STD = (58.395, 57.12, 57.375)
+WEIGHTS = ResolvedCheckpoint(name="fake", path="", sha256="", image_side=IMAGE_SIDE)  # it reads none
 
 _SCALES_M3 = (1.0, 2.0, 3.0)  # a part, a bigger part, the whole
 _SCALE_M1 = (1.5,)
@@ -53,7 +53,7 @@ class FakeEngine:
 
     spec = EngineSpec(
         kind="fake",
-        model=FAKE.name,
+        model=WEIGHTS.name,
         image_side=IMAGE_SIDE,
         mask_side=MASK_SIDE,
         pixel_mean=PIXEL_MEAN,

@@ -104,7 +104,9 @@ class _Round(NamedTuple):
 
 
 @torch.inference_mode()
-def compare(engine: Engine, reference: Engine, photographs: Sequence[Photograph], pred_iou_thresh: float) -> Comparison:
+def compare(
+    engine: Engine, reference: Engine, photographs: Sequence[Photograph], pred_iou_thresh: float, *, masks: bool
+) -> Comparison:
     """Run both over the same photographs and prompts: points, boxes, and points with the masks found before.
 
     Args:
@@ -112,6 +114,7 @@ def compare(engine: Engine, reference: Engine, photographs: Sequence[Photograph]
         reference: torch in float32, of the same weights.
         photographs: At least one.
         pred_iou_thresh: Masks whose predicted IoU is above it are compared.
+        masks: Whether the engine takes masks of an earlier round.
 
     Raises:
         EngineError: One of them fails.
@@ -124,7 +127,7 @@ def compare(engine: Engine, reference: Engine, photographs: Sequence[Photograph]
             expected, found = (one.float().cpu() for one in maps)
             cosines.append(F.cosine_similarity(expected.flatten(), found.flatten(), dim=0).item())
             errors.append(((found - expected).abs().max() / expected.std()).item())
-        rounds += _rounds((reference, engine), embeddings, photograph, pred_iou_thresh)
+        rounds += _rounds((reference, engine), embeddings, photograph, pred_iou_thresh, masks)
     threshold = reference.spec.mask_threshold
     overlaps = torch.cat([_overlap(one.logits, threshold) for one in rounds])
     misses = torch.cat([_error(one.logits) for one in rounds])
@@ -142,7 +145,11 @@ def compare(engine: Engine, reference: Engine, photographs: Sequence[Photograph]
 
 
 def _rounds(
-    engines: tuple[Engine, Engine], embeddings: Sequence[Embeddings], photograph: Photograph, threshold: float
+    engines: tuple[Engine, Engine],
+    embeddings: Sequence[Embeddings],
+    photograph: Photograph,
+    threshold: float,
+    masks: bool,
 ) -> Iterator[_Round]:
     def play(prompts: Prompts) -> _Round:
         scored = [one.score(embedding, prompts) for one, embedding in zip(engines, embeddings, strict=True)]
@@ -157,6 +164,8 @@ def _rounds(
     yield play(Prompts(points=points_P2[:, None], labels=labels))
     yield play(Prompts(points=points_P2[:, None], labels=labels, multimask=False))
     yield play(Prompts(boxes=_boxes(photograph)))
+    if not masks:
+        return
     scored = engines[0].score(embeddings[0], Prompts(points=points_P2[:, None], labels=labels, multimask=False))
     first_K2 = torch.stack([torch.arange(len(points_P2)), torch.zeros(len(points_P2), dtype=torch.int64)], dim=1)
     earlier_P1hw = engines[0].finish(scored, first_K2)[:, None]

@@ -118,11 +118,10 @@ def _prepared(config: Config, console: Console) -> Iterator[tuple[JobSpec, Execu
 
     from sam_batch.engine import factory
     from sam_batch.job import settle
-    from sam_batch.model.checkpoints import resolve_checkpoint
 
     if config.run.executor == "inline" or cluster.is_local():
         factory.resolve(config.engine, torch.cuda.is_available())  # a GPU that is missing shows before a download
-    checkpoint = resolve_checkpoint(config.model, config.engine.kind)
+    checkpoint = factory.resolve_weights(config)
     # The signal's handler comes second: Ray sets one of its own.
     with _executor(config, console) as (executor, has_gpus), _sigterm_as_interrupt():
         choice = settle.settle(config, checkpoint, factory.resolve(config.engine, has_gpus), executor, console)

@@ -15,10 +15,11 @@ from rich.console import Console
 from sam_batch.config import Config
 from sam_batch.data import listing, pixels
 from sam_batch.data.storage import read_uri
-from sam_batch.engine.choice import EngineChoice
+from sam_batch.engine.choice import EngineChoice, TensorRTChoice
 from sam_batch.engine.factory import tensorrt_choice
+from sam_batch.engine.onnx.graph_set import GraphSet
 from sam_batch.engine.tensorrt import host as tensorrt_host
-from sam_batch.engine.tensorrt.engine_set import EngineSet
+from sam_batch.engine.tensorrt.engine_set import EngineSet, exported, graphs_folder
 from sam_batch.engine.tensorrt.plans import PlanStore
 from sam_batch.engine.verify import Comparison
 from sam_batch.errors import (
@@ -35,7 +36,7 @@ from sam_batch.errors import (
 from sam_batch.job.cluster import connected
 from sam_batch.job.executor import Answer, Executor
 from sam_batch.masks.geometry import resize_longest
-from sam_batch.model.names import ResolvedCheckpoint
+from sam_batch.model.checkpoints import ResolvedCheckpoint
 from sam_batch.records import UInt8Array
 
 TRIED = 200  # images: where so many cannot be read, something else is wrong, and each may cost a request
@@ -49,6 +50,30 @@ def engine_set(config: Config, checkpoint: ResolvedCheckpoint) -> EngineSet:
     """
     choice = tensorrt_choice(config.engine)
     return EngineSet(tensorrt_host.find_host(), config.engine, checkpoint, choice.precision)
+
+
+def export(
+    config: Config,
+    checkpoint: ResolvedCheckpoint,
+    console: Console,
+    *,
+    opset: int | None = None,
+    attention: bool = False,
+    anew: bool = False,
+) -> tuple[Path, GraphSet]:
+    """Write a model as ONNX graphs, which needs neither a GPU nor TensorRT; see `engine_set.exported`.
+
+    Returns:
+        Where they lie, and what they are.
+
+    Raises:
+        ConfigError: A package that exports is missing.
+        OutputError: The folder cannot be written.
+        EngineError: They cannot be exported.
+    """
+    settings, precision = config.engine, tensorrt_choice(config.engine).precision
+    graphs = exported(settings, checkpoint, precision, console, opset=opset, attention=attention, anew=anew)
+    return graphs_folder(settings, checkpoint, precision), graphs
 
 
 def build(
@@ -139,7 +164,7 @@ def settle(
         EngineFileError: TensorRT was asked for, and its engines cannot be used.
         JobError: A node's GPU does not come free.
     """
-    if choice.kind != "tensorrt" and not _may_be_tensorrt(config, choice):
+    if not isinstance(choice, TensorRTChoice) and not _may_be_tensorrt(config, choice):
         return choice
     wait = config.run.stall_timeout_seconds
     answers = executor.on_gpus(_ready_here, config, checkpoint, console=console, wait_seconds=wait)
@@ -183,7 +208,7 @@ def _faults(answers: Iterable[Answer]) -> list[str]:
 def _may_be_tensorrt(config: Config, choice: EngineChoice) -> bool:
     """Whether `auto` is worth a look: on a GPU, in a precision that engines have, where some were ever built."""
     engine = config.engine
-    if engine.kind != "auto" or choice.device != "cuda" or choice.precision == "bf16":
+    if engine.kind != "auto" or not choice.on_gpu or choice.precision == "bf16":
         return False
     return engine.build == "on_start" or any(PlanStore(Path(engine.folder)).records())
 

@@ -11,7 +11,7 @@ from sam_batch import __version__
 from sam_batch.config import Config, flatten
 from sam_batch.data.storage import locate
 from sam_batch.engine.choice import EngineChoice
-from sam_batch.model.names import ResolvedCheckpoint
+from sam_batch.model.checkpoints import ResolvedCheckpoint
 from sam_batch.output.fingerprint import digest, refuse_other, shaping_defaults
 
 

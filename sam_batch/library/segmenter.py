@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from sam_batch.config import EngineConfig, GeneratorConfig, InputConfig, ModelConfig, StorageConfig
+from sam_batch.config import EngineConfig, GeneratorConfig, InputConfig, StorageConfig
 from sam_batch.data import pixels
 from sam_batch.data.storage import locate, read_uri
 from sam_batch.engine import factory
@@ -21,6 +21,7 @@ from sam_batch.library.prompt_arrays import to_prompts
 from sam_batch.library.results import Masks
 from sam_batch.masks.geometry import view_shape
 from sam_batch.masks.rle import as_coco
+from sam_batch.model import families
 from sam_batch.model.checkpoints import resolve_checkpoint
 from sam_batch.records import ImageRef, LoadedImage, UInt8Array, View
 from sam_batch.segment.candidates import annotate
@@ -57,11 +58,10 @@ class Segmenter:
     def __init__(
         self, model: str | Path = "vit_h", *, device: str = "auto", precision: str = "auto", batch: int = 64
     ) -> None:
-        named = str(model) in ("demo", "vit_b", "vit_l", "vit_h")
-        weights = {"name": str(model)} if named else {"name": "auto", "checkpoint": str(model)}
         settings = EngineConfig.model_validate({"kind": "torch", "device": device, "precision": precision})
         choice = factory.resolve(settings, has_gpus=torch.cuda.is_available())
-        checkpoint = resolve_checkpoint(ModelConfig.model_validate(weights))
+        named = str(model) in families.names()
+        checkpoint = resolve_checkpoint(str(model)) if named else resolve_checkpoint("auto", str(model))
         self._engine, self._batch = factory.build(choice, checkpoint), batch
         spec = self._engine.spec
         self.origin = Origin(checkpoint.name, checkpoint.sha256, spec.precision, spec.image_side)

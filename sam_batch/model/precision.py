@@ -1,36 +1,11 @@
-"""Which of segment-anything's weights may be half precision without harm.
-
-Matrices (linear layers and convolutions) of the encoder and of the decoder's up-scaling are stored in half precision
-and multiplied in it; `model.sam.encoder` and `model.sam.decoder` convert what they multiply. The decoder's few tokens
-cost little, and rounding them changes which masks survive. So they stay float32, as does what carries the residual
-stream, norms, coordinates and scores: layer norms of real checkpoints overflow float16 (segment-anything issues 540 and
-696), a pixel coordinate has no exact float16, and predicted IoUs would collapse to a few hundred values, so that ties
-would decide which masks survive.
-"""
+"""Precisions by the names that the configuration gives them, and which of them a CPU is good at."""
 
 import torch
-from segment_anything.modeling import Sam
-from torch import nn
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-_MATRICES = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
 
 
 def cpu_multiplies_bfloat16() -> bool:
     """Whether this machine's CPU has instructions for it; without them bfloat16 is slower than float32."""
     has = torch.cpu.get_capabilities()
     return bool(has.get("avx512_bf16") or has.get("amx_bf16"))
-
-
-def lower(sam: Sam, dtype: torch.dtype) -> None:
-    """Store the matrices of the encoder and of the decoder's up-scaling in `dtype`, in place; float32 changes nothing.
-
-    All else keeps float32: the decoder multiplies cells with what it makes of tokens. segment-anything's own modules
-    cannot run afterwards.
-    """
-    if dtype == torch.float32:
-        return
-    for part in (sam.image_encoder, sam.mask_decoder.output_upscaling):
-        for module in part.modules():
-            if isinstance(module, _MATRICES):
-                module.to(dtype)

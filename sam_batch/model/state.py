@@ -1,10 +1,10 @@
 """Files of weights, read without running anything in them.
 
 Two formats: safetensors, and what `torch.save` writes, through torch's weights-only reader. What a file is, its first
-bytes say, not its name. Which model the tensors belong to is `checkpoints`' business.
+bytes say, not its name. Which model the tensors belong to is another module's business.
 """
 
-import hashlib
+import json
 import pickle
 import struct
 import warnings
@@ -22,6 +22,7 @@ from sam_batch.errors import CheckpointError
 _ZIP = b"PK\x03\x04"
 _LEGACY = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # torch.save before 1.6
 _AGAIN = "download or save it again"
+_LARGEST_INDEX = 1 << 26  # bytes
 # What the two readers raise at damaged and hostile files; they promise nothing narrower.
 _UNREADABLE = (
     pickle.UnpicklingError, RuntimeError, EOFError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError,
@@ -29,51 +30,22 @@ _UNREADABLE = (
 )  # fmt: skip
 
 
-def sha256_of(path: Path) -> str:
-    """The file's sha256, hexadecimal.
+def read_tree(path: Path) -> dict[Any, Any]:
+    """What a file of weights holds: tensors by name, or whatever else a trainer has saved, but no code.
+
+    Tensors are still backed by the file where the format allows it.
 
     Raises:
-        CheckpointError: There is no such file, or it cannot be read.
-    """
-    if path.is_dir():
-        raise CheckpointError(f"{path}: is a folder; name the file of weights in it")
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError:
-        raise CheckpointError(f"{path}: no such file; check model.checkpoint") from None
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read: {error.strerror}; check its permissions") from None
-
-
-def read_state(path: Path) -> dict[str, Tensor]:
-    """A checkpoint's tensors by name, still backed by the file where the format allows it.
-
-    Raises:
-        CheckpointError: The file is empty, damaged, no checkpoint, or holds more than tensors.
+        CheckpointError: The file is empty, damaged, no checkpoint, or could run something.
     """
     with path.open("rb") as file:
         head = file.read(64)
     if not head:
         raise CheckpointError(f"{path}: is empty; {_AGAIN}")
-    state = _reader(path, head)(path)
-    if not isinstance(state, dict) or not state:
-        raise CheckpointError(f"{path}: holds a {type(state).__name__}, not tensors by name; save model.state_dict()")
-    for name, value in state.items():
-        if not isinstance(name, str) or not isinstance(value, Tensor) or not value.is_floating_point():
-            raise CheckpointError(f"{path}: {name!r} is no floating-point tensor; save model.state_dict()")
-    return state
-
-
-def require_finite(state: dict[str, Tensor], path: Path) -> None:
-    """Refuse weights that hold NaN or infinity.
-
-    Raises:
-        CheckpointError: Some do; the message names the first.
-    """
-    for name, tensor in state.items():
-        if not is_finite(tensor):
-            raise CheckpointError(f"{path}: {name} holds NaN or infinity; use a checkpoint of an earlier step")
+    tree = _reader(path, head)(path)
+    if not isinstance(tree, dict) or not tree:
+        raise CheckpointError(f"{path}: holds a {type(tree).__name__}, not tensors by name; save model.state_dict()")
+    return tree
 
 
 def is_finite(values: Tensor) -> bool:
@@ -86,8 +58,23 @@ def _reader(path: Path, head: bytes) -> Callable[[Path], Any]:
         return _read_torch
     if head[8:9] == b"{":
         return _read_safetensors
+    if head.lstrip().startswith(b"{"):
+        _refuse_index(path)
     what = "a web page" if head.lstrip().lower().startswith((b"<!doctype", b"<html")) else "no checkpoint"
     raise CheckpointError(f"{path}: is {what} (it begins with {head[:16]!r}); {_AGAIN}")
+
+
+def _refuse_index(path: Path) -> None:
+    """Say of Hugging Face's index of weights in several files that it is one."""
+    try:
+        with path.open("rb") as file:
+            files = sorted(set(json.loads(file.read(_LARGEST_INDEX))["weight_map"].values()))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return
+    raise CheckpointError(
+        f"{path}: is the index of weights in {len(files)} files ({', '.join(map(str, files[:3]))}); "
+        "put their tensors into one file (safetensors.torch.save_file), and name that"
+    )
 
 
 def _read_torch(path: Path) -> Any:
@@ -106,6 +93,8 @@ def _read_torch(path: Path) -> Any:
 def _why(error: Exception) -> str:
     if isinstance(error, pickle.UnpicklingError):
         return f"holds more than tensors, and running it is refused ({_first_line(error)}); save model.state_dict()"
+    if "TorchScript" in str(error):
+        return "is a TorchScript program, and running it is refused; save model.state_dict()"
     return f"is damaged ({_first_line(error)}); {_AGAIN}"
 
 

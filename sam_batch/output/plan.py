@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sam_batch.config import Config
 from sam_batch.data.storage import Entry, Storage, shown
 from sam_batch.errors import NotFoundError, OutputError, StorageError
+from sam_batch.model.families import view_bytes
 from sam_batch.output import layout, schema
 from sam_batch.output.changes import SCHEMA as CHANGES_SCHEMA
 from sam_batch.output.changes import Change, Changes, from_table, retired, to_table
@@ -22,7 +23,6 @@ from sam_batch.segment.algorithm import most_views
 
 FINGERPRINT = b"sam_batch.fingerprint"
 SHARD_BYTES = 256 << 20  # of views; a stage holds them some three times, and there are as many loaders as CPUs
-VIEW_BYTES = 1024 * 1024 * 3  # of the largest view: as RGB, at the side of SAM's input
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,7 @@ def images_per_shard(config: Config) -> int:
 
     It depends on settings alone, not on images or machines, and only new shards are cut by it.
     """
-    return max(1, min(config.run.shard_size, SHARD_BYTES // (most_views(config) * VIEW_BYTES)))
+    return max(1, min(config.run.shard_size, SHARD_BYTES // (most_views(config) * view_bytes(config.model.name))))
 
 
 def extend(plan: Plan | None, new: Sequence[Entry], shard_size: int) -> pa.Table:

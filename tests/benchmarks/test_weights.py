@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given
@@ -7,6 +9,7 @@ from support.small_sam import skeleton
 
 from benchmarks.harness import weights
 from sam_batch.model.sam.demo import build_demo
+from sam_batch.model.sam.models import DEMO
 from sam_batch.segment.views import cut_views, whole_view
 
 
@@ -40,7 +43,7 @@ def test_random_weights_have_positions_and_can_be_had_again() -> None:
 
 
 def test_demo_weights_that_are_not_there_are_replaced_by_random_ones(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
-    monkeypatch.setattr(weights, "DEMO_PATH", tmp_path / "demo.safetensors")
+    monkeypatch.setattr(weights, "DEMO", replace(DEMO, source=str(tmp_path / "demo.safetensors")))
     monkeypatch.setitem(weights.BUILDERS, "demo", lambda: build_demo(64))
     _, said, generator = weights.load_model("demo", None, picture(40, 60, 1), points_per_side=5)
     assert said == "random weights"

@@ -41,7 +41,7 @@ def test_without_tensorrt_a_job_that_asks_for_it_ends_in_2_before_it_starts(job,
 
 
 def test_export_hands_on_what_is_asked_for_and_says_what_is_there(job, call, monkeypatch):
-    from sam_batch.engine.tensorrt import engine_set
+    from sam_batch.job import settle
 
     asked = []
 
@@ -49,7 +49,7 @@ def test_export_hands_on_what_is_asked_for_and_says_what_is_there(job, call, mon
         asked.append(keys)
         return SimpleNamespace(model="demo", precision="fp16", opset=23, attention=True)
 
-    monkeypatch.setattr(engine_set, "exported", exported)
+    monkeypatch.setattr(settle, "exported", exported)
     code, text, _ = call("engine", "export", job, "--opset", 23, "--attention")
     assert (code, asked) == (0, [{"opset": 23, "attention": True, "anew": False}])
     assert text.endswith(": demo in fp16, opset 23, with the Attention operator\n")

@@ -5,17 +5,16 @@ import pytest
 import torch
 from support.blobs import BlobEngine
 from support.pictures import picture
-from support.small_sam import small_sam
+from support.small_sam import small_sam, torch_engine
 
 from sam_batch.engine import preprocess as preprocess_module
 from sam_batch.engine.preprocess import Normaliser, preprocess
-from sam_batch.engine.torch_engine import TorchEngine
 from sam_batch.records import View
 
 
 def test_preprocessing_is_the_models_own():
     sam = small_sam()
-    spec = TorchEngine(small_sam(), model="small", precision="fp32", device="cpu").spec
+    spec = torch_engine().spec
     pixels = picture(100, 128)
     theirs = sam.preprocess(torch.tensor(pixels).permute(2, 0, 1)[None])
     assert torch.equal(preprocess(pixels, spec), theirs)

@@ -9,25 +9,24 @@ from hypothesis import strategies as st
 from segment_anything import SamPredictor
 from segment_anything.modeling.common import LayerNorm2d
 from support.imagined_cuda import ImaginedCuda
-from support.small_sam import small_sam
+from support.small_sam import small_sam, torch_engine
 from torch._subclasses.fake_tensor import FakeTensor
 
 from sam_batch.config import InputConfig
 from sam_batch.data import pixels
-from sam_batch.engine import torch_engine
+from sam_batch.engine import torch_engine as torch_engine_module
 from sam_batch.engine.preprocess import preprocess
 from sam_batch.engine.protocol import Prompts
-from sam_batch.engine.torch_engine import TorchEngine
 from sam_batch.errors import NonFiniteError
 from sam_batch.masks.geometry import resize_longest
-from sam_batch.model.checkpoints import load_sam
+from sam_batch.model.load import load_model
 
 SIDE = 128
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def engine_of(sam=None, precision="fp32", device="cpu"):
-    return TorchEngine(sam or small_sam(), model="demo", precision=precision, device=device)
+    return torch_engine(sam or small_sam(), precision, device)
 
 
 class TestFloat32(EngineContract):
@@ -136,7 +135,7 @@ class TestFinish:
         pairs = torch.tensor([[19, 0], [2, 1], [2, 0], [7, 2], [2, 2], [11, 1], [0, 0], [19, 2]])
         whole = engine.finish(scores, pairs)
         sizes = []
-        decoder = engine._decoder
+        decoder = engine._model.decoder
         decoder.upscaler.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
         monkeypatch.setattr(decoder, "finish_chunk", 2)
         torch.testing.assert_close(engine.finish(scores, pairs), whole, rtol=1e-5, atol=1e-5)
@@ -180,7 +179,7 @@ class TestReducedPrecision:
 
         In pixels of the image, roughly, not of the logits.
         """
-        full, reduced = engine_of(load_sam("demo")), engine_of(load_sam("demo"), precision)
+        full, reduced = engine_of(load_model("demo")), engine_of(load_model("demo"), precision)
         image = pixels.decode((EXAMPLES / f"{photograph}.jpg").read_bytes(), InputConfig(uri="-")).rgb_HW3
         view = resize_longest(image, full.spec.image_side)
         height, width = view.shape[:2]
@@ -249,7 +248,7 @@ class TestNonFinite:
 def test_every_tensor_stays_on_the_engines_device(precision, prompts, monkeypatch):
     """On an imagined device; what would read numbers from it is replaced."""
     monkeypatch.setattr(torch.cuda, "_lazy_init", lambda: None)
-    monkeypatch.setattr(torch_engine, "require_finite", lambda *_: None)
+    monkeypatch.setattr(torch_engine_module, "require_finite", lambda *_: None)
     monkeypatch.setattr(FakeTensor, "tolist", lambda mean: [0.0] * len(mean))
     sam = small_sam()
     with ImaginedCuda():
@@ -291,4 +290,4 @@ def test_cuda_computes_in_the_precision_that_was_asked_for(shortcuts, monkeypatc
 def test_a_closed_engine_holds_no_weights():
     engine = engine_of()
     engine.close()
-    assert not any(isinstance(value, torch.nn.Module) for value in vars(engine).values())
+    assert vars(engine).keys() == {"spec"}

@@ -1,17 +1,16 @@
 import pytest
 import torch
-from support.small_sam import small_sam
+from support.small_sam import small_sam, torch_engine
 from support.tensorrt_engines import photograph
 
 from sam_batch.config import VerifyConfig
-from sam_batch.engine.torch_engine import TorchEngine
 from sam_batch.engine.verify import Comparison, compare
 
 PERFECT = Comparison(2, 100, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 
 def engine(sam=None, precision="fp32"):
-    return TorchEngine(sam or small_sam(lively=False), model="demo", precision=precision, device="cpu")
+    return torch_engine(sam, precision)
 
 
 def changed(part, by):
@@ -27,7 +26,7 @@ def reference():
 
 
 def test_an_engine_equals_itself(reference):
-    found = compare(reference, reference, [photograph(0), photograph(1)], 0.0)
+    found = compare(reference, reference, [photograph(0), photograph(1)], 0.0, masks=True)
     assert found.images == 2
     assert found.masks > 0
     assert (found.mask_iou, found.count_change, found.iou_error, found.logits_error) == (1.0, 0.0, 0.0, 0.0)
@@ -36,7 +35,7 @@ def test_an_engine_equals_itself(reference):
 
 
 def test_half_precision_passes_with_a_small_error(reference):
-    found = compare(engine(precision="fp16"), reference, [photograph()], 0.0)
+    found = compare(engine(precision="fp16"), reference, [photograph()], 0.0, masks=True)
     assert 0 < found.embedding_error < 0.01
     assert 0 < found.iou_error < 0.01
     assert found.faults(VerifyConfig()) == []
@@ -54,18 +53,18 @@ def test_half_precision_passes_with_a_small_error(reference):
     ids=["encoder", "IoU head", "up-scaling", "masks as prompts", "boxes"],
 )
 def test_a_wrong_part_is_found(reference, part, by, fault):
-    found = compare(changed(part, by), reference, [photograph()], 0.0)
+    found = compare(changed(part, by), reference, [photograph()], 0.0, masks=True)
     assert any(fault in one for one in found.faults(VerifyConfig())), found
 
 
 def test_a_shifted_score_changes_the_count(reference):
     middle = 0.0
     shifted = changed(lambda sam: sam.mask_decoder.iou_prediction_head.layers[-1].bias, 10.0)
-    assert compare(shifted, reference, [photograph()], middle).count_change > 0.02
+    assert compare(shifted, reference, [photograph()], middle, masks=True).count_change > 0.02
 
 
 def test_masks_that_all_fail_the_threshold_are_not_counted(reference):
-    assert compare(reference, reference, [photograph()], 1e6).masks == 0
+    assert compare(reference, reference, [photograph()], 1e6, masks=True).masks == 0
 
 
 def test_what_is_kept_beside_a_plan_comes_back():

@@ -7,20 +7,20 @@ import pytest
 import torch
 from support.jobs import draw_photographs, job_config
 
-from sam_batch.engine.choice import EngineChoice
+from sam_batch.engine.choice import FakeChoice
+from sam_batch.engine.fake import WEIGHTS as FAKE
 from sam_batch.engine.fake import FakeEngine
 from sam_batch.job import executor as executor_module
 from sam_batch.job import pictures
 from sam_batch.job.executor import InlineExecutor
 from sam_batch.job.spec import JobSpec
-from sam_batch.model.names import FAKE
 from sam_batch.output import schema
 
 
 @pytest.fixture
 def job(tmp_path):
     draw_photographs(tmp_path / "photos", 3)
-    return JobSpec(job_config(tmp_path / "photos", tmp_path / "out"), FAKE, EngineChoice("fake", "fp32", "cpu"))
+    return JobSpec(job_config(tmp_path / "photos", tmp_path / "out"), FAKE, FakeChoice())
 
 
 def shard(tmp_path, *numbers):

@@ -10,12 +10,12 @@ from support.jobs import draw_photographs, job_config, rows, run
 from support.s3 import FaultyProxy
 
 from sam_batch.data.storage_local import LocalFiles
-from sam_batch.engine.choice import EngineChoice
+from sam_batch.engine.choice import FakeChoice
+from sam_batch.engine.fake import WEIGHTS as FAKE
 from sam_batch.errors import JobError, NotFoundError, OutageError, PermissionDeniedError, StorageError
 from sam_batch.job import outage
 from sam_batch.job.spec import JobSpec
 from sam_batch.job.stages import Ticket, load
-from sam_batch.model.names import FAKE
 from sam_batch.output import schema
 from sam_batch.output.plan import Plan, extend
 
@@ -55,7 +55,7 @@ def reader(tmp_path):
 
     def make(*controls, **sections):
         config = job_config(tmp_path / "photos", tmp_path / "out", **sections)
-        spec = JobSpec(config, FAKE, EngineChoice("fake", "fp32", "cpu"), controls=tuple(map(str, controls)))
+        spec = JobSpec(config, FAKE, FakeChoice(), controls=tuple(map(str, controls)))
         return outage.Reader(spec)
 
     return make
@@ -108,7 +108,7 @@ def test_a_shard_whose_store_is_gone_travels_without_rows(tmp_path, store):
     ]
     controls = tuple(row["uri"] for row in shard)
     config = job_config(tmp_path / "photos", tmp_path / "out")
-    spec = JobSpec(config, FAKE, EngineChoice("fake", "fp32", "cpu"), controls=controls)
+    spec = JobSpec(config, FAKE, FakeChoice(), controls=controls)
     table = load(schema.pa.Table.from_pylist(shard, schema=schema.PLAN_SCHEMA), spec)
     assert len(table) == 0
     assert "injected" in Ticket.of(table).outage
@@ -161,7 +161,7 @@ def test_of_a_bucket_one_failing_object_is_a_row_and_all_are_an_outage(tmp_path,
     with FaultyProxy(s3_bucket.endpoint_url) as proxy:
         storage = {"endpoint_url": proxy.endpoint_url, "region": "us-east-1", "attempts": 1, "outage_seconds": 0}
         config = job_config(s3_bucket.uri, tmp_path / "out", storage=storage)
-        spec = JobSpec(config, FAKE, EngineChoice("fake", "fp32", "cpu"), controls=(f"{s3_bucket.uri}/003.jpg",))
+        spec = JobSpec(config, FAKE, FakeChoice(), controls=(f"{s3_bucket.uri}/003.jpg",))
         reader = outage.Reader(spec)
         reader.read(f"{s3_bucket.uri}/000.jpg")
         proxy.faults.append(fault)

@@ -11,11 +11,11 @@ from support.results import failed, random_masks, result_of
 
 from sam_batch.config import StorageConfig
 from sam_batch.data.storage import Storage
-from sam_batch.engine.choice import EngineChoice
+from sam_batch.engine.choice import FakeChoice
+from sam_batch.engine.fake import WEIGHTS as FAKE
 from sam_batch.errors import StorageError
 from sam_batch.job.pictures import write_pictures
 from sam_batch.job.spec import JobSpec
-from sam_batch.model.names import FAKE
 from sam_batch.records import FailureKind, Stage, Status
 
 OFF = {"enabled": False}
@@ -38,7 +38,7 @@ def two_images():
 
 def written(output, segmented=None, again=False, **settings):
     config = job_config("photos", output.root, output={"uri": output.root, **settings})
-    job = JobSpec(config, FAKE, EngineChoice("fake", "fp32", "cpu"))
+    job = JobSpec(config, FAKE, FakeChoice())
     results = write_pictures(segmented or two_images(), 3, job, output, again=again)
     return results, sorted(entry.key for entry in output.list())
 

@@ -12,11 +12,11 @@ from rich.console import Console
 from support.corpus import corpus
 from support.jobs import draw_killer, draw_photographs, job_config, result_files, rows, run
 
-from sam_batch.engine.choice import EngineChoice
+from sam_batch.engine.choice import FakeChoice
+from sam_batch.engine.fake import WEIGHTS as FAKE
 from sam_batch.errors import EngineError, JobError, StorageError
 from sam_batch.job import cluster, outage
 from sam_batch.job.spec import JobSpec
-from sam_batch.model.names import FAKE
 from sam_batch.output import schema
 
 # Ray leaves sockets and log files to its processes' end.
@@ -199,7 +199,7 @@ def test_one_node_of_each_kind_of_gpu_goes_first(with_gpu, monkeypatch):
 
 def test_a_worker_that_dies_answers_nothing_and_leaves_its_last_words(tmp_path):
     draw_photographs(tmp_path / "photos", 1)
-    job = JobSpec(job_config(tmp_path / "photos", tmp_path / "out"), FAKE, EngineChoice("fake", "fp32", "cpu"))
+    job = JobSpec(job_config(tmp_path / "photos", tmp_path / "out"), FAKE, FakeChoice())
     planned = {"shard": 0, "image_id": 5, "key": "000.jpg", "uri": str(tmp_path / "photos/000.jpg")}
     with cluster.connected() as resources:
         from sam_batch.job import ray_executor
@@ -233,7 +233,7 @@ def test_an_actor_outlives_every_death_its_images_can_cause(tmp_path, monkeypatc
     draw_killer(tmp_path / "photos/000.jpg")
     alone = {"actors": 1, "stall_timeout_seconds": 90}
     config = job_config(tmp_path / "photos", tmp_path / "out", run=alone)
-    job = JobSpec(config, FAKE, EngineChoice("fake", "fp32", "cpu"))
+    job = JobSpec(config, FAKE, FakeChoice())
     images = [
         {"shard": 0, "image_id": number, "key": f"{number}", "uri": str(tmp_path / f"photos/{number:03}.jpg")}
         for number in range(4)

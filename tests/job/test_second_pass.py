@@ -9,13 +9,13 @@ from support.jobs import job_config, rows
 from support.results import result_of
 
 from sam_batch.data.storage import open_storage
-from sam_batch.engine.choice import EngineChoice
+from sam_batch.engine.choice import FakeChoice
+from sam_batch.engine.fake import WEIGHTS as FAKE
 from sam_batch.errors import JobError, OutageError
 from sam_batch.job.executor import InlineExecutor
 from sam_batch.job.second_pass import CONTROLS, second_pass
 from sam_batch.job.spec import JobSpec
 from sam_batch.job.stages import Ticket
-from sam_batch.model.names import FAKE
 from sam_batch.output import parts as commit
 from sam_batch.output import schema
 from sam_batch.records import Failure, FailureKind, ImageRef, ImageResult, Stage
@@ -72,7 +72,7 @@ def is_left(deaths, key):
 def job(tmp_path):
     pictures = {"color_masks": {"enabled": False}, "segments": {"enabled": False}}
     config = job_config(tmp_path / "photos", tmp_path / "out", output={"uri": str(tmp_path / "out"), **pictures})
-    return JobSpec(config, FAKE, EngineChoice("fake", "fp32", "cpu"))
+    return JobSpec(config, FAKE, FakeChoice())
 
 
 def shard(number, *keys):
@@ -207,7 +207,7 @@ def test_a_store_that_is_gone_is_held_against_no_image(tmp_path):
         def segment_one_by_one(self, job, images):
             return (Ticket(0, outage="stale").attach(schema.segmented_to_table([])) for _ in images)
 
-    job = JobSpec(job_config("in", tmp_path / "out"), FAKE, EngineChoice("fake", "fp32", "cpu"))
+    job = JobSpec(job_config("in", tmp_path / "out"), FAKE, FakeChoice())
     shard = pa.Table.from_pylist([{"shard": 0, "image_id": 0, "key": "a", "uri": "a"}], schema=schema.PLAN_SCHEMA)
     with pytest.raises(OutageError, match="stale"):
         list(second_pass(Stranded(), job, [shard], again=False))

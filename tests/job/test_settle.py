@@ -13,7 +13,7 @@ from support.jobs import draw_photographs, job_config
 from support.tensorrt_engines import CHECKPOINT
 
 from sam_batch.engine import factory
-from sam_batch.engine.choice import EngineChoice
+from sam_batch.engine.choice import FakeChoice, TorchChoice
 from sam_batch.engine.tensorrt.plans import Record
 from sam_batch.errors import (
     ConfigError,
@@ -27,7 +27,7 @@ from sam_batch.errors import (
 from sam_batch.job import settle
 from sam_batch.job.executor import Answer, InlineExecutor
 
-TORCH = EngineChoice("torch", "fp16", "cuda")
+TORCH = TorchChoice("fp16", "cuda")
 
 
 @pytest.fixture
@@ -91,9 +91,9 @@ class TestSettle:
         ("engine", "choice"),
         [
             ({"kind": "torch"}, TORCH),
-            ({"kind": "fake"}, EngineChoice("fake", "fp32", "cpu")),
-            ({}, EngineChoice("torch", "fp32", "cpu")),
-            ({"precision": "bf16"}, EngineChoice("torch", "bf16", "cuda")),
+            ({"kind": "fake"}, FakeChoice()),
+            ({}, TorchChoice("fp32", "cpu")),
+            ({"precision": "bf16"}, TorchChoice("bf16", "cuda")),
         ],
     )
     def test_no_node_is_asked_where_tensorrt_cannot_be_meant(self, config, console, built, engine, choice):

@@ -6,14 +6,14 @@ import pickle
 import pytest
 from support.jobs import job_config
 
-from sam_batch.engine.choice import EngineChoice
+from sam_batch.engine.choice import FakeChoice, TorchChoice
+from sam_batch.engine.fake import WEIGHTS as FAKE
 from sam_batch.job.spec import JobSpec
-from sam_batch.model.names import FAKE
 from sam_batch.output.fingerprint import digest
 
 
 def spec(**sections):
-    return JobSpec(job_config("photos", "out", **sections), FAKE, EngineChoice("fake", "fp32", "cpu"))
+    return JobSpec(job_config("photos", "out", **sections), FAKE, FakeChoice())
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_settings_that_only_move_work_around_do_not(change):
 
 def test_other_weights_and_another_precision_change_it():
     weights = dataclasses.replace(FAKE, sha256="1" * 64)
-    half = EngineChoice("fake", "fp16", "cpu")
+    half = TorchChoice("fp16", "cpu")
     assert dataclasses.replace(spec(), checkpoint=weights).fingerprint() != spec().fingerprint()
     assert dataclasses.replace(spec(), engine=half).fingerprint() != spec().fingerprint()
 

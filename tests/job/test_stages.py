@@ -18,18 +18,17 @@ from PIL import Image
 from support.blobs import BlobEngine
 from support.jobs import draw_photographs, job_config, rows
 from support.pictures import picture
-from support.small_sam import small_sam
+from support.small_sam import small_sam, torch_engine
 
 from sam_batch.config import GeneratorConfig
-from sam_batch.engine.choice import EngineChoice
+from sam_batch.engine.choice import FakeChoice
+from sam_batch.engine.fake import WEIGHTS as FAKE
 from sam_batch.engine.fake import FakeEngine
 from sam_batch.engine.preprocess import preprocess
-from sam_batch.engine.torch_engine import TorchEngine
 from sam_batch.errors import EngineError, NonFiniteError, StorageError
 from sam_batch.job.spec import JobSpec
 from sam_batch.job.stages import SegmentStage, Ticket, load, open_segment_stage, write
 from sam_batch.masks.kernels import choose
-from sam_batch.model.names import FAKE
 from sam_batch.output import schema
 from sam_batch.records import Failure, FailureKind, ImageRef, ImageResult, LoadedImage, Stage, Status, View
 from sam_batch.segment.everything import Everything
@@ -43,7 +42,7 @@ def job(tmp_path):
 
 def spec(tmp_path, **sections):
     config = job_config(tmp_path / "photos", tmp_path / "out", **sections)
-    return JobSpec(config, FAKE, EngineChoice("fake", "fp32", "cpu"))
+    return JobSpec(config, FAKE, FakeChoice())
 
 
 def shard(tmp_path, *names):
@@ -225,7 +224,7 @@ def test_an_engine_that_breaks_while_threads_help_raises():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_finds_the_same_with_threads_beside_it():
     def on_gpu(threads):
-        engine = TorchEngine(small_sam(), model="small", precision="fp32", device="cuda")
+        engine = torch_engine(small_sam(), device="cuda")
         return segmented(engine, IMAGES, threads, at_once=4)
 
     results = on_gpu(threads=2)

@@ -14,7 +14,7 @@ from sam_batch import Embedding, Segmenter
 from sam_batch.config import GeneratorConfig
 from sam_batch.errors import CheckpointError
 from sam_batch.library.segmenter import read_picture
-from sam_batch.model.checkpoints import load_sam
+from sam_batch.model.load import load_model
 
 COFFEE = Path(__file__).parents[2] / "examples" / "coffee.jpg"
 LENIENT = {"points_per_side": 4, "pred_iou_thresh": 0.3, "stability_score_thresh": 0.5}
@@ -33,13 +33,13 @@ def embedding(segmenter):
 
 def test_everything_is_what_segment_anything_finds(segmenter):
     found = segmenter.everything(COFFEE, **LENIENT)
-    theirs = reference_annotations(load_sam("demo"), read_picture(COFFEE), GeneratorConfig(**LENIENT))
+    theirs = reference_annotations(load_model("demo"), read_picture(COFFEE), GeneratorConfig(**LENIENT))
     assert len(found) > 3
     assert [mask.prompt for mask in found] == [mask.prompt for mask in theirs]
 
 
 def test_a_prompt_gets_the_mask_of_sam_predictor(segmenter, embedding):
-    predictor = SamPredictor(load_sam("demo"))
+    predictor = SamPredictor(load_model("demo"))
     predictor.set_image(read_picture(COFFEE))
     masks, scores, logits = predictor.predict(box=np.array(BOX))
     found = segmenter.predict(embedding, boxes=BOX)

@@ -1,6 +1,6 @@
 import contextlib
-import hashlib
 import io
+import json
 import pickle
 import zipfile
 
@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sam_batch.errors import CheckpointError
-from sam_batch.model.state import read_state, require_finite, sha256_of
+from sam_batch.model.state import is_finite, read_tree
 
 STATE = {"a.weight": torch.arange(12.0).reshape(3, 4), "b": torch.ones(5, dtype=torch.float16)}
 
@@ -53,11 +53,12 @@ READABLE = {
 @pytest.mark.parametrize("name", ["w.pth", "w.safetensors", "w"])
 def test_tensors_are_read_by_what_the_file_is_not_by_its_name(tmp_path, kind, name):
     (tmp_path / name).write_bytes(READABLE[kind])
-    found = read_state(tmp_path / name)
+    found = read_tree(tmp_path / name)
     assert found.keys() == STATE.keys()
     assert all(torch.equal(found[key], STATE[key]) for key in STATE)
 
 
+INDEX = json.dumps({"weight_map": {"x": "a-1.safetensors", "y": "a-2.safetensors", "z": "a-1.safetensors"}}).encode()
 REFUSED = {
     "empty": (b"", "is empty"),
     "text": (b"these are no weights, only words in a file that someone named .pth", "is no checkpoint"),
@@ -70,9 +71,9 @@ REFUSED = {
     "only a zip": (b"PK\x03\x04" + bytes(200), "is damaged"),
     "a list": (saved([1, 2, 3]), "holds a list"),
     "nothing": (saved({}), "holds a dict"),
-    "a training checkpoint": (saved({"model": STATE, "epoch": 3}), "'model' is no floating-point tensor"),
-    "integers": (saved({"a": torch.arange(3)}), "'a' is no floating-point tensor"),
-    "numbers for names": (saved({1: torch.ones(3)}), "1 is no floating-point tensor"),
+    "a whole model": (saved(torch.nn.Linear(2, 2)), "holds more than tensors"),
+    "an index of several files": (INDEX, "is the index of weights in 2 files (a-1.safetensors, a-2.safetensors)"),
+    "other JSON": (b'{"weight": {"a": 1}, "epoch": 7, "more": "words than a head has"}', "is no checkpoint"),
 }
 
 
@@ -82,11 +83,11 @@ def test_other_files_are_refused_in_one_line_with_cause_and_remedy(tmp_path, kin
     path = tmp_path / "w.pth"
     path.write_bytes(data)
     with pytest.raises(CheckpointError) as caught:
-        read_state(path)
+        read_tree(path)
     message = str(caught.value)
     assert message.startswith(f"{path}: ")
     assert cause in message
-    assert "again" in message or "save model.state_dict()" in message
+    assert any(remedy in message for remedy in ("again", "save model.state_dict()", "into one file"))
     assert "\n" not in message
 
 
@@ -101,7 +102,7 @@ def test_a_damaged_file_never_raises_another_error(tmp_path, kind, data):
     path = tmp_path / "w.pth"
     path.write_bytes(damaged[: data.draw(st.integers(0, len(damaged)))])
     with contextlib.suppress(CheckpointError):
-        read_state(path)
+        read_tree(path)
 
 
 @pytest.mark.parametrize("kind", ["zip", "old", "bare"])
@@ -115,24 +116,20 @@ def test_code_in_a_pickle_is_refused_and_not_run(tmp_path, kind):
     path = tmp_path / "w.pth"
     path.write_bytes(evil)
     with pytest.raises(CheckpointError, match=r"running it is refused|is no checkpoint"):
-        read_state(path)
+        read_tree(path)
     assert not (tmp_path / "was_run").exists()
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
-def test_weights_that_are_not_finite_are_refused_by_name(tmp_path, value):
-    bad = {"good": torch.ones(3), "empty": torch.ones(0), "bad.bias": torch.tensor([1.0, value, 2.0])}
-    with pytest.raises(CheckpointError, match=r"bad\.bias holds NaN or infinity"):
-        require_finite(bad, tmp_path / "w.pth")
+def test_one_number_that_is_not_finite_is_found(value):
+    assert is_finite(torch.tensor([1.0, 2.0]))
+    assert is_finite(torch.ones(0))
+    assert not is_finite(torch.tensor([1.0, value, 2.0]))
 
 
-def test_the_hash_is_that_of_the_bytes(tmp_path):
-    (tmp_path / "w.pth").write_bytes(b"weights")
-    assert sha256_of(tmp_path / "w.pth") == hashlib.sha256(b"weights").hexdigest()
-
-
-def test_a_missing_file_and_a_folder_are_refused(tmp_path):
-    with pytest.raises(CheckpointError, match=r"w\.pth: no such file; check model\.checkpoint"):
-        sha256_of(tmp_path / "w.pth")
-    with pytest.raises(CheckpointError, match="is a folder; name the file of weights in it"):
-        sha256_of(tmp_path)
+def test_a_torchscript_program_is_called_one(tmp_path):
+    (tmp_path / "w.pt").write_bytes(READABLE["torch"])
+    with zipfile.ZipFile(tmp_path / "w.pt", "a") as archive:
+        archive.writestr("archive/constants.pkl", b"")  # by which torch knows them
+    with pytest.raises(CheckpointError, match=r"is a TorchScript program.*save model\.state_dict\(\)"):
+        read_tree(tmp_path / "w.pt")

@@ -45,8 +45,8 @@ def test_shards_hold_every_image_once_in_order(first, second, shard_size):
 @pytest.mark.parametrize(("layers", "images"), [(0, 85), (1, 17), (2, 4), (3, 1), (4, 1)])
 def test_crops_make_shards_smaller_and_never_larger_than_asked_for(layers, images):
     def cut(shard_size):
-        generator = {"points_per_side": 32, "crop_n_layers": layers}
-        return plans.images_per_shard(job_config("in", "out", generator=generator, run={"shard_size": shard_size}))
+        sections = {"generator": {"points_per_side": 32, "crop_n_layers": layers}, "run": {"shard_size": shard_size}}
+        return plans.images_per_shard(job_config("in", "out", model={"name": "vit_h"}, **sections))
 
     assert [cut(1000), cut(2)] == [images, min(2, images)]
 

@@ -9,10 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.blobs import SIDE, BlobEngine
 from support.pictures import picture
-from support.small_sam import small_sam
+from support.small_sam import torch_engine
 
 from sam_batch.engine.preprocess import Normaliser
-from sam_batch.engine.torch_engine import TorchEngine
 from sam_batch.errors import EngineError, NonFiniteError
 from sam_batch.records import View
 from sam_batch.segment.embeddings import Embedder, views_at_once
@@ -86,7 +85,7 @@ def test_views_of_several_images_are_embedded_together():
 
 
 def test_a_batch_changes_a_models_embeddings_by_no_more_than_rounding():
-    engine = TorchEngine(small_sam(lively=False), model="small", precision="fp32", device="cpu")
+    engine = torch_engine()
     (alone,), (together,) = (Embedder(engine, size).embed([VIEWS[:4]]) for size in (1, 3))
     for one, other in zip(alone, together, strict=True):
         torch.testing.assert_close(one.features, other.features, rtol=1e-4, atol=1e-5)

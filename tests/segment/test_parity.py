@@ -14,15 +14,14 @@ from support.masks import run_lengths
 from support.pictures import picture
 from support.reference import Whole, as_sam, reference_annotations
 from support.rounding import where_torch_rounds_alike
-from support.small_sam import small_sam
+from support.small_sam import small_sam, torch_engine
 from support.threads import threads_of_torch
 
 from sam_batch.config import GeneratorConfig, InputConfig
 from sam_batch.data import pixels
 from sam_batch.engine.protocol import Engine
-from sam_batch.engine.torch_engine import TorchEngine
 from sam_batch.masks import rle
-from sam_batch.model.checkpoints import load_sam
+from sam_batch.model.load import load_model
 from sam_batch.records import Annotation, UInt8Array
 from sam_batch.segment.everything import segment
 from sam_batch.segment.views import crop_views, cut_views
@@ -74,7 +73,7 @@ def test_masks_of_a_model_end_alike(generator: GeneratorConfig, height: int, wid
 @pytest.mark.parametrize("photograph", PHOTOGRAPHS)
 def test_masks_of_a_photograph_end_alike(photograph: str) -> None:
     """As it is, and at half the size with crops and clean-up; bit for bit, but for how torch rounds logits."""
-    engine = Whole(torch_engine(load_sam("demo")))
+    engine = Whole(torch_engine(load_model("demo")))
     for shown, generator in shown_twice(photograph, pred_iou_thresh=0.3):
         assert assert_same(engine, shown, generator) > 3
 
@@ -82,7 +81,7 @@ def test_masks_of_a_photograph_end_alike(photograph: str) -> None:
 @where_torch_rounds_alike
 def test_masks_of_a_photograph_are_the_untouched_references() -> None:
     """Bit for bit, with torch's own up-sampling in several threads."""
-    engine = Whole(torch_engine(load_sam("demo")))
+    engine = Whole(torch_engine(load_model("demo")))
     with threads_of_torch(2):
         for shown, generator in shown_twice("rocket", pred_iou_thresh=0.3):
             assert assert_same(engine, shown, generator, Sam) > 3
@@ -102,7 +101,7 @@ def test_a_calm_model_gives_the_same_masks(generator: GeneratorConfig, height: i
 @pytest.mark.parametrize("photograph", PHOTOGRAPHS)
 def test_the_demo_model_gives_the_same_masks(photograph: str) -> None:
     """The reference runs on segment-anything's modules, this package on its own."""
-    sam, engine = load_sam("demo"), torch_engine(load_sam("demo"))
+    sam, engine = load_model("demo"), torch_engine(load_model("demo"))
     for shown, generator in shown_twice(photograph, pred_iou_thresh=0.3):
         ours, theirs = label(engine, shown, generator), reference_annotations(sam, shown, generator)
         same = assert_alike(ours, theirs, shown, sam, generator)
@@ -114,7 +113,7 @@ def test_the_demo_model_gives_the_same_masks(photograph: str) -> None:
 def coffee() -> tuple[list[Annotation], tuple[UInt8Array, Sam, GeneratorConfig]]:
     """Masks, and what they are masks of."""
     (image, generator), _ = shown_twice("coffee", pred_iou_thresh=0.3)
-    sam = load_sam("demo")
+    sam = load_model("demo")
     return reference_annotations(sam, image, generator), (image, sam, generator)
 
 
@@ -160,10 +159,6 @@ def assert_same(engine: Engine, image: UInt8Array, generator: GeneratorConfig, k
     found = label(engine, image, generator)
     assert found == reference_annotations(as_sam(engine, kind), image, generator)
     return len(found)
-
-
-def torch_engine(sam: Sam) -> TorchEngine:
-    return TorchEngine(sam, model="test", precision="fp32", device="cpu")
 
 
 def shown_twice(photograph: str, **thresholds: float) -> list[tuple[UInt8Array, GeneratorConfig]]:

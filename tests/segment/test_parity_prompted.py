@@ -12,14 +12,13 @@ from segment_anything import SamPredictor
 from segment_anything.modeling import Sam
 from support.pictures import picture
 from support.reference import Whole, as_sam
-from support.small_sam import small_sam
+from support.small_sam import small_sam, torch_engine
 
 from benchmarks.harness import weights
 from sam_batch.config import InputConfig
 from sam_batch.data import pixels
 from sam_batch.engine.protocol import Engine
-from sam_batch.engine.torch_engine import TorchEngine
-from sam_batch.model.checkpoints import load_sam
+from sam_batch.model.load import load_model
 from sam_batch.records import ImageRef, LoadedImage, Prompt, UInt8Array
 from sam_batch.segment.embeddings import Embedder
 from sam_batch.segment.prompted import Answer, Prompted
@@ -99,7 +98,7 @@ def with_earlier_masks(engine: Engine, image: UInt8Array, prompts: list[Prompt])
 
 @cache
 def small() -> tuple[Engine, UInt8Array]:
-    return Whole(TorchEngine(small_sam(), model="small", precision="fp32", device="cpu")), picture(90, 128, 3)
+    return Whole(torch_engine(small_sam())), picture(90, 128, 3)
 
 
 @pytest.mark.parametrize("masked", [False, True], ids=["plain", "masked"])
@@ -157,13 +156,13 @@ def assert_near(sam: Sam, engine: Engine, image: UInt8Array, score: float, logit
 @pytest.mark.parametrize("photograph", ["coffee", "astronaut"])
 def test_the_demo_model_gives_the_masks_of_the_reference(photograph: str) -> None:
     image = photograph_of(photograph)
-    engine = TorchEngine(load_sam("demo"), model="demo", precision="fp32", device="cpu")
-    assert_near(load_sam("demo"), engine, image, score=1e-5, logit=1e-3, iou=0.9999)
+    engine = torch_engine(load_model("demo"))
+    assert_near(load_model("demo"), engine, image, score=1e-5, logit=1e-3, iou=0.9999)
 
 
 @pytest.mark.slow
 def test_vit_b_of_random_weights_gives_the_masks_of_the_reference() -> None:
     image = photograph_of("coffee")
     sam, _, _ = weights.load_model("vit_b", None, image, 8)
-    engine = TorchEngine(weights.load_model("vit_b", None, image, 8)[0], model="vit_b", precision="fp32", device="cpu")
+    engine = torch_engine(weights.load_model("vit_b", None, image, 8)[0])
     assert_near(sam, engine, image, score=5e-4, logit=5e-2, iou=0.997)

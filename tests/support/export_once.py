@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from filelock import FileLock
-from segment_anything.modeling import Sam
+from torch import nn
 
 from sam_batch.engine.onnx.export import export
 from sam_batch.engine.onnx.graph_set import MANIFEST, GraphSet, read_graphs, write_manifest
@@ -26,9 +26,10 @@ class ExportOnce:
         given = signature(export).bind(*arguments, **named)
         given.apply_defaults()
         options = given.arguments
-        sam, folder = options.pop("sam"), options.pop("folder")
+        module, folder = options.pop("module"), options.pop("folder")
+        options["family"] = options["family"].name
         said = {name: options.pop(name) for name in ("model", "checkpoint_sha256")}
-        kept = self._folder / _digest(sam, options)
+        kept = self._folder / _digest(module, options)
         with FileLock(f"{kept}.lock"):
             if not (kept / MANIFEST).exists():  # which is written last
                 export(*arguments, **named | {"folder": kept})
@@ -38,10 +39,10 @@ class ExportOnce:
         return graphs
 
 
-def _digest(sam: Sam, options: dict[str, Any]) -> str:
+def _digest(module: nn.Module, options: dict[str, Any]) -> str:
     """Of the weights and of what they are exported with."""
     digest = hashlib.sha256(repr(sorted(options.items())).encode())
-    for name, weight in sam.state_dict().items():
+    for name, weight in module.state_dict().items():
         digest.update(name.encode())
         digest.update(weight.numpy().tobytes())
     return digest.hexdigest()[:16]

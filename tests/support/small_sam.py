@@ -4,10 +4,16 @@ Its weights are random but lively: masks follow the picture, predicted IoUs spre
 over 0 to 1, so that every threshold keeps some masks and drops others.
 """
 
+from dataclasses import replace
+
 import torch
 from segment_anything import sam_model_registry
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 from torch import nn
+
+from sam_batch.engine.torch_engine import TorchEngine
+from sam_batch.model.sam.family import SAM, SamFamily
+from sam_batch.model.sam.models import VIT_B, VIT_L
 
 CHANNELS = 32
 POSITIONS = ("pos_embed", "rel_pos_h", "rel_pos_w")
@@ -74,6 +80,19 @@ def random_vit_b() -> Sam:
     return sam
 
 
+class SmallFamily(SamFamily):
+    """Small models under the names, addresses and hashes of real ones; nobody has published weights of them."""
+
+    models = (
+        replace(VIT_B, image_side=128, signature=(32, 2)),
+        replace(VIT_L, image_side=128, signature=(32, 3)),
+    )
+
+    def build(self, name: str) -> Sam:
+        """By depth."""
+        return skeleton(depth={"vit_b": 2, "vit_l": 3}[name])
+
+
 @torch.no_grad()
 def _fill(sam: Sam) -> None:
     """Replace the zeros and ones of a fresh model by random numbers."""
@@ -110,3 +129,10 @@ def _spread_predicted_iou(sam: Sam) -> None:
     scale = 0.2 / iou.std(dim=0)
     last.weight.mul_(scale[:, None])
     last.bias.copy_(0.8 + (last.bias - iou.mean(dim=0)) * scale)
+
+
+def torch_engine(
+    sam: Sam | None = None, precision: str = "fp32", device: str = "cpu", *, model: str = "demo"
+) -> TorchEngine:
+    """The torch engine of a SAM, by default of a calm small one; the SAM is the engine's from then on."""
+    return TorchEngine(sam or small_sam(lively=False), SAM, model=model, precision=precision, device=device)

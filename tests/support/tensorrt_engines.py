@@ -15,7 +15,7 @@ from sam_batch.engine.tensorrt import engine_set
 from sam_batch.engine.tensorrt.engine_set import EngineSet
 from sam_batch.engine.tensorrt.host import Host
 from sam_batch.engine.verify import Photograph
-from sam_batch.model.names import ResolvedCheckpoint
+from sam_batch.model.checkpoints import ResolvedCheckpoint
 from support.export_once import ExportOnce
 from support.small_sam import small_sam
 
@@ -36,7 +36,7 @@ def exports(tmp_path_factory: pytest.TempPathFactory, export_once: ExportOnce) -
         with pytest.MonkeyPatch.context() as patch:
             hold_small_sam(patch)
             patch.setattr(engine_set, "export", export_once)
-            engine_set.exported(settings(folder), CHECKPOINT, precision, QUIET)
+            engine_set.exported(settings(folder), CHECKPOINT, precision, QUIET, masks=True)
         return folder
 
     return export
@@ -52,9 +52,9 @@ def settings(folder: Path, **keys: Any) -> EngineConfig:
     return EngineConfig(**({"kind": "tensorrt", "folder": str(folder), "max_prompts": 4, "max_images": 2} | keys))
 
 
-def engine_set_in(host: Host, folder: Path, precision: str = "fp32", **keys: Any) -> EngineSet:
+def engine_set_in(host: Host, folder: Path, precision: str = "fp32", *, masks: bool = False, **keys: Any) -> EngineSet:
     """Engines in a folder, of what was exported there."""
-    return EngineSet(host, settings(folder, **keys), CHECKPOINT, precision)
+    return EngineSet(host, settings(folder, **keys), CHECKPOINT, precision, masks=masks)
 
 
 def photograph(seed: int = 0) -> Photograph:

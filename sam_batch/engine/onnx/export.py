@@ -1,4 +1,4 @@
-"""SAM as four ONNX graphs in a folder, and the file beside them that says what they are.
+"""A model's graphs as ONNX files in a folder, and the file beside them that says what they are.
 
 The graphs are checked as they are written: by ONNX's own checker, and for what would make a compiler's life hard
 (`FORBIDDEN`, sizes computed at run time). Whether their numbers are right is another module's question.
@@ -10,34 +10,31 @@ their hashes, comes last.
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import torch
-from segment_anything.modeling import Sam
-from torch import Tensor, nn
+from torch import nn
 
 from sam_batch.engine.onnx.graph_set import (
     GRAPHS,
     MANIFEST,
+    VERSION,
     GraphSet,
     graph_files,
     sha256_of_graph,
     write_manifest,
 )
 from sam_batch.errors import ConfigError, EngineError, OutputError
-from sam_batch.model.precision import DTYPES
-from sam_batch.model.sam.decoder_graphs import FinishGraph, ScoreGraph
-from sam_batch.model.sam.encoder_graph import EncoderGraph
+from sam_batch.model.family import Family, Graph
 
 if TYPE_CHECKING:
     import onnx
     from torch.onnx import ONNXProgram
 
 PRECISIONS = ("fp32", "fp16")
-TOKENS = 2  # of a point with the padding that segment-anything gives it, or of a box
 OPSETS = range(20, 24)  # Gelu came with 20; torch exports no more than 23
 ATTENTION_OPSET = 23  # the first with the Attention operator
 FORBIDDEN = frozenset({"NonZero", "ScatterND", "ScatterElements", "GatherND", "Einsum", "Loop", "If"})
@@ -45,16 +42,11 @@ FORBIDDEN = frozenset({"NonZero", "ScatterND", "ScatterElements", "GatherND", "E
 _EXAMPLES = 3  # neither 1, which the exporter would make a constant, nor any other size of the graphs
 _TEMPORARY = ".export-"
 _LARGEST_FILE = 1 << 30  # bytes of weights in the .onnx file itself; protobuf's limit is twice that
-_NAMES = {
-    "encoder": (("images",), ("embeddings",)),
-    "score": (("embedding", "tokens"), ("iou", "mask_tokens", "cells")),
-    "score_masked": (("embedding", "tokens", "masks"), ("iou", "mask_tokens", "cells")),
-    "finish": (("mask_tokens", "cells"), ("logits",)),
-}
 
 
 def export(
-    sam: Sam,
+    module: nn.Module,
+    family: Family,
     *,
     model: str,
     checkpoint_sha256: str,
@@ -62,20 +54,23 @@ def export(
     folder: Path,
     opset: int = 20,
     attention: bool = False,
+    masks: bool = False,
 ) -> GraphSet:
-    """Write the four graphs of a model and `graphs.json` into a folder; what it held of an earlier set is replaced.
+    """Write a model's graphs and `graphs.json` into a folder; what it held of an earlier set is replaced.
 
     Args:
-        sam: float32, on the CPU, in eval mode; not changed.
+        module: float32, on the CPU, in eval mode; not changed.
+        family: Its family.
         model: Its name.
         checkpoint_sha256: Of its file of weights.
         precision: fp32 or fp16.
         folder: Made if it is missing; nobody else may export into it meanwhile.
         opset: ONNX's version of operators, 20 to 23.
         attention: Use the Attention operator in the encoder; needs opset 23.
+        masks: Also write the graph for prompts with masks of an earlier round.
 
     Raises:
-        ConfigError: A package is missing, or the precision or the opset cannot be.
+        ConfigError: A package is missing, the precision or the opset cannot be, or the family has no graphs.
         OutputError: The folder cannot be written.
         EngineError: This version of torch exports what an engine could not be built from.
     """
@@ -86,25 +81,28 @@ def export(
         raise ConfigError(f"opset {opset} is not supported; use {OPSETS.start} to {OPSETS.stop - 1}")
     if attention and opset < ATTENTION_OPSET:
         raise ConfigError(f"opset {opset} has no Attention operator; use opset {ATTENTION_OPSET} or leave it out")
+    graphs = family.graphs(module, precision, attention=attention, masks=masks)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for left in folder.glob(f"{_TEMPORARY}*"):  # by an export that was killed
-            shutil.rmtree(left)
-        with tempfile.TemporaryDirectory(prefix=_TEMPORARY, dir=folder) as temporary:
-            for name in GRAPHS:
-                program = _program(sam, name, DTYPES[precision], opset, attention)
-                _save(program, Path(temporary) / f"{name}.onnx")
-                del program
-            _remove_graphs(folder)
-            for path in sorted(Path(temporary).iterdir()):
-                path.replace(folder / path.name)
-        graphs = _describe(sam, model, checkpoint_sha256, precision, opset, attention, folder)
-        write_manifest(graphs, folder)
+        _write(graphs, folder, opset)
+        written = GraphSet(
+            version=VERSION,
+            model=model,
+            precision=precision,
+            checkpoint_sha256=checkpoint_sha256,
+            opset=opset,
+            attention=attention,
+            traits=family.traits(module),
+            inputs={
+                name: {given: shape for given, (shape, _) in graph.inputs.items()} for name, graph in graphs.items()
+            },
+            sha256={name: sha256_of_graph(folder, name) for name in graphs},
+        )
+        write_manifest(written, folder)
     except OSError as error:
         raise OutputError(
             f"{folder}: cannot be written: {error.strerror or error}; check its disk and rights"
         ) from error
-    return graphs
+    return written
 
 
 def _require_packages() -> None:
@@ -116,50 +114,47 @@ def _require_packages() -> None:
         raise ConfigError(f"{error.name} is not installed; pip install 'sam-batch[tensorrt]'") from None
 
 
-def _program(sam: Sam, name: str, dtype: torch.dtype, opset: int, attention: bool) -> "ONNXProgram":
-    """Trace one graph, on examples whose first sizes are free."""
-    inputs, outputs = _NAMES[name]
-    examples = _examples(sam, dtype)
-    many = torch.export.Dim("images" if name == "encoder" else "prompts", min=1)
+def _write(graphs: Mapping[str, Graph], folder: Path, opset: int) -> None:
+    """Put the files of all graphs into the folder once all are made, in the place of those of an earlier set."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.glob(f"{_TEMPORARY}*"):  # by an export that was killed
+        shutil.rmtree(left)
+    with tempfile.TemporaryDirectory(prefix=_TEMPORARY, dir=folder) as temporary:
+        for name, graph in graphs.items():
+            program = _program(graph, opset)
+            _save(program, Path(temporary) / f"{name}.onnx")
+            del program
+        (folder / MANIFEST).unlink(missing_ok=True)  # first: it says that the others are whole
+        for earlier in (path for name in GRAPHS for path in graph_files(folder, name)):
+            earlier.unlink(missing_ok=True)
+        for path in sorted(Path(temporary).iterdir()):
+            path.replace(folder / path.name)
+
+
+def _program(graph: Graph, opset: int) -> "ONNXProgram":
+    """Trace one graph, on examples of its inputs."""
+    shapes = [shape for shape, _ in graph.inputs.values()]
+    free = {size: torch.export.Dim(size, min=1) for shape in shapes for size in shape if isinstance(size, str)}
     with torch.no_grad(), _quiet():
         program = torch.onnx.export(
-            _module(sam, name, dtype, attention).eval(),
-            tuple(examples[one] for one in inputs),
-            input_names=inputs,
-            output_names=outputs,
+            graph.build().eval(),
+            tuple(
+                torch.zeros([_EXAMPLES if size in free else int(size) for size in shape], dtype=dtype)
+                for shape, dtype in graph.inputs.values()
+            ),
+            input_names=list(graph.inputs),
+            output_names=list(graph.outputs),
             opset_version=opset,
             dynamo=True,
-            dynamic_shapes=tuple(None if one == "embedding" else {0: many} for one in inputs),
+            dynamic_shapes=tuple(
+                {axis: free[size] for axis, size in enumerate(shape) if isinstance(size, str)} or None
+                for shape in shapes
+            ),
             verbose=False,
         )
     exported = cast("ONNXProgram", program)  # without dynamo there would be none
     _forget_the_source(exported)
     return exported
-
-
-def _module(sam: Sam, name: str, dtype: torch.dtype, attention: bool) -> nn.Module:
-    builders: dict[str, Callable[[], nn.Module]] = {
-        "encoder": lambda: EncoderGraph(sam, dtype, operator=attention),
-        "score": lambda: ScoreGraph(sam, dtype, tokens=TOKENS, masked=False),
-        "score_masked": lambda: ScoreGraph(sam, dtype, tokens=TOKENS, masked=True),
-        "finish": lambda: FinishGraph(sam, dtype),
-    }
-    return builders[name]()
-
-
-def _examples(sam: Sam, dtype: torch.dtype) -> dict[str, Tensor]:
-    """Every input, by its name."""
-    side, channels = sam.prompt_encoder.image_embedding_size[0], sam.prompt_encoder.embed_dim
-    image_side = sam.image_encoder.img_size
-    masks = sam.mask_decoder.num_mask_tokens
-    return {
-        "images": torch.zeros(_EXAMPLES, 3, image_side, image_side),
-        "embedding": torch.zeros(1, channels, side, side, dtype=dtype),
-        "tokens": torch.zeros(_EXAMPLES, TOKENS, channels),
-        "masks": torch.zeros(_EXAMPLES, 1, 4 * side, 4 * side),
-        "mask_tokens": torch.zeros(_EXAMPLES, masks, channels),
-        "cells": torch.zeros(_EXAMPLES, side * side, channels, dtype=dtype),
-    }
 
 
 @contextmanager
@@ -211,35 +206,3 @@ def graph_faults(model: "onnx.ModelProto") -> Iterator[str]:
             yield f"{node.op_type} ({node.name})"
         elif node.op_type in {"Reshape", "Expand"} and node.input[1] not in constant:
             yield f"{node.op_type} to a computed shape ({node.name})"
-
-
-def _describe(
-    sam: Sam, model: str, checkpoint_sha256: str, precision: str, opset: int, attention: bool, folder: Path
-) -> GraphSet:
-    red, green, blue = sam.pixel_mean.flatten().tolist()
-    red_std, green_std, blue_std = sam.pixel_std.flatten().tolist()
-    return GraphSet(
-        version=1,
-        model=model,
-        precision=precision,
-        checkpoint_sha256=checkpoint_sha256,
-        opset=opset,
-        attention=attention,
-        image_side=sam.image_encoder.img_size,
-        mask_side=sam.prompt_encoder.mask_input_size[0],
-        channels=sam.prompt_encoder.embed_dim,
-        cells=sam.prompt_encoder.image_embedding_size[0],
-        tokens=TOKENS,
-        pixel_mean=(red, green, blue),
-        pixel_std=(red_std, green_std, blue_std),
-        mask_threshold=sam.mask_threshold,
-        sha256={name: sha256_of_graph(folder, name) for name in GRAPHS},
-    )
-
-
-def _remove_graphs(folder: Path) -> None:
-    """What there is of an earlier set; first the file that says that it is whole."""
-    (folder / MANIFEST).unlink(missing_ok=True)
-    for name in GRAPHS:
-        for path in graph_files(folder, name):
-            path.unlink(missing_ok=True)

@@ -11,59 +11,54 @@ from typing import Literal
 from pydantic import TypeAdapter, ValidationError
 
 from sam_batch.errors import ConfigError, EngineError
+from sam_batch.model.family import Traits
 
-GRAPHS = ("encoder", "score", "score_masked", "finish")
 MANIFEST = "graphs.json"
+VERSION: Literal[2] = 2
+GRAPHS = ("encoder", "score", "score_masked", "finish")  # that there can be
+MASKED = "score_masked"
 
 
 @dataclass(frozen=True, slots=True)
 class GraphSet:
-    """What the four graphs of a folder are.
+    """What the graphs of a folder are: `encoder`, `score`, `finish`, and `score_masked` where masks can be prompts.
 
-    Tensors, where h is the type that `precision` names and s = `cells`:
-
-    - encoder: images float32 (N, 3, S, S) -> embeddings h (N, C, s, s)
-    - score: embedding h (1, C, s, s), tokens float32 (P, 2, C) -> iou float32 (P, 4), mask_tokens float32 (P, 4, C),
-      cells h (P, s x s, C)
-    - score_masked: the same, and masks float32 (P, 1, h, w), logits of an earlier round
-    - finish: mask_tokens, cells -> logits float32 (P, 4, h, w)
-
-    N and P are free. All of SAM's four masks are there; the first is the single one.
+    `encoder` makes feature maps of images. `score` takes them first, then tokens of prompts, and makes predicted IoUs
+    of all of the model's masks, the single one first, and what `finish` makes logits of. `score_masked` also takes
+    masks of an earlier round. Names and shapes of the inputs are the family's; `model.sam.graphs` has those of SAM.
 
     Attributes:
         version: Of the graphs' arithmetic and of this file; another is refused, and exported anew by a build. A change
             to what the same weights and precision export to raises it.
-        model: demo, vit_b, vit_l or vit_h.
-        precision: fp32 or fp16; `model.sam.encoder_graph` and `model.sam.decoder_graphs` say what stays float32.
+        model: Its name.
+        precision: fp32 or fp16; the family says what stays float32.
         checkpoint_sha256: Of the file of weights.
         opset: ONNX's version of operators.
         attention: Whether the encoder has the Attention operator.
-        image_side: S, in pixels.
-        mask_side: h = w, in pixels.
-        channels: C.
-        cells: Side of the embedding, S / 16.
-        tokens: Prompt tokens of each prompt.
-        pixel_mean: Per RGB channel, in the 0 to 255 range.
-        pixel_std: Likewise.
-        mask_threshold: Logits above it are mask.
+        traits: Of the model.
+        inputs: Of each graph, by name and in order: their shapes. The sizes `images` and `prompts` are free.
         sha256: Of each graph, over its .onnx file and its external data.
     """
 
-    version: Literal[1]
+    version: Literal[2]
     model: str
     precision: str
     checkpoint_sha256: str
     opset: int
     attention: bool
-    image_side: int
-    mask_side: int
-    channels: int
-    cells: int
-    tokens: int
-    pixel_mean: tuple[float, float, float]
-    pixel_std: tuple[float, float, float]
-    mask_threshold: float
+    traits: Traits
+    inputs: dict[str, dict[str, tuple[int | str, ...]]]
     sha256: dict[str, str]
+
+    @property
+    def tokens(self) -> int:
+        """How many each prompt has."""
+        return int(self.inputs["score"]["tokens"][1])
+
+    @property
+    def takes_masks(self) -> bool:
+        """Whether prompts may have masks of an earlier round."""
+        return MASKED in self.inputs
 
 
 _JSON = TypeAdapter(GraphSet)
@@ -87,7 +82,7 @@ def read_graphs(folder: Path) -> GraphSet:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}; check its permissions") from None
     except ValidationError:
         raise EngineError(f"{path}: is damaged or of another version; run `sam-batch engine export` again") from None
-    for name in GRAPHS:
+    for name in graphs.inputs:
         _require_hash(folder, name, graphs.sha256.get(name))
     return graphs
 

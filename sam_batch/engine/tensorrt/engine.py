@@ -1,57 +1,57 @@
-"""The TensorRT engine: SAM's encoder and decoder as plans of one GPU.
+"""The TensorRT engine: a model's encoder and decoder as plans of one GPU.
 
 The encoder and both halves of the decoder run as plans, in the precision that their graphs were exported in. Points
 and boxes become tokens in torch, in float32: it is little work, and coordinates bear no rounding. It builds nothing
 and trusts whoever hands it a plan.
 """
 
-from collections.abc import Callable
+from dataclasses import asdict
 from typing import NamedTuple
 
 import torch
-from segment_anything.modeling import Sam
-from torch import Tensor
+from torch import Tensor, nn
 
 from sam_batch.engine.checks import require_finite, require_within
-from sam_batch.engine.onnx.graph_set import GRAPHS, GraphSet
+from sam_batch.engine.onnx.graph_set import MASKED, GraphSet
 from sam_batch.engine.protocol import Embeddings, EngineSpec, Prompts, ScoredPrompts
 from sam_batch.engine.tensorrt.host import Host
 from sam_batch.engine.tensorrt.run import PlanRunner
 from sam_batch.errors import EngineError
-from sam_batch.model.sam.prompt_tokens import prompt_tokens
+from sam_batch.model.family import Family
 
 
 class _Scored(NamedTuple):
     """What `score` hands to `finish`.
 
     Attributes:
-        mask_tokens: (P, 4, C).
-        cells: (P, N, C), the image after it attended to each prompt.
-        first: Which of SAM's four masks is the first of the M.
+        made: By name what the plan `finish` takes, each with the prompts first.
+        first: Which of the model's masks is the first of the M.
     """
 
-    mask_tokens: Tensor
-    cells: Tensor
+    made: dict[str, Tensor]
     first: int
 
 
 class TensorRTEngine:
-    """One SAM on one GPU; `engine.protocol.Engine` says what its methods promise.
+    """One model on one GPU; `engine.protocol.Engine` says what its methods promise.
 
     Args:
         host: The machine that the plans were built on.
         graphs: What they were built from.
-        read_plan: The plan of a graph, checked.
-        sam: The same weights, of which only the prompt encoder is kept.
+        plans: The plan of each graph, checked; taken out one by one, so that none is held twice.
+        family: Of the model.
+        module: The same weights, of which only the prompt encoder is kept.
 
     Raises:
         EngineError: A plan cannot be loaded.
     """
 
-    def __init__(self, host: Host, graphs: GraphSet, read_plan: Callable[[str], bytes], sam: Sam) -> None:
+    def __init__(
+        self, host: Host, graphs: GraphSet, plans: dict[str, bytes], family: Family, module: nn.Module
+    ) -> None:
         self._device, self._graphs = host.gpu.device, graphs
-        self._prompt_encoder = sam.prompt_encoder.float().to(self._device)
-        self._plans = {name: PlanRunner(host, read_plan(name), name) for name in GRAPHS}
+        self._encode_prompts = family.prompt_encoder(module, self._device)
+        self._plans = {name: PlanRunner(host, plans.pop(name), name) for name in list(plans)}
         scratch_bytes = max(plan.scratch_bytes for plan in self._plans.values())
         scratch = torch.empty(max(1, scratch_bytes), dtype=torch.uint8, device=self._device)
         for plan in self._plans.values():
@@ -59,11 +59,7 @@ class TensorRTEngine:
         self.spec = EngineSpec(
             kind="tensorrt",
             model=graphs.model,
-            image_side=graphs.image_side,
-            mask_side=graphs.mask_side,
-            pixel_mean=graphs.pixel_mean,
-            pixel_std=graphs.pixel_std,
-            mask_threshold=graphs.mask_threshold,
+            **asdict(graphs.traits),
             precision=graphs.precision,
             device=str(self._device),
             token_range=(graphs.tokens, graphs.tokens),
@@ -73,25 +69,25 @@ class TensorRTEngine:
     def embed(self, images_N3SS: Tensor) -> Embeddings:
         """Run the image encoder."""
         made = self._plans["encoder"].run({"images": images_N3SS}, len(images_N3SS))
-        return Embeddings((made["embeddings"],))
+        return Embeddings(tuple(made.values()))
 
     @torch.inference_mode()
     def score(self, embedding: Embeddings, prompts: Prompts) -> ScoredPrompts:
         """Run the decoder's transformer and IoU head.
 
         Raises:
-            EngineError: The prompts are not one point or one box each; the graphs were exported for these.
+            EngineError: The prompts are not one point or one box each, which the graphs were exported for, or have
+                masks, and the engines were built without.
         """
-        (features_1Css,) = embedding.features
-        inputs = {"embedding": features_1Css, "tokens": self._tokens(prompts)}
+        inputs = dict(zip(self._graphs.inputs["score"], embedding.features, strict=False))  # they come first
+        inputs["tokens"] = self._tokens(prompts)
         if prompts.masks is not None:
             inputs["masks"] = prompts.masks
-        plan = self._plans["score" if prompts.masks is None else "score_masked"]
-        made = plan.run(inputs, len(prompts))
+        made = self._plan("score" if prompts.masks is None else MASKED).run(inputs, len(prompts))
         masks = slice(1, None) if prompts.multimask else slice(0, 1)
-        iou = made["iou"][:, masks]
+        iou = made.pop("iou")[:, masks]
         require_finite(iou, "a predicted IoU")
-        return ScoredPrompts(iou, _Scored(made["mask_tokens"], made["cells"], masks.start))
+        return ScoredPrompts(iou, _Scored(made, masks.start))
 
     @torch.inference_mode()
     def finish(self, scored: ScoredPrompts, index_K2: Tensor) -> Tensor:
@@ -104,7 +100,7 @@ class TensorRTEngine:
         logits_Khw = torch.empty((len(index), side, side), device=self._device)
         for start in range(0, len(prompts), largest):
             chunk = prompts[start : start + largest].to(self._device)
-            inputs = {"mask_tokens": state.mask_tokens[chunk], "cells": state.cells[chunk]}
+            inputs = {name: values[chunk] for name, values in state.made.items()}
             made_P4hw = self._plans["finish"](inputs, len(chunk))["logits"]
             rows = ((place_K >= start) & (place_K < start + len(chunk))).nonzero().flatten()
             masks = state.first + index[rows, 1]
@@ -119,16 +115,20 @@ class TensorRTEngine:
         for plan in self._plans.values():
             plan.close()
         self._plans.clear()
-        del self._prompt_encoder
+        del self._encode_prompts
         if self.spec.on_gpu:
             torch.cuda.empty_cache()
 
+    def _plan(self, name: str) -> PlanRunner:
+        if name not in self._plans:
+            raise EngineError("these TensorRT engines were built for prompts without masks; set engine.kind=torch")
+        return self._plans[name]
+
     def _tokens(self, prompts: Prompts) -> Tensor:
         """(P, 2, C), what the prompt encoder makes of points or boxes, in float32."""
-        tokens = prompt_tokens(self._prompt_encoder, prompts.points, prompts.labels, prompts.boxes, len(prompts))
-        if tokens.shape[1] != self._graphs.tokens:
+        if not self.spec.takes(prompts):
             raise EngineError(
                 f"TensorRT engines take one point or one box a prompt ({self._graphs.tokens} tokens), "
-                f"these make {tokens.shape[1]}; set engine.kind=torch"
+                f"these make {prompts.tokens}; set engine.kind=torch"
             )
-        return tokens
+        return self._encode_prompts(prompts)

@@ -1,8 +1,8 @@
 """From weights to engines that may be used: export the graphs, build the plans, verify them, load them.
 
-What a job runs on is four plans that belong together: of the encoder, of the decoder's first half with and without
-masks of an earlier round, and of its second half. They are used when all four are there, match this machine and these
-settings, and were verified together within the limits of the configuration.
+What a job runs on is plans that belong together: of the encoder, of the decoder's first half, and of its second half;
+one more of the first half where prompts have masks of an earlier round. They are used when all are there, match this
+machine and these settings, and were verified together within the limits of the configuration.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from sam_batch.config import EngineConfig
 from sam_batch.engine.onnx.export import export
-from sam_batch.engine.onnx.graph_set import GRAPHS, GraphSet, read_graphs
+from sam_batch.engine.onnx.graph_set import MASKED, GraphSet, read_graphs
 from sam_batch.engine.preprocess import preprocess
 from sam_batch.engine.tensorrt.build import build_plan, options
 from sam_batch.engine.tensorrt.engine import TensorRTEngine
@@ -27,8 +27,9 @@ from sam_batch.engine.tensorrt.plans import PlanKey, PlanStore, Profile, Record
 from sam_batch.engine.torch_engine import TorchEngine
 from sam_batch.engine.verify import Comparison, Photograph, compare
 from sam_batch.errors import ConfigError, EngineError, EngineFileError
-from sam_batch.model.checkpoints import load_resolved
-from sam_batch.model.names import ResolvedCheckpoint
+from sam_batch.model.checkpoints import ResolvedCheckpoint
+from sam_batch.model.families import family_of
+from sam_batch.model.load import load_resolved
 from sam_batch.records import UInt8Array
 
 DEFAULT_OPSET = 20  # the newest that every supported TensorRT reads
@@ -42,11 +43,21 @@ class EngineSet:
         settings: Folder, sizes and limits.
         checkpoint: The weights.
         precision: fp16 or fp32.
+        masks: Whether prompts will have masks of an earlier round; without them a plan less is built and held.
     """
 
-    def __init__(self, host: Host, settings: EngineConfig, checkpoint: ResolvedCheckpoint, precision: str) -> None:
+    def __init__(
+        self,
+        host: Host,
+        settings: EngineConfig,
+        checkpoint: ResolvedCheckpoint,
+        precision: str,
+        *,
+        masks: bool = False,
+    ) -> None:
         self._host, self._settings = host, settings
-        self._checkpoint, self._precision = checkpoint, precision
+        self._checkpoint, self._precision, self._masks = checkpoint, precision, masks
+        self._family = family_of(checkpoint.name)
         self.store = PlanStore(Path(settings.folder))
 
     def build(self, console: Console, *, rebuild: str | None = None) -> list[Record]:
@@ -67,7 +78,7 @@ class EngineSet:
         """
         with _alone(self.store, console):
             graphs = _exported(
-                self._settings, self._checkpoint, self._precision, opset=None, attention=False, anew=False
+                self._settings, self._checkpoint, self._precision, None, attention=False, masks=self._masks, anew=False
             )
             missing = {name: key for name, key in self.keys(graphs).items() if not self._is_there(key, rebuild)}
             bars = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
@@ -90,7 +101,7 @@ class EngineSet:
         try:
             with self._both(graphs, plans) as (engine, reference):
                 photographs = [Photograph(preprocess(one, engine.spec)[0], *one.shape[:2]) for one in pictures]
-                found = compare(engine, reference, photographs, pred_iou_thresh)
+                found = compare(engine, reference, photographs, pred_iou_thresh, masks=self._masks)
         except torch.OutOfMemoryError as error:
             raise EngineError(
                 "too little GPU memory to verify: the engine and torch in float32 must fit side by side; end what else "
@@ -102,12 +113,15 @@ class EngineSet:
     @contextlib.contextmanager
     def _both(self, graphs: GraphSet, plans: dict[str, bytes]) -> Iterator[tuple[TensorRTEngine, TorchEngine]]:
         """The engine, and torch in float32 with the same weights."""
-        sam, device = load_resolved(self._checkpoint), str(self._host.gpu.device)
+        module, name = load_resolved(self._checkpoint), graphs.model
+        device = str(self._host.gpu.device)
         with (
-            contextlib.closing(TensorRTEngine(self._host, graphs, plans.pop, sam)) as engine,
-            contextlib.closing(TorchEngine(sam, model=graphs.model, precision="fp32", device=device)) as reference,
+            contextlib.closing(TensorRTEngine(self._host, graphs, plans, self._family, module)) as engine,
+            contextlib.closing(
+                TorchEngine(module, self._family, model=name, precision="fp32", device=device)
+            ) as reference,
         ):
-            del sam  # else closing them would not free it
+            del module  # else closing them would not free it
             yield engine, reference
 
     def require_verified(self) -> Comparison:
@@ -151,7 +165,7 @@ class EngineSet:
         graphs = self._graphs()  # reads all of their gigabytes, so once
         records, plans = self._read(graphs)
         self._require_verified(records)
-        return TensorRTEngine(self._host, graphs, plans.pop, load_resolved(self._checkpoint))
+        return TensorRTEngine(self._host, graphs, plans, self._family, load_resolved(self._checkpoint))
 
     def _read(self, graphs: GraphSet) -> tuple[list[Record], dict[str, bytes]]:
         """All plans, by their graphs, and the sidecars they were compared with: others may build anew meanwhile."""
@@ -183,7 +197,8 @@ class EngineSet:
                 profiles=shapes[name],
                 options=options(self._settings.workspace_bytes),
             )
-            for name in GRAPHS
+            for name in graphs.inputs
+            if self._masks or name != MASKED
         }
 
     def _graphs(self) -> GraphSet:
@@ -193,7 +208,13 @@ class EngineSet:
                 f"{self._settings.folder}: no TensorRT engines of {self._checkpoint.name} in {self._precision} "
                 "were built here; run sam-batch engine build CONFIG"
             )
-        return read_graphs(folder)
+        graphs = read_graphs(folder)
+        if self._masks and not graphs.takes_masks:
+            raise EngineFileError(
+                f"{self._settings.folder}: the engines of {self._checkpoint.name} were built for prompts without "
+                "masks; run sam-batch engine build CONFIG"
+            )
+        return graphs
 
     def _is_there(self, key: PlanKey, rebuild: str | None) -> bool:
         try:
@@ -234,6 +255,7 @@ def exported(
     *,
     opset: int | None = None,
     attention: bool = False,
+    masks: bool = False,
     anew: bool = False,
 ) -> GraphSet:
     """A model's ONNX graphs: those that are there, which need no folder that can be written, else exported now.
@@ -245,6 +267,7 @@ def exported(
         console: Is told that another builds here and is waited for.
         opset: Of ONNX; None takes what is there, and exports in `DEFAULT_OPSET`.
         attention: With the operator of that name; False takes it as well where `opset` is None.
+        masks: With the graph for prompts with masks; False takes it as well.
         anew: Export them in any case.
 
     Raises:
@@ -252,10 +275,10 @@ def exported(
         OutputError: The folder cannot be written.
         EngineError: They cannot be exported.
     """
-    if not anew and (graphs := _there(graphs_folder(settings, checkpoint, precision), opset, attention)):
+    if not anew and (graphs := _there(graphs_folder(settings, checkpoint, precision), opset, attention, masks)):
         return graphs
     with _alone(PlanStore(Path(settings.folder)), console):  # a build reads the graphs
-        return _exported(settings, checkpoint, precision, opset, attention, anew)
+        return _exported(settings, checkpoint, precision, opset, attention=attention, masks=masks, anew=anew)
 
 
 def _exported(
@@ -263,29 +286,34 @@ def _exported(
     checkpoint: ResolvedCheckpoint,
     precision: str,
     opset: int | None,
+    *,
     attention: bool,
+    masks: bool,
     anew: bool,
 ) -> GraphSet:
     """As `exported`, for who holds the folder."""
     folder = graphs_folder(settings, checkpoint, precision)
-    if not anew and (graphs := _there(folder, opset, attention)):
+    if not anew and (graphs := _there(folder, opset, attention, masks)):
         return graphs
     return export(
         load_resolved(checkpoint),
+        family_of(checkpoint.name),
         model=checkpoint.name,
         checkpoint_sha256=checkpoint.sha256,
         precision=precision,
         folder=folder,
         opset=opset or DEFAULT_OPSET,
         attention=attention,
+        masks=masks,
     )
 
 
-def _there(folder: Path, opset: int | None, attention: bool) -> GraphSet | None:
+def _there(folder: Path, opset: int | None, attention: bool, masks: bool) -> GraphSet | None:
     """The graphs of a folder, if they are whole and what is asked for."""
     with contextlib.suppress(ConfigError, EngineError):  # none, or what is there is damaged
         graphs = read_graphs(folder)
-        if (opset, attention) in ((None, False), (graphs.opset, graphs.attention)):
+        asked_for = (opset, attention) in ((None, False), (graphs.opset, graphs.attention))
+        if asked_for and (graphs.takes_masks or not masks):
             return graphs
     return None
 
@@ -297,21 +325,17 @@ def _alone(store: PlanStore, console: Console) -> AbstractContextManager[None]:
 
 
 def profiles(graphs: GraphSet, settings: EngineConfig) -> dict[str, dict[str, Profile]]:
-    """For each graph, the shapes that its plan takes."""
-    cells, channels = graphs.cells**2, graphs.channels
+    """For each graph, the shapes that its plan takes; tuned for full batches, of which a job consists."""
+    most = {"images": settings.max_images, "prompts": settings.max_prompts}
 
-    def prompts(*shape: int) -> Profile:
-        return _up_to(settings.max_prompts, shape)
+    def profile(shape: Sequence[int | str]) -> Profile:
+        smallest, largest = (
+            tuple(size if isinstance(size, int) else free[size] for size in shape)
+            for free in (dict.fromkeys(most, 1), most)
+        )
+        return smallest, largest, largest
 
-    tokens = {"tokens": prompts(graphs.tokens, channels)}
     return {
-        "encoder": {"images": _up_to(settings.max_images, (3, graphs.image_side, graphs.image_side))},
-        "score": tokens,
-        "score_masked": {**tokens, "masks": prompts(1, graphs.mask_side, graphs.mask_side)},
-        "finish": {"mask_tokens": prompts(4, channels), "cells": prompts(cells, channels)},
+        name: {given: profile(shape) for given, shape in inputs.items() if any(size in most for size in shape)}
+        for name, inputs in graphs.inputs.items()
     }
-
-
-def _up_to(count: int, shape: tuple[int, ...]) -> Profile:
-    """Tuned for the largest: full batches are what a job consists of."""
-    return (1, *shape), (count, *shape), (count, *shape)

@@ -6,7 +6,7 @@ where either will do (`model.sam.attention`), and only what is asked for. `score
 up-scales chosen masks. Which ones is the caller's business.
 
 In half precision each prompt's cells are multiplied in half; tokens, residuals, norms and the IoU head are float32, as
-`model.precision` leaves them. Nothing is remembered between calls. Subscripts are those of `model.sam.attention`.
+`model.sam.lowering` leaves them. Nothing is remembered between calls. Subscripts are those of `model.sam.attention`.
 """
 
 from typing import NamedTuple

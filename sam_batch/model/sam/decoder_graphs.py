@@ -6,7 +6,7 @@ every cell. All of SAM's masks are scored and finished; which ones are wanted is
 are not meant to be fast in eager torch.
 
 In half precision the image's cells are multiplied in half; tokens, residuals, norms, the masks that come as prompts and
-the IoU head are float32, by casts in the modules. `model.precision` says why.
+the IoU head are float32, by casts in the modules. `model.sam.lowering` says why.
 
 Subscripts are those of `model.sam.graph_parts`.
 """

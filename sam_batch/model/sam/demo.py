@@ -1,6 +1,6 @@
 """The architecture of the demo model: segment-anything's own classes, small.
 
-It differs from `vit_b` only in numbers. The weights are random here; `checkpoints.load_sam("demo")` loads the trained
+It differs from `vit_b` only in numbers. The weights are random here; `model.load.load_model("demo")` loads the trained
 ones. How they were trained is in `training/`.
 """
 
@@ -9,7 +9,9 @@ from functools import partial
 import torch
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 
-SIDE = 256  # pixels, the side of the square the model sees
+from sam_batch.model.sam.models import DEMO, PIXEL_MEAN, PIXEL_STD
+
+SIDE = DEMO.image_side
 PATCH = 16  # pixels
 WIDTH = 128  # channels of the image embedding and of the mask decoder
 
@@ -29,8 +31,8 @@ def build_demo(side: int = SIDE) -> Sam:
             mask_in_chans=16,
         ),
         mask_decoder=_mask_decoder(),
-        pixel_mean=[123.675, 116.28, 103.53],
-        pixel_std=[58.395, 57.12, 57.375],
+        pixel_mean=list(PIXEL_MEAN),
+        pixel_std=list(PIXEL_STD),
     )
 
 

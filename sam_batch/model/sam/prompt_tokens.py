@@ -11,20 +11,17 @@ from segment_anything.modeling.prompt_encoder import PromptEncoder
 from torch import Tensor
 from torch.nn.functional import pad
 
+from sam_batch.model.family import PromptParts
+
 PADDING, BACKGROUND, FOREGROUND = -1, 0, 1
 
 
-def prompt_tokens(
-    encoder: PromptEncoder, points_Pn2: Tensor | None, labels_Pn: Tensor | None, boxes_P4: Tensor | None, count: int
-) -> Tensor:
+def prompt_tokens(encoder: PromptEncoder, prompts: PromptParts) -> Tensor:
     """Make tokens of points and boxes, which may be on the CPU, on the encoder's device and in its precision.
 
     Args:
         encoder: Of a SAM, in float32.
-        points_Pn2: float32 or float64 (x, y) in the resized view; None without points.
-        labels_Pn: 1 foreground, 0 background, -1 padding; None without points.
-        boxes_P4: xyxy in the resized view; None without boxes.
-        count: P.
+        prompts: P of them.
 
     Returns:
         (P, T, C): the points, with a padding point where there is no box, then two corners of the box; (P, 0, C)
@@ -33,11 +30,12 @@ def prompt_tokens(
     Raises:
         ValueError: There are points without labels.
     """
+    points_Pn2, labels_Pn, boxes_P4 = prompts.points, prompts.labels, prompts.boxes
     if (points_Pn2 is None) != (labels_Pn is None):
         raise ValueError("points and labels come together")
     device = encoder.not_a_point_embed.weight.device
     hurried = device.type != "cpu"  # towards the CPU a copy must be waited for
-    tokens = [encoder.not_a_point_embed.weight.new_empty((count, 0, encoder.embed_dim))]
+    tokens = [encoder.not_a_point_embed.weight.new_empty((len(prompts), 0, encoder.embed_dim))]
     if points_Pn2 is not None and labels_Pn is not None:
         points, labels = (given.to(device, non_blocking=hurried) for given in (points_Pn2, labels_Pn))
         tokens.append(_point_tokens(encoder, points, labels, padding=int(boxes_P4 is None)))

@@ -17,10 +17,15 @@ from sam_batch.engine.onnx import export as exporting
 from sam_batch.engine.onnx.export import export, graph_faults
 from sam_batch.engine.onnx.graph_set import GRAPHS, read_graphs
 from sam_batch.errors import ConfigError, OutputError
-from sam_batch.model.checkpoints import load_sam
+from sam_batch.model.load import load_model
+from sam_batch.model.sam.family import SAM
 
 TOLERANCE = {"fp32": 1e-4, "fp16": 1e-2}  # sums in another order: up to 7e-5 of a processor with AVX-512
 OPERATOR = {"opset": 23, "attention": True}
+
+
+def export_sam(sam, folder, **options):
+    return export(sam, SAM, folder=folder, **{"model": "demo", "checkpoint_sha256": "", "precision": "fp32"} | options)
 
 
 class Exported:
@@ -28,7 +33,8 @@ class Exported:
 
     def __init__(self, export, sam, folder, precision, *, trained=False, **options):
         self.sam, self.folder, self.precision, self.trained = sam, folder, precision, trained
-        self.graphs = export(sam, model="demo", checkpoint_sha256="ab", precision=precision, folder=folder, **options)
+        options |= {"precision": precision, "masks": True}
+        self.graphs = export(sam, SAM, model="demo", checkpoint_sha256="ab", folder=folder, **options)
         self.tolerance = TOLERANCE[precision]
 
     def load(self, name):
@@ -53,7 +59,7 @@ class Exported:
         return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
 
-SMALL, DEMO, VIT_B = (lambda: small_sam(lively=False)), (lambda: load_sam("demo")), random_vit_b
+SMALL, DEMO, VIT_B = (lambda: small_sam(lively=False)), (lambda: load_model("demo")), random_vit_b
 SETS = [
     pytest.param((SMALL, "fp32", {}), id="small-fp32"),
     pytest.param((SMALL, "fp32", OPERATOR), id="small-fp32-operator"),
@@ -96,15 +102,16 @@ def test_no_size_is_computed_at_run_time(exported):
 
 def test_inputs_and_outputs_are_those_of_the_contract(exported):
     half = TensorProto.FLOAT16 if exported.precision == "fp16" else TensorProto.FLOAT
-    full, graphs = TensorProto.FLOAT, exported.graphs
-    images = (full, ["images", 3, graphs.image_side, graphs.image_side])
-    one = [graphs.channels, graphs.cells, graphs.cells]
-    cells = (half, ["prompts", graphs.cells**2, graphs.channels])
-    tokens = (full, ["prompts", graphs.tokens, graphs.channels])
-    masks = (full, ["prompts", 1, graphs.mask_side, graphs.mask_side])
-    scored = {"iou": (full, ["prompts", 4]), "mask_tokens": (full, ["prompts", 4, graphs.channels]), "cells": cells}
+    full, graphs, prompts = TensorProto.FLOAT, exported.graphs, exported.sam.prompt_encoder
+    channels, (side, _) = prompts.embed_dim, prompts.image_embedding_size
+    images = (full, ["images", 3, graphs.traits.image_side, graphs.traits.image_side])
+    one = [channels, side, side]
+    cells = (half, ["prompts", side**2, channels])
+    tokens = (full, ["prompts", graphs.tokens, channels])
+    masks = (full, ["prompts", 1, 4 * side, 4 * side])
+    scored = {"iou": (full, ["prompts", 4]), "mask_tokens": (full, ["prompts", 4, channels]), "cells": cells}
     asked = {"embedding": (half, [1, *one]), "tokens": tokens}
-    logits = (full, ["prompts", 4, graphs.mask_side, graphs.mask_side])
+    logits = (full, ["prompts", 4, 4 * side, 4 * side])
     assert declared(exported) == {
         "encoder": {"images": images, "embeddings": (half, ["images", *one])},
         "score": {**asked, **scored},
@@ -142,7 +149,8 @@ def test_half_precision_normalises_in_float32(exported):
 @pytest.mark.parametrize("name", GRAPHS[1:])
 def test_half_precision_multiplies_cells_alone(exported, name):
     low = TensorProto.FLOAT16 if exported.precision == "fp16" else TensorProto.FLOAT
-    cells = {exported.graphs.cells**2, 16 * exported.graphs.cells**2}  # and pixels of theirs
+    _, count, _ = exported.graphs.inputs["finish"]["cells"]
+    cells = {count, 16 * count}  # and pixels of theirs
     found = {(bool(cells & sizes), kind) for kind, sizes in products(exported.load(name))}
     assert found == {(True, low), (False, TensorProto.FLOAT)}
 
@@ -162,8 +170,9 @@ def test_the_manifest_describes_the_model(exported):
     graphs, sam = exported.graphs, exported.sam
     assert read_graphs(exported.folder) == graphs
     assert (graphs.model, graphs.precision, graphs.checkpoint_sha256) == ("demo", exported.precision, "ab")
-    assert (graphs.image_side, graphs.mask_side) == (sam.image_encoder.img_size, sam.image_encoder.img_size // 4)
-    assert graphs.pixel_mean == tuple(sam.pixel_mean.flatten().tolist())
+    assert graphs.traits == SAM.traits(sam)
+    assert list(graphs.inputs) == list(graphs.sha256) == list(GRAPHS)
+    assert graphs.inputs["score"]["tokens"] == ("prompts", 2, sam.prompt_encoder.embed_dim)
 
 
 def test_only_graphs_and_their_manifest_are_left(exported):
@@ -172,7 +181,8 @@ def test_only_graphs_and_their_manifest_are_left(exported):
 
 
 def save_finish(sam, path):
-    exporting._save(exporting._program(sam, "finish", torch.float32, 20, False), path)
+    graphs = SAM.graphs(sam, "fp32", attention=False, masks=False)
+    exporting._save(exporting._program(graphs["finish"], opset=20), path)
 
 
 def test_the_same_model_exports_to_the_same_bytes_wherever_it_lies(tmp_path):
@@ -204,9 +214,8 @@ def test_weights_too_many_for_one_file_lie_beside_it(tmp_path, monkeypatch):
     ],
 )
 def test_what_cannot_be_exported_is_refused_before_anything_is_written(tmp_path, options, reason):
-    arguments = {"model": "demo", "checkpoint_sha256": "", "precision": "fp32", "folder": tmp_path / "new", **options}
     with pytest.raises(ConfigError, match=reason):
-        export(small_sam(), **arguments)
+        export_sam(small_sam(), tmp_path / "new", **options)
     assert not (tmp_path / "new").exists()
 
 
@@ -214,19 +223,19 @@ def test_what_cannot_be_exported_is_refused_before_anything_is_written(tmp_path,
 def test_a_missing_package_is_named_with_what_installs_it(tmp_path, monkeypatch, package):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ConfigError, match=rf"{package} is not installed; pip install 'sam-batch\[tensorrt\]'"):
-        export(small_sam(), model="demo", checkpoint_sha256="", precision="fp32", folder=tmp_path)
+        export_sam(small_sam(), tmp_path)
 
 
 @pytest.fixture
 def full_disk(monkeypatch):
     """Graphs are written until the third."""
 
-    def save(name, path):
-        if name == "score_masked":
+    def save(program, path):
+        if path.stem == "finish":
             raise OSError(errno.ENOSPC, "No space left on device")
         path.write_bytes(b"new")
 
-    monkeypatch.setattr(exporting, "_program", lambda sam, name, *_: name)
+    monkeypatch.setattr(exporting, "_program", lambda *_: None)
     monkeypatch.setattr(exporting, "_save", save)
 
 
@@ -234,20 +243,21 @@ def full_disk(monkeypatch):
 def test_a_full_disk_is_named_and_leaves_what_there_was(tmp_path):
     (tmp_path / "encoder.onnx").write_bytes(b"old")
     with pytest.raises(OutputError, match="cannot be written: No space left on device"):
-        export(small_sam(), model="demo", checkpoint_sha256="", precision="fp32", folder=tmp_path)
+        export_sam(small_sam(), tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"encoder.onnx": b"old"}
 
 
 def test_a_new_set_replaces_the_files_of_the_old_one_and_of_an_export_that_was_killed(tmp_path, monkeypatch):
-    monkeypatch.setattr(exporting, "_program", lambda sam, name, *_: name)
-    monkeypatch.setattr(exporting, "_save", lambda name, path: path.write_bytes(b"new"))
-    (tmp_path / "encoder.onnx.data").write_bytes(b"old")
+    monkeypatch.setattr(exporting, "_program", lambda *_: None)
+    monkeypatch.setattr(exporting, "_save", lambda program, path: path.write_bytes(b"new"))
+    for name in ("encoder.onnx.data", "score_masked.onnx"):
+        (tmp_path / name).write_bytes(b"old")
     (tmp_path / "notes.txt").write_bytes(b"kept")
     (tmp_path / ".export-killed").mkdir()
     (tmp_path / ".export-killed/encoder.onnx").write_bytes(b"gigabytes")
-    export(small_sam(), model="demo", checkpoint_sha256="", precision="fp32", folder=tmp_path)
+    export_sam(small_sam(), tmp_path)
     names = {path.name for path in tmp_path.iterdir()}
-    assert names == {"graphs.json", "notes.txt", *(f"{name}.onnx" for name in GRAPHS)}
+    assert names == {"graphs.json", "notes.txt", "encoder.onnx", "score.onnx", "finish.onnx"}
 
 
 def faults_of(*nodes):

@@ -2,8 +2,18 @@ import json
 
 import pytest
 
-from sam_batch.engine.onnx.graph_set import GRAPHS, MANIFEST, GraphSet, read_graphs, sha256_of_graph, write_manifest
+from sam_batch.engine.onnx.graph_set import (
+    GRAPHS,
+    MANIFEST,
+    VERSION,
+    GraphSet,
+    read_graphs,
+    sha256_of_graph,
+    write_manifest,
+)
 from sam_batch.errors import ConfigError, EngineError
+from sam_batch.model.family import Traits
+from sam_batch.model.sam.models import PIXEL_MEAN, PIXEL_STD
 
 
 @pytest.fixture
@@ -18,20 +28,14 @@ def folder(tmp_path):
 
 def described(folder):
     return GraphSet(
-        version=1,
+        version=VERSION,
         model="demo",
         precision="fp16",
         checkpoint_sha256="ab",
         opset=20,
         attention=False,
-        image_side=256,
-        mask_side=64,
-        channels=128,
-        cells=16,
-        tokens=2,
-        pixel_mean=(123.675, 116.28, 103.53),
-        pixel_std=(58.395, 57.12, 57.375),
-        mask_threshold=0.0,
+        traits=Traits(256, 64, PIXEL_MEAN, PIXEL_STD, mask_threshold=0.0),
+        inputs={name: {"images": ("images", 3, 256, 256)} for name in GRAPHS},
         sha256={name: sha256_of_graph(folder, name) for name in GRAPHS},
     )
 
@@ -72,7 +76,7 @@ def without(name):
 
 
 def of_another_version(text):
-    return json.dumps({**json.loads(text), "version": 2})
+    return json.dumps({**json.loads(text), "version": VERSION + 1})
 
 
 @pytest.mark.parametrize(

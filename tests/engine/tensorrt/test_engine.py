@@ -5,11 +5,10 @@ import pytest
 import torch
 from engine.contract import EngineContract, all_pairs, box_prompts, pictures, point_prompts
 from support import tensorrt_standin
-from support.small_sam import small_sam
+from support.small_sam import torch_engine
 from support.tensorrt_engines import PICTURE, QUIET, engine_set_in, hold_small_sam
 
 from sam_batch.engine.protocol import Embeddings, Prompts
-from sam_batch.engine.torch_engine import TorchEngine
 from sam_batch.errors import EngineError, NonFiniteError
 
 
@@ -25,7 +24,7 @@ class TensorRTContract(EngineContract):
         shutil.copytree(exports(cls.precision), folder, dirs_exist_ok=True)
         with pytest.MonkeyPatch.context() as patch:
             hold_small_sam(patch)
-            engines = engine_set_in(tensorrt_standin.host(bindings), folder, cls.precision)
+            engines = engine_set_in(tensorrt_standin.host(bindings), folder, cls.precision, masks=True)
             engines.build(QUIET)
             engines.verify([PICTURE], 0.0)
             return engines.load()
@@ -48,7 +47,7 @@ class TestFloat32(TensorRTContract):
     atol = 1e-4
 
     def test_numbers_are_those_of_torch(self, engine):
-        reference = TorchEngine(small_sam(lively=False), model="demo", precision="fp32", device="cpu")
+        reference = torch_engine()
         images = pictures(engine, 3)
         embeddings = [one.embed(images) for one in (engine, reference)]
         torch.testing.assert_close(*(one.features for one in embeddings), rtol=0, atol=1e-4)

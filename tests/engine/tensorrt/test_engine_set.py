@@ -16,11 +16,14 @@ from support import tensorrt_standin
 from support.tensorrt_engines import CHECKPOINT, PICTURE, QUIET, engine_set_in, hold_small_sam, settings
 from support.tensorrt_standin import KNOBS, CpuGpu
 
-from sam_batch.engine.onnx.graph_set import GRAPHS, read_graphs, write_manifest
+from sam_batch.engine.onnx.graph_set import MASKED, read_graphs, write_manifest
+from sam_batch.engine.protocol import Prompts
 from sam_batch.engine.tensorrt import engine_set
 from sam_batch.engine.tensorrt.engine_set import exported, profiles
 from sam_batch.engine.tensorrt.plans import PlanStore
 from sam_batch.errors import EngineError, EngineFileError, OutputError
+
+GRAPHS = ["encoder", "score", "finish"]  # of a job whose prompts have no masks
 
 
 @pytest.fixture
@@ -47,10 +50,39 @@ def store_another(engines):
 
 
 def test_engines_are_built_verified_and_loaded(engines):
-    assert [record.key["graph"] for record in engines.build(QUIET)] == list(GRAPHS)
+    assert [record.key["graph"] for record in engines.build(QUIET)] == GRAPHS
     verify(engines)
     engine = engines.load()
     assert (engine.spec.kind, engine.spec.precision, engine.spec.image_side) == ("tensorrt", "fp32", 128)
+
+
+def test_the_plan_of_prompts_with_masks_is_built_only_where_there_are_some(engines, host, folder):
+    engines.build(QUIET)
+    with_masks = engine_set_in(host, folder, masks=True)
+    assert [record.key["graph"] for record in with_masks.build(QUIET)] == [MASKED]
+    verify(with_masks)
+    prompts = Prompts(points=torch.ones(2, 1, 2), labels=torch.ones(2, 1), masks=torch.zeros(2, 1, 32, 32))
+    engine = with_masks.load()
+    assert engine.score(engine.embed(torch.zeros(1, 3, 128, 128)), prompts).iou.shape == (2, 3)
+
+
+def test_without_it_masks_are_refused(engines):
+    engines.build(QUIET)
+    verify(engines)
+    engine = engines.load()
+    prompts = Prompts(points=torch.ones(2, 1, 2), labels=torch.ones(2, 1), masks=torch.zeros(2, 1, 32, 32))
+    with pytest.raises(EngineError, match=r"built for prompts without masks; set engine\.kind=torch"):
+        engine.score(engine.embed(torch.zeros(1, 3, 128, 128)), prompts)
+
+
+def test_graphs_without_that_of_masks_do_for_prompts_without(engines, host, folder):
+    (graphs_folder,) = (folder / "onnx").iterdir()
+    graphs = read_graphs(graphs_folder)
+    write_manifest(replace(graphs, inputs={name: graphs.inputs[name] for name in GRAPHS}), graphs_folder)
+    engines.build(QUIET)
+    verify(engines)
+    with pytest.raises(EngineFileError, match="were built for prompts without masks; run sam-batch engine build"):
+        engine_set_in(host, folder, masks=True).load()
 
 
 def test_what_is_there_is_not_built_again_unless_asked_for(engines):
@@ -82,7 +114,7 @@ def test_a_build_that_failed_goes_on_where_it_stopped(engines):
 
 def test_each_build_profits_from_the_timings_of_those_before(engines):
     engines.build(QUIET)
-    assert [len(one) for one in KNOBS.timing_caches] == [0, 8, 16, 24]
+    assert [len(one) for one in KNOBS.timing_caches] == [0, 8, 16]
 
 
 def test_an_altered_plan_never_reaches_tensorrt_and_is_built_again(engines, folder):
@@ -130,9 +162,9 @@ def test_plans_built_anew_while_others_are_verified_are_not_marked(engines, monk
     engines.build(QUIET)
     compare = engine_set.compare
 
-    def build_anew_and_compare(*arguments):
+    def build_anew_and_compare(*arguments, **named):
         store_another(engines)
-        return compare(*arguments)
+        return compare(*arguments, **named)
 
     monkeypatch.setattr(engine_set, "compare", build_anew_and_compare)
     with pytest.raises(
@@ -153,8 +185,9 @@ def test_what_is_loaded_is_what_was_verified_though_others_build_meanwhile(engin
         store_another(engines)
         return load(checkpoint)
 
-    def keep(host, graphs, read_plan, sam):
-        return real(host, graphs, lambda name: loaded.append(read_plan(name)) or loaded[-1], sam)
+    def keep(host, graphs, plans, *weights):
+        loaded.extend(plans.values())
+        return real(host, graphs, plans, *weights)
 
     monkeypatch.setattr(engine_set, "load_resolved", build_anew_and_load)
     monkeypatch.setattr(engine_set, "TensorRTEngine", keep)
@@ -192,8 +225,8 @@ def test_too_little_memory_to_verify_says_what_to_do_and_frees_both_engines(engi
     engines.build(QUIET)
     weights, freed = [], []
 
-    def compare(engine, reference, *_):
-        weights.append(weakref.ref(reference._sam.image_encoder))
+    def compare(engine, reference, *_, **__):
+        weights.append(weakref.ref(reference._model.encoder))
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(engine_set, "compare", compare)
@@ -242,7 +275,7 @@ def test_nothing_built_at_all_names_the_command(host, tmp_path):
 
 def test_every_graph_can_be_looked_into(engines):
     engines.build(QUIET)
-    assert [one.graph for one in engines.inspect()] == list(GRAPHS)
+    assert [one.graph for one in engines.inspect()] == GRAPHS
 
 
 def refuse(*_, **__):
@@ -255,7 +288,7 @@ class TestExported:
         """Exports are counted, and copied from one that was made before."""
         calls = []
 
-        def export(sam, *, folder, opset, attention, **_):
+        def export(*_, folder, opset, attention, **__):
             calls.append(opset)
             made = engine_set.graphs_folder(settings(exports("fp32")), CHECKPOINT, "fp32")
             shutil.copytree(made, folder, dirs_exist_ok=True)
@@ -338,5 +371,5 @@ def test_profiles_are_tuned_for_full_batches(exports):
     shapes = profiles(engine_set.read_graphs(folder), settings(folder, max_prompts=64, max_images=4))
     assert shapes["encoder"]["images"] == ((1, 3, 128, 128), (4, 3, 128, 128), (4, 3, 128, 128))
     assert shapes["finish"]["cells"] == ((1, 64, 32), (64, 64, 32), (64, 64, 32))
-    assert set(shapes["score_masked"]) == {"tokens", "masks"}
+    assert set(shapes[MASKED]) == {"tokens", "masks"}
     assert json.dumps(shapes)

@@ -8,11 +8,10 @@ from segment_anything.modeling import PromptEncoder, Sam
 from support.small_sam import small_sam
 from torch import Tensor
 
-from sam_batch.config import ModelConfig
-from sam_batch.model.checkpoints import load_resolved, resolve_checkpoint
-from sam_batch.model.precision import lower
+from sam_batch.model.load import load_model
 from sam_batch.model.sam.decoder import FEWEST_PROMPTS, SCORE_CELLS, Decoder
 from sam_batch.model.sam.demo import build_demo
+from sam_batch.model.sam.lowering import lower
 from sam_batch.model.sam.norms import Cells
 
 KINDS = ["points", "three points", "boxes", "points and boxes", "points and masks"]
@@ -124,7 +123,7 @@ def test_chunks_do_not_show(chunk, kind):
 def test_half_precision_rounds_cells_alone(half, bound):
     """Predicted IoUs of the demo model are 6.4e-4 and 6.9e-5 off (RMS); with tokens in half 9.0e-4 and 8.4e-5."""
     torch.manual_seed(0)
-    sam = load_resolved(resolve_checkpoint(ModelConfig(name="demo")))
+    sam = load_model("demo")
     inputs = encoded(sam.prompt_encoder, "points", 64)
     expected, _ = outputs(Decoder(sam), inputs)
     lower(sam, half)

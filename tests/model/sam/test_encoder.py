@@ -9,9 +9,9 @@ from segment_anything.modeling import ImageEncoderViT
 from support.small_sam import small_sam
 from torch import nn
 
-from sam_batch.model.precision import lower
 from sam_batch.model.sam import encoder as encoder_module
 from sam_batch.model.sam.encoder import Encoder
+from sam_batch.model.sam.lowering import lower
 
 WAYS = ["extended", "blocks"]
 SIDE = 128

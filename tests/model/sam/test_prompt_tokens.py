@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.small_sam import small_sam
 
+from sam_batch.engine.protocol import Prompts
 from sam_batch.model.sam.prompt_tokens import prompt_tokens
 
 SIDE = 128
@@ -28,7 +29,7 @@ def prompts(draw):
 def test_tokens_are_those_of_the_prompt_encoder_to_the_bit(given):
     points, labels, boxes = given
     expected, _ = ENCODER(None if points is None else (points, labels), boxes, None)
-    tokens = prompt_tokens(ENCODER, points, labels, boxes, len(expected))
+    tokens = prompt_tokens(ENCODER, Prompts(points, labels, boxes))
     assert tokens.dtype == torch.float32
     assert torch.equal(tokens, expected)
 
@@ -36,11 +37,11 @@ def test_tokens_are_those_of_the_prompt_encoder_to_the_bit(given):
 @pytest.mark.parametrize(("points", "labels"), [(torch.zeros(1, 1, 2), None), (None, torch.ones(1, 1))])
 def test_points_need_labels_also_beside_a_box(points, labels):
     with pytest.raises(ValueError, match="points and labels come together"):
-        prompt_tokens(ENCODER, points, labels, torch.zeros(1, 4), 1)
+        prompt_tokens(ENCODER, Prompts(points, labels, torch.zeros(1, 4)))
 
 
 @torch.no_grad()
 def test_a_mask_alone_makes_no_token():
     masks = torch.zeros(3, 1, SIDE // 4, SIDE // 4)
     expected, _ = ENCODER(None, None, masks)
-    assert prompt_tokens(ENCODER, None, None, None, 3).shape == expected.shape == (3, 0, 32)
+    assert prompt_tokens(ENCODER, Prompts(masks=masks)).shape == expected.shape == (3, 0, 32)

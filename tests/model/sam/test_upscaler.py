@@ -5,7 +5,7 @@ import torch
 from segment_anything.modeling.common import LayerNorm2d
 from support.small_sam import small_sam
 
-from sam_batch.model.precision import lower
+from sam_batch.model.sam.lowering import lower
 from sam_batch.model.sam.upscaler import Upscaler
 
 
