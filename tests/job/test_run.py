@@ -20,8 +20,8 @@ from support.jobs import draw_photographs, job_config, make_unreadable_folder, r
 from sam_batch.data import pixels
 from sam_batch.data.naming import Naming
 from sam_batch.data.storage import Storage, open_storage, read_uri
-from sam_batch.errors import ConfigError, FingerprintError, InputError, LeaseError, OutputError, PermissionDeniedError
 from sam_batch.engine.fake import WEIGHTS as FAKE
+from sam_batch.errors import ConfigError, FingerprintError, InputError, LeaseError, OutputError, PermissionDeniedError
 from sam_batch.job import cluster
 from sam_batch.job.executor import InlineExecutor
 from sam_batch.masks.kernels import choose

@@ -213,7 +213,7 @@ class TestCluster:
     def nodes(self, monkeypatch):
         """What the nodes of an imagined cluster answer."""
         executor = Answers()
-        monkeypatch.setattr(settle, "connected", lambda verbose: nullcontext())
+        monkeypatch.setattr(settle, "connected", lambda *_: nullcontext())
         imagined = SimpleNamespace(RayExecutor=lambda resources: executor)
         monkeypatch.setitem(sys.modules, "sam_batch.job.ray_executor", imagined)
         return executor.answers
