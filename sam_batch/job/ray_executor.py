@@ -7,6 +7,7 @@ Ray's defaults retry for ever. Here a dead worker's shard is tried again a bound
 and a stream in which nothing moves ends with an error.
 """
 
+import contextlib
 import os
 import sys
 import warnings
@@ -17,6 +18,7 @@ from typing import Any
 import pyarrow as pa
 import ray
 import ray.data
+from ray.data.exceptions import ExecutionTimeoutError
 from ray.exceptions import GetTimeoutError, NodeDiedError, OutOfMemoryError, RayError, WorkerCrashedError
 from ray.util.annotations import RayDeprecationWarning
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -62,17 +64,19 @@ class RayExecutor:
 
     def run(self, job: JobSpec, shards: Iterable[pa.Table], *, again: bool) -> Generator[Receipt, None, None]:
         """See `Executor.run`."""
-        segmented = self._segmented(job, shards, in_flight=None)
-        stream = _map(segmented, _write_row, fn_kwargs={"job": job, "again": again}, **_TASK)
-        for table in _rows(stream):
-            for receipt in table.to_pylist():
-                yield Receipt(**receipt)
+        with _explained():
+            segmented = self._segmented(job, shards, in_flight=None)
+            stream = _map(segmented, _write_row, fn_kwargs={"job": job, "again": again}, **_TASK)
+            for table in _rows(stream):
+                for receipt in table.to_pylist():
+                    yield Receipt(**receipt)
 
     def segment_one_by_one(self, job: JobSpec, images: Iterable[pa.Table]) -> Iterator[pa.Table]:
         """See `Executor.segment_one_by_one`."""
         self._last_words = ray.remote(num_cpus=0)(_LastWords).remote()
-        # One task at a time on an actor: when it dies, nobody else's image was in its hands.
-        return _rows(self._segmented(job, images, in_flight=1))
+        with _explained():
+            # One task at a time on an actor: when it dies, nobody else's image was in its hands.
+            yield from _rows(self._segmented(job, images, in_flight=1))
 
     def last_words(self) -> Mapping[int, str]:
         """See `Executor.last_words`."""
@@ -267,10 +271,20 @@ def _unpack(row: pa.Table) -> pa.Table:
 
 def _rows(stream: Any) -> Iterator[pa.Table]:
     """What comes out of a stream, as it comes."""
+    for batch in stream.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        for start in range(batch.num_rows):
+            yield _unpack(batch.slice(start, 1))
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    """Ray's errors while a stream is made and worked through, as errors of the job."""
     try:
-        for batch in stream.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-            for start in range(batch.num_rows):
-                yield _unpack(batch.slice(start, 1))
+        yield
+    except ExecutionTimeoutError as error:
+        raise JobError(
+            "no shard moved within run.stall_timeout_seconds: a worker hangs, or no CPU or GPU is free for one"
+        ) from error
     except RayError as error:
         raise JobError(_cause(error)) from error
 

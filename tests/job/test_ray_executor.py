@@ -269,3 +269,12 @@ def test_a_task_without_memory_has_no_answer_and_one_that_hangs_ends_the_job(end
     assert ended_by(OutOfMemoryError("killed")) is None
     with pytest.raises(JobError, match="stall_timeout_seconds"):
         ended_by(GetTimeoutError("not ready"))
+
+
+def test_a_stream_in_which_nothing_moves_ends_the_job_in_one_sentence(environment):
+    from ray.data.exceptions import ExecutionTimeoutError
+
+    from sam_batch.job import ray_executor
+
+    with pytest.raises(JobError, match=r"no shard moved within run\.stall_timeout_seconds"), ray_executor._explained():
+        raise ExecutionTimeoutError("no progress")
