@@ -17,9 +17,9 @@ from sam_batch.errors import JobError, OutageError
 from sam_batch.job.executor import Executor
 from sam_batch.job.spec import JobSpec
 from sam_batch.job.stages import Ticket
-from sam_batch.output import schema
-from sam_batch.output.output import Output
+from sam_batch.output import layout, schema
 from sam_batch.output.parts import Receipt
+from sam_batch.output.plan import committed_shards
 from sam_batch.records import Failure, FailureKind, ImageRef, ImageResult, PixelNote, Stage, Status
 
 SHARDS_AT_ONCE = 8  # their encoded bytes and masks are on the driver while they are put together
@@ -115,8 +115,8 @@ def _check_workers(
 
 def _parts(job: JobSpec) -> Iterator[pa.Table]:
     storage = open_storage(job.config.output.uri, job.config.storage)
-    output = Output(storage)
-    yield from output.parts(output.require_plan(), output.done())
+    for shard in sorted(committed_shards(storage)):
+        yield schema.read_part(storage.read(layout.part_key(layout.ANNOTATIONS, shard)))
 
 
 def _good_images(results: pa.Table) -> list[pa.Table]:

@@ -42,7 +42,8 @@ def test_what_is_left_out_of_the_input_is_said_by_both(config, tmp_path):
 
 def test_it_foresees_the_shards_that_a_run_makes_smaller_because_of_crops(tmp_path, config):
     crops = {"points_per_side": 3, "crop_n_layers": 2}
-    config = job_config(tmp_path / "photos", tmp_path / "out", generator=crops, run={"shard_size": 5})
+    large = {"name": "vit_b"}  # its views are; the fake engine needs no weights of it
+    config = job_config(tmp_path / "photos", tmp_path / "out", generator=crops, run={"shard_size": 5}, model=large)
     foreseen = dry_run(config).shards
     run(config)
     assert read_plan(Storage(config.output.uri, config.storage)).rows["shard"].to_pylist() == [0, 0, 0, 0, 1]
