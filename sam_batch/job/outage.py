@@ -35,6 +35,7 @@ class Reader:
 
     def __init__(self, job: JobSpec) -> None:
         self._config = job.config
+        self._hasty = job.config.storage.model_copy(update={"attempts": CONTROL_ATTEMPTS})
         self._roots = _local_roots(job.config)
         self._controls = job.controls
         self._was_read: dict[str, str] = {}  # an image by its store
@@ -54,7 +55,7 @@ class Reader:
             data = read_uri(uri, self._config.storage, self._config.input.max_bytes)
         except StorageError as error:
             self._require_store(uri, error)
-            raise
+            data = self._read_soon(uri)  # the store may have come back between the two
         self._was_read[self._store_of(uri)] = uri
         return data
 
@@ -76,13 +77,15 @@ class Reader:
         is_quick = isinstance(error, (NotFoundError, PermissionDeniedError))
         return any(self._control_answers(other, error) for other in (others if is_quick else others[:SLOW]))
 
+    def _read_soon(self, uri: str) -> bytes:
+        return read_uri(uri, self._hasty, self._config.input.max_bytes)
+
     def _control_answers(self, uri: str, error: StorageError) -> bool:
-        storage = self._config.storage.model_copy(update={"attempts": CONTROL_ATTEMPTS})
         try:
             if isinstance(error, NotFoundError):
-                stat_uri(_file_of(uri), storage)
+                stat_uri(_file_of(uri), self._hasty)
             else:
-                read_uri(uri, storage, self._config.input.max_bytes)
+                self._read_soon(uri)
         except StorageError:
             return False
         except ImageError:  # it was looked at
