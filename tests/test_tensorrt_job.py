@@ -91,7 +91,7 @@ def test_a_job_on_them_finds_the_masks_of_torch_in_float32(built, call, capfd):
 def test_a_job_stops_before_it_starts_if_its_engines_are_not_built(call):
     with pytest.raises(EngineFileError, match=r"no TensorRT engines of demo in fp32 .*; run sam-batch engine build"):
         call("run", "engine.kind=tensorrt", "engine.precision=fp32", f"output.uri={call.folder / 'none'}")
-    assert not (call.folder / "none").exists()
+    assert not (call.folder / "none" / "plan").exists()
 
 
 def test_a_job_may_build_what_it_lacks_before_it_starts(built, call, capfd):
