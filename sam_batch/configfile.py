@@ -17,8 +17,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticUndefined
 
 from sam_batch import mistakes, yamlfile
-from sam_batch.config import Config, keys, kinds, subsection, types
+from sam_batch.config import Config
 from sam_batch.errors import ConfigError
+from sam_batch.section import keys, kinds, subsection, types
 from sam_batch.segment.algorithm import ALGORITHMS, require_known
 
 SCHEMA_LINE = "# yaml-language-server: $schema=job.schema.json\n"
@@ -59,7 +60,7 @@ def _tree(override: str) -> dict[str, Any]:
     key, equals, text = override.partition("=")
     if not (key and equals) or key != key.strip():
         raise ConfigError(f"{override}: an override is written section.key=value, without blanks before the =")
-    field = dict(keys()).get(key)
+    field = dict(keys(Config)).get(key)
     tree = {key.rpartition(".")[2]: _value(text, field.annotation if field else str)}
     for section in reversed(key.split(".")[:-1]):
         tree = {section: tree}

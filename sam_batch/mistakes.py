@@ -11,7 +11,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from sam_batch.config import Config, keys, kinds, subsection
+from sam_batch.config import Config
+from sam_batch.section import keys, kinds, subsection
 
 _WANTED = {
     "string_type": "text",
@@ -71,7 +72,7 @@ def _line(path: str, details: Sequence[ErrorDetails]) -> str:
 def _reasons(path: str, details: Sequence[ErrorDetails]) -> str:
     """What the value should be; several branches as alternatives."""
     reasons = list(dict.fromkeys(map(_reason, details)))
-    field = dict(keys()).get(path)
+    field = dict(keys(Config)).get(path)
     if field is not None and NoneType in kinds(field.annotation) and details[0]["type"] in _WANTED:
         reasons.append("should be null")
     alternatives = [reason.removeprefix("should be ") for reason in reasons]
@@ -102,7 +103,7 @@ def _hint(value: Any, details: Sequence[ErrorDetails]) -> str:
 
 
 def _section_hint(path: str, value: Any) -> str:
-    below = [name for name, _ in keys() if name.rpartition(".")[0] == path]
+    below = [name for name, _ in keys(Config) if name.rpartition(".")[0] == path]
     switch = f"{path}.enabled"
     if isinstance(value, bool) and switch in below:
         return f"set {switch} to {str(value).lower()}"
@@ -111,13 +112,15 @@ def _section_hint(path: str, value: Any) -> str:
 
 def _required(path: str) -> str:
     """Where a whole section is missing, the key in it that has no default."""
-    required = {name: field for name, field in keys() if f"{name}.".startswith(f"{path}.") and field.is_required()}
+    required = {
+        name: field for name, field in keys(Config) if f"{name}.".startswith(f"{path}.") and field.is_required()
+    }
     name, field = list(required.items())[-1]
     return f"{name}: is required. {field.description}"
 
 
 def _suggestion(path: str) -> str:
-    known = [name for name, _ in keys()]
+    known = [name for name, _ in keys(Config)]
     if path in known:
         return "; in a file a key stands indented below its section"
     last = path.rpartition(".")[2]

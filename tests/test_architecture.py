@@ -17,7 +17,7 @@ TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in FIL
 # A module imports only from lines above its own, and from its own folder.
 LAYERS = (
     ("errors", "compiled", "wording"),
-    ("records", "yamlfile"),
+    ("records", "section", "yamlfile"),
     ("model",),
     ("config",),
     ("mistakes",),
@@ -193,6 +193,11 @@ def test_every_folder_has_its_place_in_the_order() -> None:
 def test_every_module_has_a_test_file_of_its_own(name: str) -> None:
     folder, _, module = name.rpartition("/")
     assert (ROOT / "tests" / folder / f"test_{module}").is_file() != (name in WITHOUT_OWN_TEST)
+
+
+@pytest.mark.parametrize("name", modules())
+def test_no_module_is_longer_than_one_can_keep_in_mind(name: str) -> None:
+    assert len(FILES[name].read_text(encoding="utf-8").splitlines()) < 400
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "jobs").glob("*.py")), ids=lambda path: path.name)

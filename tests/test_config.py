@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 from segment_anything import SamAutomaticMaskGenerator
 
-from sam_batch.config import Config, Effect, EngineConfig, GeneratorConfig, InputConfig, Section, flatten, keys
+from sam_batch.config import Config, EngineConfig, GeneratorConfig, InputConfig
 
 
 def test_generator_has_the_reference_s_names_and_defaults():
@@ -67,14 +67,3 @@ def test_extensions_are_lower_case_without_a_dot():
 def test_tensorrt_needs_a_gpu():
     with pytest.raises(ValidationError, match="set device to cuda or auto, or kind to torch"):
         EngineConfig(kind="tensorrt", device="cpu")
-
-
-@pytest.mark.parametrize(("key", "field"), [pytest.param(*pair, id=pair[0]) for pair in keys()])
-def test_every_key_says_what_it_does_to_results(key, field):
-    is_section = isinstance(field.annotation, type) and issubclass(field.annotation, Section)
-    effects = [mark for mark in field.metadata if isinstance(mark, Effect)]
-    assert len(effects) == (0 if is_section else 1)
-
-
-def test_a_tree_has_its_leaves_under_dotted_keys():
-    assert flatten({"a": {"b": {"c": 1}, "d": [2]}, "e": None}) == {"a.b.c": 1, "a.d": [2], "e": None}

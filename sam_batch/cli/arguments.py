@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from sam_batch import configfile
-from sam_batch.config import Config, keys
+from sam_batch.config import Config
 from sam_batch.errors import ConfigError
+from sam_batch.section import keys
 
 Arguments = Annotated[
     list[str],
@@ -69,7 +70,7 @@ def _is_place(name: str) -> bool:
 def _refuse_input(name: str, verb: str) -> None:
     """Raise ConfigError where an argument is an input, an output or half an override instead of a configuration."""
     settings = Path(name, "config.yaml")
-    if name in dict(keys()):
+    if name in dict(keys(Config)):
         raise ConfigError(f"{name}: has no value; write {name}=VALUE, without blanks around the =")
     if _is_place(name) and "://" not in name and settings.is_file():
         raise ConfigError(f"{name}: is a folder; for the job in it: sam-batch {verb} {shlex.quote(str(settings))}")

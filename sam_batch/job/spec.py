@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sam_batch import __version__
-from sam_batch.config import Config, flatten
+from sam_batch.config import Config
 from sam_batch.data.storage import locate
 from sam_batch.engine.choice import EngineChoice
 from sam_batch.model.checkpoints import ResolvedCheckpoint
 from sam_batch.output.fingerprint import digest, refuse_other, shaping_defaults
+from sam_batch.section import flatten
 
 
 @dataclass(frozen=True, slots=True)

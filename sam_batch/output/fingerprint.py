@@ -9,13 +9,14 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from sam_batch.config import Effect, keys
+from sam_batch.config import Config
 from sam_batch.errors import FingerprintError
+from sam_batch.section import Effect, keys
 
 
 def shaping_defaults() -> dict[str, str]:
     """The keys whose values shape a result, each with its default as JSON."""
-    shaping = {key: setting for key, setting in keys() if Effect.SHAPES in setting.metadata}
+    shaping = {key: setting for key, setting in keys(Config) if Effect.SHAPES in setting.metadata}
     return {key: json.dumps(setting.get_default(call_default_factory=True)) for key, setting in shaping.items()}
 
 

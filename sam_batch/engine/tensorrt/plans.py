@@ -23,8 +23,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 
-from sam_batch.config import flatten
 from sam_batch.errors import EngineError, EngineFileError, OutputError
+from sam_batch.section import flatten
 
 Shape = tuple[int, ...]
 Profile = tuple[Shape, Shape, Shape]  # smallest, most usual, largest
