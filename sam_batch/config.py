@@ -153,6 +153,21 @@ class VerifyConfig(Section):
     )
 
 
+class TensorRTConfig(Section):
+    """How TensorRT engines are built, and where they lie."""
+
+    folder: Neutral[str] = Field("engines", min_length=1, description="Where engines are built and looked for.")
+    build: Neutral[Literal["never", "on_start"]] = Field(
+        "never", description="on_start builds the engines that are missing before a job starts."
+    )
+    workspace_bytes: Neutral[StrictInt | None] = Field(
+        None, ge=1 << 20, description="GPU memory that an engine may use for scratch; null for all of it."
+    )
+    max_images: Neutral[StrictInt] = Field(1, ge=1, le=64, description="Images that an encoder takes at once.")
+    max_prompts: Neutral[StrictInt] = Field(64, ge=1, le=1024, description="Prompts that a decoder takes at once.")
+    verify: VerifyConfig = Field(default_factory=lambda: VerifyConfig())
+
+
 class EngineConfig(Section):
     """How the model is run."""
 
@@ -164,20 +179,7 @@ class EngineConfig(Section):
         "auto", description="auto is fp16 on CUDA, bf16 on CPUs with AVX-512 BF16 or AMX, and fp32 on others."
     )
     device: Neutral[Literal["auto", "cpu", "cuda"]] = Field("auto", description="auto is cuda where there is a GPU.")
-    folder: Neutral[str] = Field(
-        "engines", min_length=1, description="Where TensorRT engines are built and looked for."
-    )
-    build: Neutral[Literal["never", "on_start"]] = Field(
-        "never", description="on_start builds the TensorRT engines that are missing before a job starts."
-    )
-    workspace_bytes: Neutral[StrictInt | None] = Field(
-        None, ge=1 << 20, description="GPU memory that a TensorRT engine may use for scratch; null for all of it."
-    )
-    max_images: Neutral[StrictInt] = Field(1, ge=1, le=64, description="Images that a TensorRT encoder takes at once.")
-    max_prompts: Neutral[StrictInt] = Field(
-        64, ge=1, le=1024, description="Prompts that a TensorRT decoder takes at once."
-    )
-    verify: VerifyConfig = Field(default_factory=lambda: VerifyConfig())
+    tensorrt: TensorRTConfig = Field(default_factory=lambda: TensorRTConfig())
 
     @model_validator(mode="after")
     def _tensorrt_is_for_gpus(self) -> Self:
@@ -351,3 +353,10 @@ class Config(Section):
     generator: GeneratorConfig = Field(default_factory=lambda: GeneratorConfig())
     output: OutputConfig
     run: RunConfig = Field(default_factory=lambda: RunConfig())
+
+
+MOVED = {
+    f"engine.{name}": f"engine.tensorrt.{name}"
+    for name in ("folder", "build", "workspace_bytes", "max_images", "max_prompts", "verify")
+}
+"""Keys and sections of earlier versions, and where they are now; files and overrides may still name them."""

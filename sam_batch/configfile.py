@@ -5,6 +5,7 @@ are read by `sam_batch.yamlfile`, and what is wrong is put into words by `sam_ba
 """
 
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import reduce
@@ -17,10 +18,12 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticUndefined
 
 from sam_batch import mistakes, yamlfile
-from sam_batch.config import Config
+from sam_batch.config import MOVED, Config
 from sam_batch.errors import ConfigError
 from sam_batch.section import keys, kinds, subsection, types
 from sam_batch.segment.algorithm import ALGORITHMS, require_known
+
+log = logging.getLogger(__name__)
 
 SCHEMA_LINE = "# yaml-language-server: $schema=job.schema.json\n"
 
@@ -41,7 +44,7 @@ def load(
     Raises:
         ConfigError: Anything is wrong; one line for each mistake.
     """
-    files = [yamlfile.read(Path(path)) for path in paths]
+    files = [_moved(yamlfile.read(Path(path)), path) for path in paths]
     return check(reduce(_merged, [*files, *map(_tree, overrides)], defaults or {}))
 
 
@@ -57,9 +60,14 @@ def check(tree: Mapping[str, Any]) -> Config:
 
 def _tree(override: str) -> dict[str, Any]:
     """One override as the mapping that a file would hold."""
-    key, equals, text = override.partition("=")
-    if not (key and equals) or key != key.strip():
+    given, equals, text = override.partition("=")
+    if not (given and equals) or given != given.strip():
         raise ConfigError(f"{override}: an override is written section.key=value, without blanks before the =")
+    key = given
+    for old, new in MOVED.items():
+        if given == old or given.startswith(f"{old}."):
+            key = new + given.removeprefix(old)
+            _warn_of_move(given, key)
     field = dict(keys(Config)).get(key)
     tree = {key.rpartition(".")[2]: _value(text, field.annotation if field else str)}
     for section in reversed(key.split(".")[:-1]):
@@ -79,6 +87,25 @@ def _value(text: str, annotation: Any) -> Any:
     with suppress(ValueError):
         return json.loads(text)
     return text
+
+
+def _moved(tree: dict[str, Any], path: str | Path) -> dict[str, Any]:
+    """A file's tree with the keys of earlier versions where they are now."""
+    for old, new in MOVED.items():
+        (section, name), (_, below, _) = old.split("."), new.split(".")
+        there = tree.get(section)
+        if isinstance(there, dict) and name in there:
+            now = there.get(below)
+            if isinstance(now, Mapping) and name in now:
+                raise ConfigError(f"{path}: {old} is the old name of {new}, and both are given; keep the second")
+            tree = _merged({section: {below: {name: there[name]}}}, tree)
+            del tree[section][name]
+            _warn_of_move(old, new)
+    return tree
+
+
+def _warn_of_move(old: str, new: str) -> None:
+    log.warning("%s is now %s; the old name is still read", old, new)
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

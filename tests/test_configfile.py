@@ -1,6 +1,7 @@
 """YAML and overrides in, a checked configuration or one clear line a mistake out."""
 
 import json
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sam_batch import configfile
-from sam_batch.config import Config
+from sam_batch.config import MOVED, Config
 from sam_batch.errors import ConfigError
+from sam_batch.section import keys
 from sam_batch.segment.algorithm import ALGORITHMS
 
 REQUIRED = {"input": {"uri": "photos"}, "output": {"uri": "out"}}
@@ -42,12 +44,11 @@ def test_overrides_alone_make_a_job():
 
 def set_to(text: str, key: str):
     """What an override makes of a key."""
-    section, name = key.split(".")
     config = configfile.load([], ["input.uri=a", "output.uri=b", f"{key}={text}"])
-    return getattr(getattr(config, section), name)
+    return attrgetter(key)(config)
 
 
-@given(st.text(min_size=1), st.sampled_from(["output.uri", "model.checkpoint", "engine.folder"]))
+@given(st.text(min_size=1), st.sampled_from(["output.uri", "model.checkpoint", "engine.tensorrt.folder"]))
 def test_text_is_taken_as_it_is(text, key):
     assert set_to(text, key) == text
 
@@ -170,3 +171,45 @@ def test_schema_beside_the_configurations_is_current():
     stored = Path(__file__).parents[1] / "configs" / "job.schema.json"
     assert stored.read_text() == configfile.json_schema(), "run: sam-batch config schema > configs/job.schema.json"
     assert json.loads(stored.read_text())["additionalProperties"] is False
+
+
+class TestMovedKeys:
+    """Those of earlier versions, in files and overrides."""
+
+    @pytest.fixture
+    def file(self, tmp_path):
+        def write(text):
+            path = tmp_path / "old.yaml"
+            path.write_text(f"input: {{uri: photos}}\noutput: {{uri: out}}\n{text}")
+            return path
+
+        return write
+
+    def test_they_are_read_with_a_warning(self, file, caplog):
+        old = file("engine: {kind: torch, folder: /engines, verify: {images: 3}}")
+        engine = configfile.load([old], ["engine.max_prompts=5", "engine.verify.min_cosine=0.5"]).engine
+        assert (engine.tensorrt.folder, engine.tensorrt.max_prompts) == ("/engines", 5)
+        assert (engine.tensorrt.verify.images, engine.tensorrt.verify.min_cosine) == (3, 0.5)
+        assert "engine.folder is now engine.tensorrt.folder; the old name is still read" in caplog.messages
+        assert "engine.verify.min_cosine is now engine.tensorrt.verify.min_cosine" in caplog.text
+
+    def test_the_later_of_two_files_counts_whichever_name_it_uses(self, file, tmp_path):
+        new = tmp_path / "new.yaml"
+        new.write_text("engine: {tensorrt: {folder: new, max_images: 2}}")
+        old = file("engine: {folder: old}")
+        assert configfile.load([old, new]).engine.tensorrt.folder == "new"
+        assert configfile.load([new, old]).engine.tensorrt.folder == "old"
+        assert configfile.load([new, old]).engine.tensorrt.max_images == 2
+
+    def test_both_names_in_one_file_are_refused(self, file):
+        both = file("engine: {folder: old, tensorrt: {folder: new}}")
+        with pytest.raises(ConfigError, match=r"old\.yaml: engine\.folder is the old name of engine\.tensorrt\.folder"):
+            configfile.load([both])
+
+    def test_what_is_no_section_is_refused_as_ever(self, file):
+        with pytest.raises(ConfigError, match=r"engine\.tensorrt = 5: is a section"):
+            configfile.load([file("engine: {folder: old, tensorrt: 5}")])
+
+    def test_each_points_to_a_key_or_a_section_that_exists(self):
+        assert set(MOVED.values()) <= {name for name, _ in keys(Config)}
+        assert not set(MOVED) & {name for name, _ in keys(Config)}

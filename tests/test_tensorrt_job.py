@@ -22,7 +22,7 @@ __all__ = ["export_once", "one_thread"]
 ROOT = Path(__file__).parents[1]
 PHOTOGRAPH = ROOT / "examples" / "coffee.jpg"
 DEMO = [str(ROOT / "configs/demo.yaml"), f"input.uri={PHOTOGRAPH}", "run.executor=inline", "engine.device=auto"]
-FEW = ["generator.points_per_side=8", "engine.max_prompts=16"]
+FEW = ["generator.points_per_side=8", "engine.tensorrt.max_prompts=16"]
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def call(machine, tmp_path_factory):
     folder = tmp_path_factory.mktemp("job")
 
     def run(*arguments):
-        given = [*DEMO, *FEW, f"engine.folder={folder / 'engines'}", f"output.uri={folder / 'tensorrt'}"]
+        given = [*DEMO, *FEW, f"engine.tensorrt.folder={folder / 'engines'}", f"output.uri={folder / 'tensorrt'}"]
         verb = [one for one in arguments if "=" not in one]
         result = CliRunner().invoke(cli.app, [*verb, *given, *arguments[len(verb) :]])
         if result.exception and not isinstance(result.exception, SystemExit):
@@ -96,8 +96,8 @@ def test_a_job_stops_before_it_starts_if_its_engines_are_not_built(call):
 
 def test_a_job_may_build_what_it_lacks_before_it_starts(built, call, capfd):
     call(
-        "run", "engine.kind=tensorrt", "engine.precision=fp16", "engine.build=on_start", "engine.max_prompts=8",
-        f"output.uri={call.folder / 'on_start'}",
+        "run", "engine.kind=tensorrt", "engine.precision=fp16", "engine.tensorrt.build=on_start",
+        "engine.tensorrt.max_prompts=8", f"output.uri={call.folder / 'on_start'}",
     )  # fmt: skip
     assert capfd.readouterr().err.count("built demo-fp16") == 2  # the encoder, without prompts, is as it was
     assert len(masks(call.folder / "on_start")) == len(masks(call.folder / "tensorrt"))
@@ -109,8 +109,8 @@ def test_a_large_model_goes_the_same_way(call, tmp_path):
     weights = tmp_path / "vit_b.pth"
     torch.save(random_vit_b().state_dict(), weights)
     job = [
-        "model.name=vit_b", f"model.checkpoint={weights}", "engine.precision=fp32", "engine.max_images=1",
-        "engine.verify.images=1", "generator.points_per_side=2", "generator.pred_iou_thresh=0.0",
+        "model.name=vit_b", f"model.checkpoint={weights}", "engine.precision=fp32", "engine.tensorrt.max_images=1",
+        "engine.tensorrt.verify.images=1", "generator.points_per_side=2", "generator.pred_iou_thresh=0.0",
         "generator.stability_score_thresh=0.0", "generator.box_nms_thresh=1.0",
     ]  # fmt: skip
     assert "ready" in call("engine", "build", *job)

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.progress import Progress
 from segment_anything.modeling import Sam
 
-from sam_batch.config import EngineConfig, GeneratorConfig
+from sam_batch.config import GeneratorConfig, TensorRTConfig
 from sam_batch.engine.choice import EngineChoice
 from sam_batch.engine.onnx.export import export
 from sam_batch.engine.tensorrt import host as tensorrt_host
@@ -28,7 +28,7 @@ def build(sam: Sam, generator: GeneratorConfig, choice: EngineChoice) -> TensorR
     host = tensorrt_host.find_host()
     if choice.precision == "bf16":
         raise ConfigError("TensorRT engines are fp16 or fp32")
-    settings = EngineConfig(max_prompts=min(1024, generator.points_per_batch), max_images=1)
+    settings = TensorRTConfig(max_prompts=min(1024, generator.points_per_batch), max_images=1)
     with tempfile.TemporaryDirectory() as temporary, Progress(console=Console(stderr=True)) as progress:
         folder = Path(temporary)
         about = {"model": "benchmark", "checkpoint_sha256": "0" * 64, "precision": choice.precision}

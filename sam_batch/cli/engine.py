@@ -68,8 +68,8 @@ def verify(arguments: Arguments) -> None:
 
 @engine_app.command("list")
 def list_engines(arguments: Arguments) -> None:
-    """Say which engines lie in engine.folder, for which GPU, and whether they were verified."""
-    folder = read_config(arguments, "engine list").engine.folder
+    """Say which engines lie in engine.tensorrt.folder, for which GPU, and whether they were verified."""
+    folder = read_config(arguments, "engine list").engine.tensorrt.folder
     from sam_batch.engine.tensorrt.plans import PlanStore
 
     lines = [record.to_text() for record in PlanStore(Path(folder)).records()]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar, TypeAlias
 
-from sam_batch.config import EngineConfig
+from sam_batch.config import TensorRTConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class TensorRTChoice:
     """
 
     precision: str
-    settings: EngineConfig
+    settings: TensorRTConfig
     kind: ClassVar[str] = "tensorrt"
     device: ClassVar[str] = "cuda"
     on_gpu: ClassVar[bool] = True

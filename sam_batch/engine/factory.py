@@ -64,7 +64,7 @@ def tensorrt_choice(engine: EngineConfig) -> TensorRTChoice:
         raise ConfigError("engine.kind: the fake engine has no TensorRT engines; set auto, tensorrt or torch")
     if engine.precision == "bf16":
         raise ConfigError("engine.precision: TensorRT engines are fp16 or fp32, not bf16; set one of them, or auto")
-    return TensorRTChoice("fp16" if engine.precision == "auto" else engine.precision, engine)
+    return TensorRTChoice("fp16" if engine.precision == "auto" else engine.precision, engine.tensorrt)
 
 
 def _automatic_precision(device: str) -> str:

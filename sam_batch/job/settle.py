@@ -49,7 +49,7 @@ def engine_set(config: Config, checkpoint: ResolvedCheckpoint) -> EngineSet:
         ConfigError: TensorRT is not installed, or there is no GPU.
     """
     choice = tensorrt_choice(config.engine)
-    return EngineSet(tensorrt_host.find_host(), config.engine, checkpoint, choice.precision)
+    return EngineSet(tensorrt_host.find_host(), choice.settings, checkpoint, choice.precision)
 
 
 def export(
@@ -71,7 +71,8 @@ def export(
         OutputError: The folder cannot be written.
         EngineError: They cannot be exported.
     """
-    settings, precision = config.engine, tensorrt_choice(config.engine).precision
+    choice = tensorrt_choice(config.engine)
+    settings, precision = choice.settings, choice.precision
     graphs = exported(settings, checkpoint, precision, console, opset=opset, attention=attention, anew=anew)
     return graphs_folder(settings, checkpoint, precision), graphs
 
@@ -132,7 +133,7 @@ def photographs(config: Config, image_side: int) -> list[UInt8Array]:
     """
     listed = listing.list_images(config.input, config.storage, output=config.output.uri).images[:TRIED]
     readable = (one for entry in listed for one in _photograph(config, entry.uri, image_side))
-    found = list(islice(readable, config.engine.verify.images))
+    found = list(islice(readable, config.engine.tensorrt.verify.images))
     if not found:
         raise InputError(
             f"input.uri: none of its first {len(listed)} images can be read, and engines are verified on some; "
@@ -210,12 +211,12 @@ def _may_be_tensorrt(config: Config, choice: EngineChoice) -> bool:
     engine = config.engine
     if engine.kind != "auto" or not choice.on_gpu or choice.precision == "bf16":
         return False
-    return engine.build == "on_start" or any(PlanStore(Path(engine.folder)).records())
+    return engine.tensorrt.build == "on_start" or any(PlanStore(Path(engine.tensorrt.folder)).records())
 
 
 def _ready_here(config: Config, checkpoint: ResolvedCheckpoint, console: Console | None) -> str:
     """On a node: why its engines cannot be used, or nothing; builds them first where that is wanted."""
-    if config.engine.build == "on_start":
+    if config.engine.tensorrt.build == "on_start":
         return _build_here(config, checkpoint, rebuild=None, console=console)
     return _fault(lambda: engine_set(config, checkpoint).require_verified())
 

@@ -14,7 +14,7 @@ from sam_batch.engine.tensorrt.plans import Machine, PlanKey, PlanStore
 def job(tmp_path):
     draw_photographs(tmp_path / "photos", 1)
     path = tmp_path / "job.yaml"
-    engine = {"kind": "auto", "folder": str(tmp_path / "engines")}
+    engine = {"kind": "auto", "tensorrt": {"folder": str(tmp_path / "engines")}}
     path.write_text(configfile.to_yaml(job_config(tmp_path / "photos", tmp_path / "out", engine=engine)))
     return path
 

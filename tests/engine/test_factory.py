@@ -88,9 +88,9 @@ def test_the_worker_gets_the_threads_it_is_given():
 
 
 def test_tensorrt_is_taken_at_its_word_and_knows_where_engines_lie():
-    asked = EngineConfig(kind="tensorrt", folder="/engines")
+    asked = EngineConfig(kind="tensorrt", tensorrt={"folder": "/engines"})
     choice = factory.resolve(asked, has_gpus=False)
-    assert choice == TensorRTChoice("fp16", asked)
+    assert choice == TensorRTChoice("fp16", asked.tensorrt)
     assert pickle.loads(pickle.dumps(choice)) == choice
     assert factory.resolve(EngineConfig(kind="tensorrt", precision="fp32"), True).precision == "fp32"
 
@@ -107,6 +107,6 @@ def test_the_fake_engine_has_no_tensorrt_engines():
 
 def test_a_worker_loads_tensorrt_engines_that_were_built_and_no_others(host, tmp_path, monkeypatch):
     monkeypatch.setattr(factory.tensorrt_host, "find_host", lambda: host)
-    choice = factory.tensorrt_choice(EngineConfig(kind="tensorrt", folder=str(tmp_path)))
+    choice = factory.tensorrt_choice(EngineConfig(kind="tensorrt", tensorrt={"folder": str(tmp_path)}))
     with pytest.raises(EngineFileError, match="sam-batch engine build"):
         factory.build(choice, ResolvedCheckpoint("demo", "weights", "a" * 64, 256))

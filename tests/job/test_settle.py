@@ -35,7 +35,8 @@ def config(tmp_path):
     draw_photographs(tmp_path / "photos", 4)
 
     def make(**engine):
-        engine = {"kind": "auto", "folder": str(tmp_path / "engines")} | engine
+        tensorrt = {"folder": str(tmp_path / "engines")} | engine.pop("tensorrt", {})
+        engine = {"kind": "auto", "tensorrt": tensorrt} | engine
         return job_config(tmp_path / "photos", tmp_path / "out", engine=engine)
 
     return make
@@ -104,7 +105,7 @@ class TestSettle:
     def test_auto_asks_no_node_before_anything_was_built_unless_it_may_build(self, config, console):
         for build, asked in (("never", 0), ("on_start", 1)):
             executor = Answers("")
-            settle.settle(config(build=build), CHECKPOINT, TORCH, executor, console)
+            settle.settle(config(tensorrt={"build": build}), CHECKPOINT, TORCH, executor, console)
             assert executor.asked == asked
 
     def test_a_plain_loop_asks_this_machine(self, config, console, monkeypatch):
@@ -128,7 +129,7 @@ class TestSettle:
 class TestPhotographs:
     def test_the_first_readable_ones_at_the_models_side(self, config, tmp_path):
         (tmp_path / "photos/0-broken.jpg").write_bytes(b"no picture")
-        found = settle.photographs(config(verify={"images": 3}), image_side=128)
+        found = settle.photographs(config(tensorrt={"verify": {"images": 3}}), image_side=128)
         assert [one.shape for one in found] == [(96, 128, 3)] * 3
         assert len({one.tobytes() for one in found}) == 3
         assert found[0].dtype == np.uint8
@@ -143,7 +144,7 @@ class TestPhotographs:
             return read(uri, *arguments)
 
         monkeypatch.setattr(settle, "read_uri", refuse_the_first)
-        assert len(settle.photographs(config(verify={"images": 9}), image_side=128)) == 3
+        assert len(settle.photographs(config(tensorrt={"verify": {"images": 9}}), image_side=128)) == 3
 
     def test_where_none_can_be_read_it_gives_up_after_some(self, config, monkeypatch):
         tried = []
@@ -159,7 +160,7 @@ class TestPhotographs:
         assert len(tried) == 2
 
     def test_fewer_than_asked_for_are_enough_and_none_is_an_error(self, config, tmp_path):
-        assert len(settle.photographs(config(verify={"images": 9}), image_side=128)) == 4
+        assert len(settle.photographs(config(tensorrt={"verify": {"images": 9}}), image_side=128)) == 4
         for path in (tmp_path / "photos").iterdir():
             path.write_bytes(b"")
         with pytest.raises(InputError, match="verified on some"):

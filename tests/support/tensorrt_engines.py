@@ -10,7 +10,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from sam_batch.config import EngineConfig
+from sam_batch.config import TensorRTConfig
 from sam_batch.engine.tensorrt import engine_set
 from sam_batch.engine.tensorrt.engine_set import EngineSet
 from sam_batch.engine.tensorrt.host import Host
@@ -47,9 +47,9 @@ def hold_small_sam(patch: pytest.MonkeyPatch, seed: int = 0) -> None:
     patch.setattr(engine_set, "load_resolved", lambda _: small_sam(seed, lively=False))
 
 
-def settings(folder: Path, **keys: Any) -> EngineConfig:
+def settings(folder: Path, **keys: Any) -> TensorRTConfig:
     """Few prompts at once, so that tests go through more than one chunk."""
-    return EngineConfig(**({"kind": "tensorrt", "folder": str(folder), "max_prompts": 4, "max_images": 2} | keys))
+    return TensorRTConfig(**({"folder": str(folder), "max_prompts": 4, "max_images": 2} | keys))
 
 
 def engine_set_in(host: Host, folder: Path, precision: str = "fp32", *, masks: bool = False, **keys: Any) -> EngineSet:

@@ -78,12 +78,10 @@ def build_plan(
 
 def _cure(reason: str) -> str:
     """A layer without an implementation is one whose scratch memory exceeds the limit, with memory to spare or not."""
+    fewer = "lower engine.tensorrt.max_images or engine.tensorrt.max_prompts"
     if any(words in reason.lower() for words in ("any implementation", "insufficient")):
-        return (
-            "raise engine.workspace_bytes (null for all of the GPU's memory), "
-            "or lower engine.max_images or engine.max_prompts"
-        )
-    return "if memory was short, end what else uses the GPU, or lower engine.max_images or engine.max_prompts"
+        return f"raise engine.tensorrt.workspace_bytes (null for all of the GPU's memory), or {fewer}"
+    return f"if memory was short, end what else uses the GPU, or {fewer}"
 
 
 def _start(trt: Any, logger: Any, errors: Errors) -> Any:

@@ -15,7 +15,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from sam_batch.config import EngineConfig
+from sam_batch.config import TensorRTConfig
 from sam_batch.engine.onnx.export import export
 from sam_batch.engine.onnx.graph_set import MASKED, GraphSet, read_graphs
 from sam_batch.engine.preprocess import preprocess
@@ -49,7 +49,7 @@ class EngineSet:
     def __init__(
         self,
         host: Host,
-        settings: EngineConfig,
+        settings: TensorRTConfig,
         checkpoint: ResolvedCheckpoint,
         precision: str,
         *,
@@ -105,7 +105,7 @@ class EngineSet:
         except torch.OutOfMemoryError as error:
             raise EngineError(
                 "too little GPU memory to verify: the engine and torch in float32 must fit side by side; end what else "
-                "uses the GPU, or lower engine.max_images or engine.max_prompts and build anew"
+                "uses the GPU, or lower engine.tensorrt.max_images or engine.tensorrt.max_prompts and build anew"
             ) from error
         self.store.set_verified(records, found.to_json())
         return found
@@ -145,7 +145,8 @@ class EngineSet:
             raise EngineFileError(
                 f"{self._settings.folder}: the {self._precision} engines of {self._checkpoint.name} could not be "
                 f"judged: no mask passes generator.pred_iou_thresh on the {found.images} photographs they were tried "
-                "on; raise engine.verify.images or name others in input.uri, then run sam-batch engine verify CONFIG"
+                "on; raise engine.tensorrt.verify.images or name others in input.uri, then run sam-batch engine verify "
+                "CONFIG"
             )
         faults = found.faults(self._settings.verify)
         if faults:
@@ -242,13 +243,13 @@ class EngineSet:
         return record
 
 
-def graphs_folder(settings: EngineConfig, checkpoint: ResolvedCheckpoint, precision: str) -> Path:
+def graphs_folder(settings: TensorRTConfig, checkpoint: ResolvedCheckpoint, precision: str) -> Path:
     """Where a model's ONNX graphs lie."""
     return Path(settings.folder) / "onnx" / f"{checkpoint.name}-{precision}-{checkpoint.sha256[:12]}"
 
 
 def exported(
-    settings: EngineConfig,
+    settings: TensorRTConfig,
     checkpoint: ResolvedCheckpoint,
     precision: str,
     console: Console,
@@ -282,7 +283,7 @@ def exported(
 
 
 def _exported(
-    settings: EngineConfig,
+    settings: TensorRTConfig,
     checkpoint: ResolvedCheckpoint,
     precision: str,
     opset: int | None,
@@ -324,7 +325,7 @@ def _alone(store: PlanStore, console: Console) -> AbstractContextManager[None]:
     return store.locked(lambda: console.print(told, highlight=False, soft_wrap=True))
 
 
-def profiles(graphs: GraphSet, settings: EngineConfig) -> dict[str, dict[str, Profile]]:
+def profiles(graphs: GraphSet, settings: TensorRTConfig) -> dict[str, dict[str, Profile]]:
     """For each graph, the shapes that its plan takes; tuned for full batches, of which a job consists."""
     most = {"images": settings.max_images, "prompts": settings.max_prompts}
 

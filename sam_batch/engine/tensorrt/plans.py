@@ -29,6 +29,7 @@ from sam_batch.section import flatten
 Shape = tuple[int, ...]
 Profile = tuple[Shape, Shape, Shape]  # smallest, most usual, largest
 BUILD_COMMAND = "sam-batch engine build CONFIG"
+FOLDER = "engine.tensorrt.folder"
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +146,7 @@ class PlanStore:
                 waiting()
                 return lock.acquire()
         except (OSError, NotImplementedError) as error:  # no right to it, or a file system without locks
-            raise OutputError(f"{self.folder}: cannot be locked: {error}; set engine.folder to another") from error
+            raise OutputError(f"{self.folder}: cannot be locked: {error}; set {FOLDER} to another") from error
 
     def records(self) -> Iterator[Record]:
         """All sidecars that can be read, by name."""
@@ -253,7 +254,7 @@ class PlanStore:
             folder.mkdir(parents=True, exist_ok=True)
             folder.chmod(0o700)
         except OSError as error:
-            raise OutputError(f"{folder}: cannot be made: {error.strerror}; set engine.folder to another") from error
+            raise OutputError(f"{folder}: cannot be made: {error.strerror}; set {FOLDER} to another") from error
 
     def _sweep(self) -> None:
         """Remove what killed builders have left half written; only who holds the lock writes such files."""
@@ -284,12 +285,12 @@ class PlanStore:
             return
         except OSError as error:
             raise EngineFileError(
-                f"{self._plans}: cannot be read: {error.strerror}; set engine.folder to another, then {BUILD_COMMAND}"
+                f"{self._plans}: cannot be read: {error.strerror}; set {FOLDER} to another, then {BUILD_COMMAND}"
             ) from error
         if status.st_uid != os.geteuid() or status.st_mode & 0o022:
             raise EngineFileError(
                 f"{self._plans}: others may write here, and a plan runs as native code; take it over (chown) and "
-                f"chmod 700 it, or set engine.folder to another, then {BUILD_COMMAND}"
+                f"chmod 700 it, or set {FOLDER} to another, then {BUILD_COMMAND}"
             )
 
     def _nearest(self, key: PlanKey) -> str:
@@ -310,7 +311,7 @@ class PlanStore:
         except OSError as error:
             raise EngineError(
                 f"{path}: cannot be written ({len(data):,} bytes): {error.strerror}; "
-                "free some space, or set engine.folder to another disk"
+                f"free some space, or set {FOLDER} to another disk"
             ) from error
 
 

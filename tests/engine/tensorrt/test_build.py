@@ -63,7 +63,9 @@ def test_scratch_memory_is_limited_only_on_request(build, limit, set_limits):
 
 def test_too_little_memory_names_what_to_lower(build):
     KNOBS.builds = False
-    with pytest.raises(EngineError, match=r"Out of memory: .*end what else uses the GPU, or lower engine\.max_images"):
+    with pytest.raises(
+        EngineError, match=r"Out of memory: .*end what else uses the GPU, or lower engine\.tensorrt\.max_images"
+    ):
         build()
 
 
@@ -79,7 +81,9 @@ def test_a_failure_says_nothing_of_those_before(build):
 )
 def test_too_little_scratch_memory_names_the_limit_to_raise(build, reason):
     KNOBS.builds, KNOBS.build_error = False, reason
-    with pytest.raises(EngineError, match=r"raise engine\.workspace_bytes .*or lower engine\.max_images"):
+    with pytest.raises(
+        EngineError, match=r"raise engine\.tensorrt\.workspace_bytes .*or lower engine\.tensorrt\.max_images"
+    ):
         build()
 
 

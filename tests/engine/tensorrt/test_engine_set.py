@@ -216,7 +216,7 @@ def test_photographs_without_masks_prove_nothing_and_others_are_asked_for(engine
     engines.build(QUIET)
     verify(engines, thresh=1e6)
     with pytest.raises(
-        EngineFileError, match=r"could not be judged: no mask passes .* 1 photographs.*engine\.verify\.images"
+        EngineFileError, match=r"could not be judged: no mask passes .* 1 photographs.*engine\.tensorrt\.verify\.images"
     ):
         engines.load()
 
@@ -231,7 +231,7 @@ def test_too_little_memory_to_verify_says_what_to_do_and_frees_both_engines(engi
 
     monkeypatch.setattr(engine_set, "compare", compare)
     monkeypatch.setattr(engine_set.TensorRTEngine, "close", lambda _: freed.append(weights[0]() is None))
-    with pytest.raises(EngineError, match=r"too little GPU memory to verify.*lower engine\.max_images"):
+    with pytest.raises(EngineError, match=r"too little GPU memory to verify.*lower engine\.tensorrt\.max_images"):
         verify(engines)
     assert freed == [True]
 
@@ -336,7 +336,9 @@ class TestExported:
 
     def test_a_folder_that_cannot_be_locked_is_named(self, tmp_path, exporting, monkeypatch):
         monkeypatch.setattr(FileLock, "acquire", refuse)
-        with pytest.raises(OutputError, match=f"{tmp_path}: cannot be locked: .*No locks available; set engine.folder"):
+        with pytest.raises(
+            OutputError, match=f"{tmp_path}: cannot be locked: .*No locks available; set engine.tensorrt.folder"
+        ):
             exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET)
 
     def test_graphs_that_are_there_need_no_folder_that_can_be_written(self, tmp_path, exporting, monkeypatch):

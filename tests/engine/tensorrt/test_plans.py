@@ -166,7 +166,9 @@ def test_a_plan_that_cannot_be_read_is_an_error_that_names_it(store, monkeypatch
 
 def test_a_folder_that_cannot_be_entered_is_an_error_that_names_it(tmp_path):
     (tmp_path / "engines").write_text("")
-    with pytest.raises(EngineFileError, match=r"cannot be read: Not a directory; set engine\.folder to another"):
+    with pytest.raises(
+        EngineFileError, match=r"cannot be read: Not a directory; set engine\.tensorrt\.folder to another"
+    ):
         PlanStore(tmp_path / "engines").find(KEY)
 
 
@@ -181,13 +183,13 @@ def test_a_folder_that_others_may_write_to_is_refused(store):
 def test_a_folder_of_another_user_is_refused(store, monkeypatch):
     store.store(KEY, b"plan", 1.5)
     monkeypatch.setattr(tensorrt_plans.os, "geteuid", lambda: (store.folder / "plans").stat().st_uid + 1)
-    with pytest.raises(EngineFileError, match=r"others may write here.* or set engine\.folder to another"):
+    with pytest.raises(EngineFileError, match=r"others may write here.* or set engine\.tensorrt\.folder to another"):
         store.find(KEY)
 
 
 def test_a_full_disk_leaves_nothing_behind(store, monkeypatch):
     monkeypatch.setattr(tensorrt_plans.os, "fsync", full)
-    with pytest.raises(EngineError, match=r"No space left on device; free some space, or set engine\.folder"):
+    with pytest.raises(EngineError, match=r"No space left on device; free some space, or set engine\.tensorrt\.folder"):
         store.store(KEY, b"plan", 1.5)
     assert files(store) == []
 
