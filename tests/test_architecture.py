@@ -29,6 +29,7 @@ LAYERS = (
     ("output",),
     ("export",),
     ("library",),
+    ("compat",),
     ("report",),
     ("job",),
     ("cli",),

@@ -1,6 +1,7 @@
 """Which engine and which weights, decided on the driver without building; and the engine, built in its worker."""
 
 import torch
+from torch import nn
 
 from sam_batch.config import Config, EngineConfig
 from sam_batch.engine.choice import EngineChoice, FakeChoice, TensorRTChoice, TorchChoice
@@ -98,10 +99,15 @@ def build(choice: EngineChoice, checkpoint: ResolvedCheckpoint, threads: int | N
         case TorchChoice():
             if choice.on_gpu and not torch.cuda.is_available():
                 raise EngineError("this worker sees no GPU; it was promised one (CUDA_VISIBLE_DEVICES, driver)")
-            return TorchEngine(
-                load_resolved(checkpoint),
-                family_of(checkpoint.name),
-                model=checkpoint.name,
-                precision=choice.precision,
-                device=choice.device,
-            )
+            return build_torch(choice, load_resolved(checkpoint), checkpoint.name)
+
+
+def build_torch(choice: EngineChoice, module: nn.Module, name: str) -> Engine:
+    """The torch engine of modules that are at hand; it takes them over.
+
+    Args:
+        choice: What `resolve` returned.
+        module: float32, in eval mode.
+        name: Of the model.
+    """
+    return TorchEngine(module, family_of(name), model=name, precision=choice.precision, device=choice.device)

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 from PIL import Image, ImageOps
+from torch import nn
 
 from sam_batch.config import EngineConfig, GeneratorConfig, InputConfig, StorageConfig
 from sam_batch.data import pixels
@@ -22,7 +23,8 @@ from sam_batch.library.results import Masks
 from sam_batch.masks.geometry import view_shape
 from sam_batch.masks.rle import as_coco
 from sam_batch.model import families
-from sam_batch.model.checkpoints import resolve_checkpoint
+from sam_batch.model.checkpoints import ResolvedCheckpoint, resolve_checkpoint
+from sam_batch.model.load import Copied, copy_model
 from sam_batch.records import ImageRef, LoadedImage, UInt8Array, View
 from sam_batch.segment.candidates import annotate
 from sam_batch.segment.embeddings import Embedder
@@ -45,7 +47,8 @@ class Segmenter:
     """One model, ready. Its methods keep nothing between calls, so threads may share it.
 
     Args:
-        model: demo, vit_b, vit_l, vit_h, a checkpoint's path (.pth, .safetensors) or its URL.
+        model: demo, vit_b, vit_l, vit_h, a checkpoint's path (.pth, .safetensors) or its URL; or a module of such a
+            model, segment-anything's `Sam` or Hugging Face's `SamModel`, of which the weights are copied.
         device: auto, cpu or cuda.
         precision: auto, fp32, bf16 or fp16.
         batch: Prompts decoded at once; changes memory and speed, not masks but for rounding.
@@ -56,15 +59,25 @@ class Segmenter:
     """
 
     def __init__(
-        self, model: str | Path = "vit_h", *, device: str = "auto", precision: str = "auto", batch: int = 64
+        self,
+        model: str | Path | nn.Module = "vit_h",
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        batch: int = 64,
     ) -> None:
         settings = EngineConfig.model_validate({"kind": "torch", "device": device, "precision": precision})
         choice = factory.resolve(settings, has_gpus=torch.cuda.is_available())
-        named = str(model) in families.names()
-        checkpoint = resolve_checkpoint(str(model)) if named else resolve_checkpoint("auto", str(model))
-        self._engine, self._batch = factory.build(choice, checkpoint), batch
-        spec = self._engine.spec
-        self.origin = Origin(checkpoint.name, checkpoint.sha256, spec.precision, spec.image_side)
+        weights: ResolvedCheckpoint | Copied
+        if isinstance(model, nn.Module):
+            weights = copy_model(model)
+            self._engine = factory.build_torch(choice, weights.module, weights.name)
+        else:
+            named = str(model) in families.names()
+            weights = resolve_checkpoint(str(model)) if named else resolve_checkpoint("auto", str(model))
+            self._engine = factory.build(choice, weights)
+        self._batch, spec = batch, self._engine.spec
+        self.origin = Origin(weights.name, weights.sha256, spec.precision, spec.image_side)
 
     def everything(self, image: Picture, **generator: Any) -> Masks:
         """Find all masks of an image, from a grid of points.

@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +45,20 @@ def read_weights(path: Path) -> Weights:
     Raises:
         CheckpointError: It is damaged or unsafe, holds no model known here, or not exactly its tensors.
     """
-    found = [place for place in islice(places(read_tree(path)), _MOST_PLACES) if place.state]
+    return weights_in(read_tree(path), path)
+
+
+def weights_in(tree: Mapping[Any, Any], path: Path) -> Weights:
+    """The tensors of the model in what a file holds, or in a module's `state_dict`.
+
+    Args:
+        tree: Tensors by name, at any depth.
+        path: Of the file, or what to call the module in messages.
+
+    Raises:
+        CheckpointError: There is no model known here, or not exactly its tensors.
+    """
+    found = [place for place in islice(places(tree), _MOST_PLACES) if place.state]
     known = [(place, what) for place in found if (what := _recognise(place.state)) is not None]
     if not known:
         raise CheckpointError(f"{path}: {_what_it_is(path, found)}")

@@ -91,6 +91,17 @@ def test_a_call_returns_what_hugging_faces_pipeline_does(segmenter):
     assert [rle["counts"] for rle in labelled["rle_mask"]] == found.counts
 
 
+def test_a_sam_at_hand_is_a_model_too_and_stays_as_it_is(segmenter, embedding):
+    sam = load_model("demo")
+    own = Segmenter(sam, device="cpu", precision="bf16")
+    assert {weight.dtype for weight in sam.parameters()} == {torch.float32}
+    assert (own.origin.model, own.origin.precision) == ("demo", "bf16")
+    exact = Segmenter(sam, device="cpu", precision="fp32")
+    assert exact.predict(COFFEE, boxes=BOX).counts == segmenter.predict(embedding, boxes=BOX).counts
+    with pytest.raises(CheckpointError, match="the embedding is of"):
+        exact.predict(embedding, boxes=BOX)
+
+
 def test_an_unknown_setting_is_refused(segmenter):
     with pytest.raises(ValueError, match="points_per_sied"):
         segmenter.everything(COFFEE, points_per_sied=4)

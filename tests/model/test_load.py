@@ -10,7 +10,7 @@ from support.small_sam import small_sam
 from sam_batch.errors import CheckpointError
 from sam_batch.model import recognise
 from sam_batch.model.checkpoints import resolve_checkpoint
-from sam_batch.model.load import load_model, load_resolved
+from sam_batch.model.load import copy_model, load_model, load_resolved
 from sam_batch.model.sam.demo import SIDE
 
 
@@ -63,3 +63,30 @@ class TestLoad:
     def test_an_unknown_name_is_taken_for_a_path(self):
         with pytest.raises(CheckpointError, match="vit_x: no such file"):
             load_model("vit_x")
+
+
+class TestCopy:
+    @pytest.mark.parametrize(
+        "of", [lambda sam: sam, lambda sam: torch.nn.ModuleDict({"model": sam}), lambda sam: sam.double()]
+    )
+    def test_the_weights_are_those_of_the_module_and_stay_when_it_is_trained(self, small_models, of):
+        module = of(small_sam())
+        copied = copy_model(module)
+        with torch.no_grad():
+            next(module.parameters()).zero_()
+        assert same_weights(copied.module, small_sam())
+        assert (copied.name, copied.module.training) == ("vit_b", False)
+
+    def test_equal_weights_have_one_hash_and_others_another(self, small_models):
+        first, same, other = (copy_model(small_sam(seed)).sha256 for seed in (0, 0, 1))
+        assert first == same != other
+
+    def test_a_module_that_is_no_model_known_here_is_refused(self):
+        with pytest.raises(CheckpointError, match="the Linear given: is no model known here"):
+            copy_model(torch.nn.Linear(1, 1))
+
+    def test_an_adapter_is_not_dropped_in_silence(self, small_models):
+        sam = small_sam()
+        sam.image_encoder.adapter = torch.nn.Linear(1, 1)
+        with pytest.raises(CheckpointError, match=r"has unknown image_encoder\.adapter"):
+            copy_model(sam)

@@ -1,5 +1,6 @@
 """Engines built on the stand-in from a small SAM, for tests that need whole ones."""
 
+import shutil
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -11,11 +12,13 @@ import torch
 from rich.console import Console
 
 from sam_batch.config import TensorRTConfig
+from sam_batch.engine.protocol import Engine
 from sam_batch.engine.tensorrt import engine_set
 from sam_batch.engine.tensorrt.engine_set import EngineSet
 from sam_batch.engine.tensorrt.host import Host
 from sam_batch.engine.verify import Photograph
 from sam_batch.model.checkpoints import ResolvedCheckpoint
+from support import tensorrt_standin
 from support.export_once import ExportOnce
 from support.small_sam import small_sam
 
@@ -55,6 +58,17 @@ def settings(folder: Path, **keys: Any) -> TensorRTConfig:
 def engine_set_in(host: Host, folder: Path, precision: str = "fp32", *, masks: bool = False, **keys: Any) -> EngineSet:
     """Engines in a folder, of what was exported there."""
     return EngineSet(host, settings(folder, **keys), CHECKPOINT, precision, masks=masks)
+
+
+def built_engine(bindings: Any, exports: Exports, folder: Path, precision: str = "fp32") -> Engine:
+    """The small SAM's engine on the stand-in: built in a folder, verified and loaded."""
+    shutil.copytree(exports(precision), folder, dirs_exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        hold_small_sam(patch)
+        engines = engine_set_in(tensorrt_standin.host(bindings), folder, precision, masks=True)
+        engines.build(QUIET)
+        engines.verify([PICTURE], 0.0)
+        return engines.load()
 
 
 def photograph(seed: int = 0) -> Photograph:

@@ -1,12 +1,10 @@
-import shutil
 from dataclasses import replace
 
 import pytest
 import torch
 from engine.contract import EngineContract, all_pairs, box_prompts, pictures, point_prompts
-from support import tensorrt_standin
 from support.small_sam import torch_engine
-from support.tensorrt_engines import PICTURE, QUIET, engine_set_in, hold_small_sam
+from support.tensorrt_engines import built_engine
 
 from sam_batch.engine.protocol import Embeddings, Prompts
 from sam_batch.errors import EngineError, NonFiniteError
@@ -20,14 +18,7 @@ class TensorRTContract(EngineContract):
     @pytest.fixture(scope="class")
     @classmethod
     def engine(cls, bindings, exports, tmp_path_factory):
-        folder = tmp_path_factory.mktemp("built")
-        shutil.copytree(exports(cls.precision), folder, dirs_exist_ok=True)
-        with pytest.MonkeyPatch.context() as patch:
-            hold_small_sam(patch)
-            engines = engine_set_in(tensorrt_standin.host(bindings), folder, cls.precision, masks=True)
-            engines.build(QUIET)
-            engines.verify([PICTURE], 0.0)
-            return engines.load()
+        return built_engine(bindings, exports, tmp_path_factory.mktemp("built"), cls.precision)
 
     @pytest.mark.parametrize("make", [point_prompts, box_prompts])
     def test_points_with_boxes_and_masks_of_an_earlier_round_are_taken(self, engine, embeddings, make):
