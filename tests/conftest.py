@@ -13,7 +13,13 @@ import pytest
 from hypothesis import settings
 
 # A local Ray takes the ports that it finds free and all processors, so no two run at a time.
-STARTS_RAY = ("tests/job/test_kill.py", "tests/job/test_ray_executor.py", "tests/test_jobs.py")
+STARTS_RAY = (
+    "tests/job/test_kill.py",
+    "tests/job/test_ray_errors.py",
+    "tests/job/test_ray_executor.py",
+    "tests/job/test_ray_gpus.py",
+    "tests/test_jobs.py",
+)
 
 # A loaded machine is slow, not wrong.
 settings.register_profile("steady", deadline=None)

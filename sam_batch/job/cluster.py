@@ -75,6 +75,8 @@ def refuse_working_copy(config: Config) -> None:
 def connected(verbose: bool = False, console: Console | None = None) -> Iterator[Resources]:
     """Start Ray on this machine, or join the cluster that RAY_ADDRESS names; leave it at the end.
 
+    Where this process is connected to Ray already, as in a notebook, that is used, and stays.
+
     Args:
         verbose: Show Ray's own log.
         console: Is told which cluster is joined.
@@ -91,16 +93,18 @@ def connected(verbose: bool = False, console: Console | None = None) -> Iterator
         context = vars(ray.data.DataContext.get_current())  # of the whole process; executors change it
         before = dict(context)
         options = {"log_to_driver": verbose, "logging_level": logging.INFO if verbose else logging.ERROR}
+        was_connected = ray.is_initialized()
         try:
-            if is_local():
+            if not was_connected and is_local():
                 _start(ray, options)
-            else:
+            elif not was_connected:
                 _join(ray, address, options, console)
             total = ray.cluster_resources()
             nodes = sum(node["Alive"] for node in ray.nodes())
             yield Resources(int(total.get("CPU", 0)), int(total.get("GPU", 0)), nodes, is_local())
         finally:
-            ray.shutdown()
+            if not was_connected:
+                ray.shutdown()
             context.update(before)
 
 

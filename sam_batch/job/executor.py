@@ -1,7 +1,7 @@
-"""Who runs the stages: the protocol, and the plain loop. Ray's executor lies in `sam_batch.job.ray_executor`."""
+"""Who runs the stages: the protocols, and the plain loop. Ray's executor lies in `sam_batch.job.ray_executor`."""
 
 import platform
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from typing import Any, NamedTuple, Protocol
 
@@ -24,6 +24,45 @@ class Answer(NamedTuple):
 
     node: str
     text: str
+
+
+class Lost(NamedTuple):
+    """An image that no worker survived.
+
+    Attributes:
+        image_id: Its number in the plan.
+        words: What a broken engine said of it; empty where nothing was heard.
+    """
+
+    image_id: int
+    words: str
+
+
+class Isolated(Protocol):
+    """Works on one image at a time, so that a worker that dies shows of which."""
+
+    def segment(self, images: Sequence[pa.Table]) -> Iterator[pa.Table | Lost]:
+        """Load and segment single images, each in a worker's hands alone.
+
+        Args:
+            images: `schema.PLAN_SCHEMA`, one row each.
+
+        Yields:
+            What was segmented, in any order, and then what was lost.
+        """
+        ...
+
+    def write(self, table: pa.Table) -> Receipt | None:
+        """Draw one image after the other and commit the shard, as `stages.write` does; None if its worker died of it.
+
+        Raises:
+            StorageError: The output cannot be written.
+        """
+        ...
+
+    def can_draw(self, table: pa.Table) -> bool:
+        """Whether a worker survives drawing the pictures of this one segmented image; none is written."""
+        ...
 
 
 class Executor(Protocol):
@@ -56,29 +95,13 @@ class Executor(Protocol):
         """
         ...
 
-    def segment_one_by_one(self, job: JobSpec, images: Iterable[pa.Table]) -> Iterator[pa.Table]:
-        """Load and segment single images, each in a worker's hands alone; what kills its worker is left out.
+    def isolated(self, job: JobSpec, *, again: bool) -> Isolated:
+        """What works on images one by one, for the second pass.
 
         Args:
             job: The job.
-            images: `schema.PLAN_SCHEMA`, one row each.
+            again: As in `run`.
         """
-        ...
-
-    def last_words(self) -> Mapping[int, str]:
-        """What broken engines said of images that the last `segment_one_by_one` left out, by image_id, if anything."""
-        ...
-
-    def write(self, job: JobSpec, table: pa.Table, *, again: bool) -> Receipt | None:
-        """Draw one image after the other and commit the shard, as `stages.write` does; None if its worker died of it.
-
-        Raises:
-            StorageError: The output cannot be written.
-        """
-        ...
-
-    def can_draw(self, job: JobSpec, table: pa.Table) -> bool:
-        """Whether a worker survives drawing the pictures of this one segmented image; none is written."""
         ...
 
 
@@ -95,23 +118,31 @@ class InlineExecutor:
             for shard in shards:
                 yield write(segment(load(shard, job)), job, again=again)
 
-    def segment_one_by_one(self, job: JobSpec, images: Iterable[pa.Table]) -> Iterator[pa.Table]:
-        """See `Executor.segment_one_by_one`."""
-        with closing(_open_segment_stage(job)) as segment:
+    def isolated(self, job: JobSpec, *, again: bool) -> Isolated:
+        """See `Executor.isolated`."""
+        return InlineIsolated(job, again)
+
+
+class InlineIsolated:
+    """The same loop, image by image; nothing is ever lost here, since a crash ends the process."""
+
+    def __init__(self, job: JobSpec, again: bool) -> None:
+        self._job = job
+        self._again = again
+
+    def segment(self, images: Sequence[pa.Table]) -> Iterator[pa.Table | Lost]:
+        """See `Isolated.segment`."""
+        with closing(_open_segment_stage(self._job)) as segment:
             for image in images:
-                yield segment(load(image, job))
+                yield segment(load(image, self._job))
 
-    def last_words(self) -> Mapping[int, str]:
-        """See `Executor.last_words`; here an engine that breaks ends the job."""
-        return {}
+    def write(self, table: pa.Table) -> Receipt | None:
+        """See `Isolated.write`."""
+        return write(table, self._job, again=self._again, threads=1)
 
-    def write(self, job: JobSpec, table: pa.Table, *, again: bool) -> Receipt | None:
-        """See `Executor.write`."""
-        return write(table, job, again=again, threads=1)
-
-    def can_draw(self, job: JobSpec, table: pa.Table) -> bool:
-        """See `Executor.can_draw`."""
-        draw_in_vain(table, job)
+    def can_draw(self, table: pa.Table) -> bool:
+        """See `Isolated.can_draw`."""
+        draw_in_vain(table, self._job)
         return True
 
 

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from sam_batch.data.storage import open_storage
 from sam_batch.errors import JobError, OutageError
-from sam_batch.job.executor import Executor
+from sam_batch.job.executor import Executor, Isolated, Lost
 from sam_batch.job.spec import JobSpec
 from sam_batch.job.stages import Ticket
 from sam_batch.output import layout, schema
@@ -41,42 +41,45 @@ def second_pass(executor: Executor, job: JobSpec, shards: Sequence[pa.Table], *,
         StorageError: The output cannot be written.
         OutageError: A store does not answer; what was not yielded is still to do.
     """
+    isolated = executor.isolated(job, again=again)
     for start in range(0, len(shards), SHARDS_AT_ONCE):
         some = shards[start : start + SHARDS_AT_ONCE]
-        done = _segmented(executor, job, [image for shard in some for image in _single(shard)])
+        done = _segmented(isolated, job, [image for shard in some for image in _single(shard)])
         for shard in some:
-            yield _written(executor, job, _whole_shard(shard, done), again)
+            yield _written(isolated, job, _whole_shard(shard, done))
 
 
-def _segmented(executor: Executor, job: JobSpec, images: Sequence[pa.Table]) -> Mapping[int, pa.Table]:
+def _segmented(isolated: Isolated, job: JobSpec, images: Sequence[pa.Table]) -> Mapping[int, pa.Table]:
     """Each image's row by its id: `failed` if workers die of it."""
     done: dict[int, pa.Table] = {}
     words: dict[int, str] = {}
     lost = images
     for _ in range(ATTEMPTS):
-        done |= {_image_id(table): table for table in _tables(executor, job, lost)}
+        for answer in _answers(isolated, lost):
+            if isinstance(answer, Lost):
+                words |= {answer.image_id: answer.words} if answer.words else {}
+            else:
+                done[_image_id(answer)] = answer
         lost = [image for image in lost if _image_id(image) not in done]
         if not lost:
             return done
-        words |= executor.last_words()
-        _check_workers(executor, job, Stage.SEGMENT, done.values(), next(iter(words.values()), ""))
+        _check_workers(isolated, job, Stage.SEGMENT, done.values(), next(iter(words.values()), ""))
     crashed = [_crashed(image, Stage.SEGMENT, words.get(_image_id(image), "")) for image in lost]
     return done | {_image_id(row): row for row in crashed}
 
 
-def _tables(executor: Executor, job: JobSpec, images: Sequence[pa.Table]) -> Iterator[pa.Table]:
+def _answers(isolated: Isolated, images: Sequence[pa.Table]) -> Iterator[pa.Table | Lost]:
     """What comes of the images one by one, as long as their store answers."""
-    for table in executor.segment_one_by_one(job, images):
-        outage = Ticket.of(table).outage
-        if outage:
+    for answer in isolated.segment(images):
+        if not isinstance(answer, Lost) and (outage := Ticket.of(answer).outage):
             raise OutageError(outage)
-        yield table
+        yield answer
 
 
-def _written(executor: Executor, job: JobSpec, shard: pa.Table, again: bool) -> Receipt:
-    receipt = executor.write(job, shard, again=again)
+def _written(isolated: Isolated, job: JobSpec, shard: pa.Table) -> Receipt:
+    receipt = isolated.write(shard)
     if receipt is None:
-        receipt = executor.write(job, _without_killers(executor, job, shard), again=again)
+        receipt = isolated.write(_without_killers(isolated, job, shard))
     if receipt is None:
         raise JobError(
             f"shard {Ticket.of(shard).shard}: every worker died that wrote it, but of none of its images alone: "
@@ -85,28 +88,28 @@ def _written(executor: Executor, job: JobSpec, shard: pa.Table, again: bool) -> 
     return receipt
 
 
-def _without_killers(executor: Executor, job: JobSpec, shard: pa.Table) -> pa.Table:
+def _without_killers(isolated: Isolated, job: JobSpec, shard: pa.Table) -> pa.Table:
     """The shard, `failed` where workers die while they draw an image's pictures."""
     rows = _single(shard)
-    lives = [executor.can_draw(job, row) for row in rows]
+    lives = [isolated.can_draw(row) for row in rows]
     if not all(lives):
         drawn = (row for row, live in zip(rows, lives, strict=True) if live)
-        _check_workers(executor, job, Stage.WRITE, drawn)
-        lives = [live or executor.can_draw(job, row) for row, live in zip(rows, lives, strict=True)]
+        _check_workers(isolated, job, Stage.WRITE, drawn)
+        lives = [live or isolated.can_draw(row) for row, live in zip(rows, lives, strict=True)]
     left = [row if live else _crashed(row, Stage.WRITE) for row, live in zip(rows, lives, strict=True)]
     return Ticket.of(shard).attach(pa.concat_tables([row.replace_schema_metadata(None) for row in left]))
 
 
 def _check_workers(
-    executor: Executor, job: JobSpec, stage: Stage, survivors: Iterable[pa.Table], cause: str = ""
+    isolated: Isolated, job: JobSpec, stage: Stage, survivors: Iterable[pa.Table], cause: str = ""
 ) -> None:
     """Raise JobError unless an image that went well before goes well in this stage once more."""
     known_good = chain.from_iterable(map(_good_images, chain(survivors, _parts(job))))
     for image in islice(known_good, CONTROLS):
-        passed = list(_tables(executor, job, [image]))
+        passed = [answer for answer in _answers(isolated, [image]) if not isinstance(answer, Lost)]
         if passed and not _good_images(passed[0]):
             continue  # its file may be gone: that shows nothing about workers
-        if passed and (stage is Stage.SEGMENT or executor.can_draw(job, passed[0])):
+        if passed and (stage is Stage.SEGMENT or isolated.can_draw(passed[0])):
             return
         break
     reason = cause or "see the workers' logs (run.verbose=true)"

@@ -67,7 +67,11 @@ def fake_ray(monkeypatch):
 
     context = SimpleNamespace(bound=1)
     data = SimpleNamespace(DataContext=SimpleNamespace(get_current=lambda: context))
-    ray = FakeRay(fault=None, data=data, context=context, shutdown=lambda: None, nodes=list, cluster_resources=dict)
+    ray = FakeRay(
+        fault=None, data=data, context=context, was_connected=False, ended=[], nodes=list, cluster_resources=dict
+    )
+    ray.is_initialized = lambda: ray.was_connected
+    ray.shutdown = lambda: ray.ended.append(True)
     monkeypatch.setitem(sys.modules, "ray", ray)
     monkeypatch.setitem(sys.modules, "ray.data", data)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
@@ -126,6 +130,13 @@ def test_an_address_of_this_machine_starts_a_ray_of_its_own(fake_ray, monkeypatc
     with cluster.connected() as resources:
         assert resources.is_local
     assert fake_ray.started["address"] == "local"
+
+
+def test_a_ray_that_this_process_is_connected_to_is_used_and_stays(fake_ray):
+    fake_ray.was_connected = True
+    with cluster.connected():
+        assert not hasattr(fake_ray, "started")
+    assert not fake_ray.ended
 
 
 def test_environment_and_context_are_put_back(fake_ray):

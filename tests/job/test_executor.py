@@ -39,17 +39,17 @@ def test_shards_are_committed_one_after_the_other(job, tmp_path):
 
 
 def test_single_images_are_segmented_and_not_committed(job, tmp_path):
-    tables = list(InlineExecutor().segment_one_by_one(job, [shard(tmp_path, 1)]))
+    tables = list(InlineExecutor().isolated(job, again=False).segment([shard(tmp_path, 1)]))
     assert [result.ref.image_id for table in tables for result in schema.table_to_results(table)] == [1]
     assert not (tmp_path / "out").exists()
 
 
 def test_a_shard_is_written_and_an_image_drawn_in_this_process(job, tmp_path):
-    executor = InlineExecutor()
-    (segmented,) = executor.segment_one_by_one(job, [shard(tmp_path, 1)])
-    assert executor.can_draw(job, segmented)
+    isolated = InlineExecutor().isolated(job, again=False)
+    (segmented,) = isolated.segment([shard(tmp_path, 1)])
+    assert isolated.can_draw(segmented)
     assert not (tmp_path / "out").exists()
-    assert executor.write(job, segmented, again=False).images == 1
+    assert isolated.write(segmented).images == 1
     assert len(list((tmp_path / "out/color_masks").iterdir())) == 1
 
 
@@ -63,10 +63,10 @@ def test_a_writer_that_is_to_survive_draws_one_image_at_a_time(job, tmp_path, mo
         at_once.remove(result)
         return []
 
-    executor = InlineExecutor()
-    images = list(executor.segment_one_by_one(job, [shard(tmp_path, 0), shard(tmp_path, 1)]))
+    isolated = InlineExecutor().isolated(job, again=False)
+    images = list(isolated.segment([shard(tmp_path, 0), shard(tmp_path, 1)]))
     monkeypatch.setattr(pictures, "draw", draw)
-    executor.write(job, pa.concat_tables(images), again=False)
+    isolated.write(pa.concat_tables(images))
     assert most == [1, 1]
 
 
@@ -74,9 +74,10 @@ def test_the_engine_is_closed_when_a_stage_raises(job, tmp_path, monkeypatch):
     closed = []
     monkeypatch.setattr(FakeEngine, "close", lambda engine: closed.append(engine))
     monkeypatch.setattr(executor_module, "load", lambda shard, job: 1 / 0)
-    for work in (lambda one: one.run(job, [None], again=False), lambda one: one.segment_one_by_one(job, [None])):
+    executor = InlineExecutor()
+    for work in (executor.run(job, [None], again=False), executor.isolated(job, again=False).segment([None])):
         with pytest.raises(ZeroDivisionError):
-            list(work(InlineExecutor()))
+            list(work)
     assert len(closed) == 2
 
 

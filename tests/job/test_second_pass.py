@@ -12,7 +12,7 @@ from sam_batch.data.storage import open_storage
 from sam_batch.engine.choice import FakeChoice
 from sam_batch.engine.fake import WEIGHTS as FAKE
 from sam_batch.errors import JobError, OutageError
-from sam_batch.job.executor import InlineExecutor
+from sam_batch.job.executor import InlineExecutor, Lost
 from sam_batch.job.second_pass import CONTROLS, second_pass
 from sam_batch.job.spec import JobSpec
 from sam_batch.job.stages import Ticket
@@ -21,7 +21,7 @@ from sam_batch.output import schema
 from sam_batch.records import Failure, FailureKind, ImageRef, ImageResult, Stage
 
 
-class Workers(InlineExecutor):
+class Workers:
     """An executor whose workers die of images by name, and all of them once a number of images was segmented.
 
     `short` and `draw_short` say how often they die of an image that then goes well.
@@ -34,30 +34,34 @@ class Workers(InlineExecutor):
         self.lifetime, self.words, self.writes = lifetime, words or {}, writes
         self.short, self.draw_short = Counter(short), Counter(draw_short)
 
-    def segment_one_by_one(self, job, images):
+    def isolated(self, job, *, again):
+        self.inline = InlineExecutor().isolated(job, again=again)
+        return self
+
+    def segment(self, images):
+        lost = []
         for image in images:
             row = image.to_pylist()[0]
             if row["key"] in self.unreadable:
                 failure = Failure(Stage.LOAD, FailureKind.NOT_AN_IMAGE, "no picture")
                 result = ImageResult.failed(ImageRef(row["image_id"], row["key"], row["uri"]), failure)
             elif row["key"] in self.killers or self.lifetime == 0 or is_left(self.short, row["key"]):
+                lost.append(Lost(row["image_id"], self.words.get(row["image_id"], "")))
                 continue
             else:
                 self.lifetime -= 1
                 result = result_of(row["key"], [], row["image_id"], (4, 4))
             ticket = Ticket(row["shard"], 1.0, 2.0, [f"slow on {row['key']}"], ["kernel"])
             yield ticket.attach(schema.segmented_to_table([(result, b"")]))
+        yield from lost
 
-    def last_words(self):
-        return self.words
-
-    def write(self, job, table, *, again):
-        if self.writes == 0 or not all(self.can_draw(job, table.slice(row, 1)) for row in range(len(table))):
+    def write(self, table):
+        if self.writes == 0 or not all(self.can_draw(table.slice(row, 1)) for row in range(len(table))):
             return None
         self.writes -= 1
-        return super().write(job, table, again=again)
+        return self.inline.write(table)
 
-    def can_draw(self, job, table):
+    def can_draw(self, table):
         (row,) = table.select(["key", "status"]).to_pylist()
         dies = row["key"] in self.draw_killers or is_left(self.draw_short, row["key"])
         return row["status"] == "failed" or not dies
@@ -204,7 +208,7 @@ def test_there_may_be_nothing_to_do(job):
 
 def test_a_store_that_is_gone_is_held_against_no_image(tmp_path):
     class Stranded(Workers):
-        def segment_one_by_one(self, job, images):
+        def segment(self, images):
             return (Ticket(0, outage="stale").attach(schema.segmented_to_table([])) for _ in images)
 
     job = JobSpec(job_config("in", tmp_path / "out"), FAKE, FakeChoice())

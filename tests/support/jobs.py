@@ -17,6 +17,7 @@ from sam_batch.output import schema
 from sam_batch.output.summary import Summary
 
 KILLER_RGB = FakeEngine.KILLER_RGB
+FATAL_WIDTH = 99  # of a picture of which a writer on Ray dies; see tests/job/conftest.py
 RESULTS = ("annotations", "color_masks", "label_masks", "segments", "coco", "plan")
 
 
