@@ -26,7 +26,14 @@ def shell(arguments, streams):
     return ended.returncode, ended.stdout, ended.stderr
 
 
-@pytest.mark.parametrize("streams", [">&-", "2>&-", "<&- >&- 2>&-", "2>/dev/full", ">/dev/full 2>/dev/full"])
+@pytest.mark.parametrize(
+    "streams",
+    [
+        "<&- >&- 2>&-",
+        ">/dev/full 2>/dev/full",
+        *(pytest.param(one, marks=pytest.mark.slow) for one in (">&-", "2>&-", "2>/dev/full")),
+    ],
+)
 def test_a_job_is_done_whatever_its_streams_are(job, streams):
     code, _, _ = shell(["run", job], streams)
     assert code == 0

@@ -12,7 +12,7 @@ from support.jobs import run
 
 # To load torch takes a driver longer than a little job, so plain ones are forked from a process that has done so.
 _forks = multiprocessing.get_context("forkserver")
-_forks.set_forkserver_preload(["sam_batch.job.run", "sam_batch.engine.factory"])
+_forks.set_forkserver_preload(["sam_batch.job.run", "sam_batch.engine.factory", "sam_batch.segment.everything"])
 
 
 def start(config: Config) -> Any:
