@@ -68,7 +68,20 @@ def annotate(candidates: Iterable[Candidate], image_hw: Size, *, keep_empty: boo
 
 def _suppress(candidates: Sequence[Candidate], scores: Sequence[float], iou_thresh: float) -> list[Candidate]:
     boxes = [candidate.mask.box for candidate in candidates]
-    return [candidates[i] for i in box_nms(boxes, scores, iou_thresh)]
+    return _without_equal_lines([candidates[i] for i in box_nms(boxes, scores, iou_thresh)])
+
+
+def _without_equal_lines(candidates: Iterable[Candidate]) -> list[Candidate]:
+    """Keep the first of equal masks that are one pixel wide or high: boxes without an area suppress nothing, at 0/0."""
+    kept, lines = list[Candidate](), set[Patch]()
+    for candidate in candidates:
+        x0, y0, x1, y1 = candidate.mask.box
+        if x0 < x1 and y0 < y1:
+            kept.append(candidate)
+        elif candidate.mask not in lines:
+            lines.add(candidate.mask)
+            kept.append(candidate)
+    return kept
 
 
 def _clean(candidate: Candidate, image_hw: Size, min_area: int) -> Candidate:

@@ -43,6 +43,16 @@ def test_within_a_crop_the_best_predicted_stays():
     assert suppress_within_crop([worse, better, other], 0.7) == [other, better]
 
 
+def test_of_equal_masks_one_pixel_wide_the_best_stays():
+    """Their boxes have no area, so that boxes alone suppress none of them."""
+    line, best, shorter = (
+        candidate((5, 0, 6, 50), 0.8),
+        candidate((5, 0, 6, 50), 0.9),
+        candidate((5, 0, 6, 49), 0.7),
+    )
+    assert suppress_within_crop([line, shorter, best], 0.7) == [best, shorter]
+
+
 def test_between_crops_the_smallest_crop_wins():
     of_whole, of_crop = candidate((0, 0, 50, 50), 0.99), candidate((0, 0, 50, 50), 0.8, crop=LEFT)
     assert suppress_between_crops([of_whole, of_crop], 0.7) == [of_crop]

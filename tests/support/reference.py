@@ -23,13 +23,20 @@ OWN = {"mode", "max_mask_region_area", "mask_nms_thresh", "containment_thresh", 
 
 
 def reference_annotations(sam: Sam, image: UInt8Array, generator: GeneratorConfig) -> list[Annotation]:
-    """What the reference finds, without masks that have no pixel."""
+    """What the reference finds, without masks that have no pixel, and each line of pixels once."""
     settings = generator.model_dump(exclude=OWN)
     if generator.point_grids is not None:
         settings["point_grids"] = [np.array(grid) for grid in generator.point_grids]
     with mended():
         records = SamAutomaticMaskGenerator(sam, **settings, output_mode="coco_rle").generate(image)
-    return [_annotation(mask_id, one) for mask_id, one in enumerate(one for one in records if one["area"] > 0)]
+    kept = [one for one in without_equal_lines(records) if one["area"] > 0]
+    return [_annotation(mask_id, one) for mask_id, one in enumerate(kept)]
+
+
+def without_equal_lines(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of equal masks whose boxes have no area the reference suppresses none; this package keeps the first."""
+    lines = [record["segmentation"]["counts"] if 0 in record["bbox"][2:] else None for record in records]
+    return [record for i, record in enumerate(records) if lines[i] is None or lines[i] not in lines[:i]]
 
 
 def _annotation(mask_id: int, record: dict[str, Any]) -> Annotation:
