@@ -1,9 +1,21 @@
-"""Loops that neither NumPy nor torch has in one pass, compiled by numba: at the first call, and without the GIL."""
+"""Loops that neither NumPy nor torch has in one pass, compiled by numba: at the first call, and without the GIL.
 
+What is compiled is kept on disk, one file for each function, signature and processor, whose name says all that it depends
+on. numba's own cache numbers such files and keeps an index of them: of two processes that compile at once, either may end
+with the other's code under its own signature. It also knows a function's own source alone, and not what is inlined in it.
+"""
+
+import contextlib
+import hashlib
+import pickle
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar
 
+import numba
 from numba import njit
+from numba.core.caching import FunctionCache, IndexDataCacheFile
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -21,8 +33,48 @@ def reordered(function: Function) -> Function:
 
 
 def _compile(function: Function, **options: Any) -> Function:
-    try:
-        fast: Function = njit(nogil=True, cache=True, **options)(function)
-    except RuntimeError:  # it found none
-        fast = njit(nogil=True, **options)(function)
+    fast = njit(nogil=True, **options)(function)
+    with contextlib.suppress(RuntimeError):  # there is no such folder
+        fast._cache = _Cache(function)  # as `cache=True` does with numba's own
     return fast
+
+
+class _Cache(FunctionCache):  # type: ignore[misc]  # numba has no types
+    """A function's cache without an index."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        stamp = (numba.__version__, self._impl.locator.get_source_stamp(), _package_stamp())
+        self._cache_file = _Files(self._cache_path, self._impl.filename_base, stamp)
+
+
+class _Files(IndexDataCacheFile):  # type: ignore[misc]  # likewise
+    """The files of one function, each whole or absent."""
+
+    def save(self, key: object, data: object) -> None:
+        """Keep what was compiled for a signature on a processor, if there is room."""
+        with contextlib.suppress(OSError):
+            self._save_data(self._name(key), data)
+
+    def load(self, key: object) -> object:
+        """What was kept; None where there is none, or a power failure damaged it."""
+        try:
+            return self._load_data(self._name(key))
+        except (OSError, EOFError, pickle.UnpicklingError):
+            return None
+
+    def flush(self) -> None:
+        """Forget nothing: what is outdated has another name."""
+
+    def _name(self, key: object) -> str:
+        digest = hashlib.sha256(repr((key, self._source_stamp)).encode()).hexdigest()
+        return f"{self._index_name.removesuffix('.nbi')}.{digest[:16]}.nbc"
+
+
+@cache
+def _package_stamp() -> str:
+    """Changes with any module of this package: compiled functions hold the code of those that they call."""
+    folder = Path(__file__).parent
+    modules = sorted((str(path.relative_to(folder)), path.stat()) for path in folder.rglob("*.py"))
+    stamps = [(name, status.st_mtime_ns, status.st_size) for name, status in modules]
+    return hashlib.sha256(repr(stamps).encode()).hexdigest()
