@@ -1,8 +1,9 @@
 """Loops that neither NumPy nor torch has in one pass, compiled by numba: at the first call, and without the GIL.
 
-What is compiled is kept on disk, one file for each function, signature and processor, whose name says all that it depends
-on. numba's own cache numbers such files and keeps an index of them: of two processes that compile at once, either may end
-with the other's code under its own signature. It also knows a function's own source alone, and not what is inlined in it.
+What is compiled is kept on disk, one file for each function, signature and processor, whose name says all that it
+depends on. numba's own cache numbers such files and keeps an index of them: of two processes that compile at once,
+either may end with the other's code under its own signature, and with numbers that are wrong without a word. It also
+knows a function's own source alone, and not that of the functions which are inlined in it.
 """
 
 import contextlib
@@ -39,16 +40,16 @@ def _compile(function: Function, **options: Any) -> Function:
     return fast
 
 
-class _Cache(FunctionCache):  # type: ignore[misc]  # numba has no types
+class _Cache(FunctionCache):
     """A function's cache without an index."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(function)
-        stamp = (numba.__version__, self._impl.locator.get_source_stamp(), _package_stamp())
+        stamp = (numba.__version__, self._impl.locator.get_source_stamp(), _sources())
         self._cache_file = _Files(self._cache_path, self._impl.filename_base, stamp)
 
 
-class _Files(IndexDataCacheFile):  # type: ignore[misc]  # likewise
+class _Files(IndexDataCacheFile):
     """The files of one function, each whole or absent."""
 
     def save(self, key: object, data: object) -> None:
@@ -72,9 +73,8 @@ class _Files(IndexDataCacheFile):  # type: ignore[misc]  # likewise
 
 
 @cache
-def _package_stamp() -> str:
-    """Changes with any module of this package: compiled functions hold the code of those that they call."""
-    folder = Path(__file__).parent
-    modules = sorted((str(path.relative_to(folder)), path.stat()) for path in folder.rglob("*.py"))
-    stamps = [(name, status.st_mtime_ns, status.st_size) for name, status in modules]
-    return hashlib.sha256(repr(stamps).encode()).hexdigest()
+def _sources() -> str:
+    """A hash of all modules of this package with compiled functions: one holds the code of those that it calls."""
+    sources = (path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py")))
+    compiling = [source for source in sources if b"from sam_batch.compiled import" in source]
+    return hashlib.sha256(b"\0".join(compiling)).hexdigest()

@@ -48,7 +48,7 @@ def test_processes_that_compile_at_once_keep_apart_what_they_keep(kept):
     real, whole = start(), start()
     with mock.patch.object(IndexDataCacheFile, "_save_data", slow := mock.Mock()):
         whole(np.ones(3, np.int64))
-    with mock.patch.object(IndexDataCacheFile, "_load_index", lambda self: {}):  # it looked before
+    with mock.patch.object(IndexDataCacheFile, "_load_index", return_value={}):  # it looked before
         real(np.ones(3))
     whole._cache._cache_file._save_data(*slow.call_args.args)
     for values in (np.ones(3), np.ones(3, np.int64)):
@@ -60,7 +60,7 @@ def test_processes_that_compile_at_once_keep_apart_what_they_keep(kept):
 def test_other_sources_are_compiled_anew(kept, monkeypatch):
     folder, start = kept
     start()(np.ones(3))
-    monkeypatch.setattr(module, "_package_stamp", lambda: "of the next release")
+    monkeypatch.setattr(module, "_sources", lambda: "of the next release")
     start()(np.ones(3))
     assert len(files_in(folder)) == 2
 

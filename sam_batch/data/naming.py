@@ -49,3 +49,7 @@ class Naming:
     def _folded(self, name: str) -> str:
         folded = name.casefold() if self.ignores_case else name
         return unicodedata.normalize("NFC", folded) if self.ignores_form or self.ignores_case else folded
+
+
+STRICTEST = Naming(ignores_case=True, ignores_form=True, refused=SUSPECTS, trims=True, longest=143)
+"""What no file system falls short of; the shortest names are those of encrypted folders."""

@@ -186,10 +186,22 @@ class LocalFiles:
         finally:
             os.close(descriptor)
 
+    def may_be_written(self) -> bool:
+        """Whether files can be put here, or a folder for them be made, as far as rights and mounts tell."""
+        return os.access(self._nearest_folder(), os.W_OK | os.X_OK)
+
+    def _nearest_folder(self) -> str:
+        """The root, or what there is of its path."""
+        return next(str(place) for place in (Path(self._root), *Path(self._root).parents) if place.is_dir())
+
     def naming(self) -> Naming:
-        """Finds out, by files with odd names in `.tmp`, which names the file system takes and tells apart."""
-        token = f"{TEMPORARY}/sam-batch-{secrets.token_hex(16)}"
-        self._with_folder(token)
+        """Finds out, by files with odd names, which names the file system takes and tells apart.
+
+        They lie in `.tmp` if there is one, else hidden in the root, or in the nearest folder to be: no folder is made.
+        """
+        temporary = self.uri(TEMPORARY)
+        folder, mark = (temporary, "") if os.path.isdir(temporary) else (self._nearest_folder(), ".")
+        token = os.path.join(folder, f"{mark}sam-batch-{secrets.token_hex(16)}")
 
         def finds(made: str, asked: str) -> bool:
             with self._tried(f"{token}{made}") as taken:
@@ -204,7 +216,7 @@ class LocalFiles:
             ignores_form=finds("A\u00e9", "Ae\u0301"),
             refused="" if takes(SUSPECTS) else "".join(one for one in SUSPECTS if not takes(one)),
             trims=not takes("x.") or finds("x.", "x"),
-            longest=os.pathconf(self.uri(TEMPORARY), "PC_NAME_MAX"),
+            longest=os.pathconf(folder, "PC_NAME_MAX"),
         )
 
     @contextmanager

@@ -114,6 +114,10 @@ class S3Objects:
     def flush(self) -> None:
         """Nothing to do: an acknowledged object is durable."""
 
+    def may_be_written(self) -> bool:
+        """Only a write would tell."""
+        return True
+
     def naming(self) -> Naming:
         """Object stores take names as they are."""
         return Naming()
@@ -233,6 +237,10 @@ class FsspecObjects:
 
     def flush(self) -> None:
         """Nothing to do: an acknowledged object is durable."""
+
+    def may_be_written(self) -> bool:
+        """Only a write would tell."""
+        return True
 
     def naming(self) -> Naming:
         """Object stores take names as they are."""

@@ -1,25 +1,29 @@
 """What became of the planned images, decided before any work: new, replaced, gone, or as they were.
 
 A size or time that differs is looked into: only another content is another image. Rows of images that are gone or were
-replaced count nowhere from then on; what replaced them is planned like a new image.
+replaced count nowhere from then on; what replaced them is planned like a new image. Nothing is written here: a run does
+what was decided, `plan` foresees what it would refuse.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from sam_batch.config import Config
 from sam_batch.data.listing import Listing
-from sam_batch.data.storage import Entry, read_uri, shown
+from sam_batch.data.storage import Entry, Storage, read_uri, shown
 from sam_batch.errors import ImageError, NotFoundError, OutputError, PermissionDeniedError
-from sam_batch.output import layout
+from sam_batch.output import layout, ownership
 from sam_batch.output.changes import Change, Changes, Difference, State, compare
+from sam_batch.output.file_names import refuse_unwritable
 from sam_batch.output.output import Output
-from sam_batch.output.plan import Plan
+from sam_batch.output.plan import Plan, extend, images_per_shard
 from sam_batch.wording import counted
 
 THREADS = 8  # images read at once
@@ -31,34 +35,50 @@ class Decision(NamedTuple):
 
     Attributes:
         changes: Of the plan's images, all that are known.
-        new: Images to plan that no image of the plan was.
         again: Images to plan in the place of others of the same key.
+        rows: For the plan: of these, and of those that no image of the plan was.
         notes: What the user should know.
     """
 
     changes: Changes
-    new: list[Entry]
     again: list[Entry]
+    rows: pa.Table
     notes: list[str]
 
 
-def difference_of(plan: Plan, listed: Listing, config: Config) -> Difference:
-    """The input as it is beside the plan; reads nothing.
+def difference_of(plan: Plan | None, listed: Listing, config: Config) -> Difference:
+    """The input as it is beside the plan, if there is one; reads nothing.
 
     Nothing is gone from a listing that is cut short, nor from a folder that could not be read.
     """
+    if plan is None:
+        return Difference(listed.images, [], [], [])
     whole = config.input.limit is None and not listed.left_out.unreadable
     return compare(plan.rows, plan.changes, listed.images, whole=whole)
 
 
-def decide(output: Output, plan: Plan, listed: Listing, config: Config) -> Decision:
+def decide(
+    output: Output, plan: Plan | None, listed: Listing, config: Config, fingerprint: Mapping[str, str]
+) -> Decision:
     """Compare the input with the plan, and look into what differs.
+
+    Raises:
+        OutputError: Images were replaced, and input.changed is refuse; or the output cannot hold new images' results.
+        StorageError: Rows of the output, or an image to look into, cannot be read.
+    """
+    difference = difference_of(plan, listed, config)
+    changes, again = look_into(output, plan, difference, config) if plan else ({}, [])
+    rows = new_rows(output.storage, plan, [*difference.new, *again], config, fingerprint)
+    return Decision(changes, again, rows, _notes(difference, again))
+
+
+def look_into(output: Output, plan: Plan, difference: Difference, config: Config) -> tuple[Changes, list[Entry]]:
+    """What is known of the plan's images now, and which of them others took the place of; reads those that differ.
 
     Raises:
         OutputError: Images were replaced, and input.changed is refuse.
         StorageError: Rows of the output, or an image to look into, cannot be read.
     """
-    difference = difference_of(plan, listed, config)
     changes = {**plan.changes, **{image_id: _gone(plan, image_id) for image_id in difference.gone}}
     touched = [*difference.touched, *difference.back]
     again = []
@@ -73,7 +93,41 @@ def decide(output: Output, plan: Plan, listed: Listing, config: Config) -> Decis
             f"input.changed: {counted(len(again), 'image')} changed since they were labelled ({names}"
             f"{', ...' * (len(again) > NAMED)}); redo labels them again"
         )
-    return Decision(changes, difference.new, again, _notes(difference, again))
+    return changes, again
+
+
+def new_rows(
+    storage: Storage, plan: Plan | None, entries: Sequence[Entry], config: Config, fingerprint: Mapping[str, str]
+) -> pa.Table:
+    """Rows of the plan for images that it does not hold as they are.
+
+    Raises:
+        OutputError: The file system does not take the names of their results, or somebody else's files have them.
+    """
+    rows = extend(plan, sorted(entries, key=lambda entry: entry.key), images_per_shard(config))
+    if rows.num_rows:
+        whole = pa.concat_tables([plan.rows, rows]) if plan else rows
+        _refuse_names(storage, ownership.Names(whole, fingerprint))
+        ours = plan.rows["key"] if plan else pa.array([], pa.string())  # planned once: its pictures' names are ours
+        free = rows.filter(pc.invert(pc.is_in(rows["key"], value_set=ours)))
+        ownership.refuse_taken(storage, ownership.Names(free, fingerprint))
+    return rows
+
+
+def successor(storage: Storage, listed: Listing, config: Config, fingerprint: Mapping[str, str]) -> Plan:
+    """The plan that takes the place of another, whose results go.
+
+    Raises:
+        OutputError: The file system does not take the names of its results.
+    """
+    plan = Plan(extend(None, listed.images, images_per_shard(config)), dict(fingerprint), parts=1)
+    _refuse_names(storage, ownership.Names(plan.rows, plan.fingerprint))
+    return plan
+
+
+def _refuse_names(storage: Storage, names: ownership.Names) -> None:
+    ownership.refuse_nested(names)
+    refuse_unwritable(storage, sorted(names.pictures | names.cutouts))
 
 
 def drop_cutouts(output: Output, plan: Plan, again: Sequence[Entry]) -> None:

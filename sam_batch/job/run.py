@@ -20,17 +20,16 @@ from types import FrameType
 from typing import NoReturn
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from rich.console import Console
 
 from sam_batch import configfile
 from sam_batch.config import Config
 from sam_batch.data import listing
-from sam_batch.data.storage import Entry, Storage
+from sam_batch.data.storage import Storage
 from sam_batch.errors import ConfigError, EngineError, JobError, OutageError, OutputError, StorageError
 from sam_batch.export.formats import is_complete, open_exports, require_known
 from sam_batch.job import cluster
-from sam_batch.job.changed import decide, drop_cutouts
+from sam_batch.job.changed import decide, drop_cutouts, successor
 from sam_batch.job.executor import Executor, InlineExecutor
 from sam_batch.job.notes import noted
 from sam_batch.job.outage import Patience, controls
@@ -38,15 +37,12 @@ from sam_batch.job.progress import RunProgress
 from sam_batch.job.second_pass import second_pass
 from sam_batch.job.spec import JobSpec, refuse_changed_settings
 from sam_batch.output import layout, lease, ownership
-from sam_batch.output.file_names import refuse_unwritable
 from sam_batch.output.fingerprint import refuse_other
 from sam_batch.output.output import Output
 from sam_batch.output.parts import Receipt
 from sam_batch.output.plan import (
     Plan,
     committed_shards,
-    extend,
-    images_per_shard,
     read_plan,
     replace_plan,
     store,
@@ -157,7 +153,7 @@ def _work(run: Run, listed: listing.Listing, overwrite: bool) -> None:
     """Steps 2 to 5; what goes wrong from here on ends in the summary."""
     run.storage.clear_temporary(lambda key: layout.COCO_FILE.fullmatch(key) is not None)
     before = None if overwrite else read_plan(run.storage)
-    plan = _new_plan(run, listed.images) if overwrite else _extended_plan(run, before, listed)
+    plan = _new_plan(run, listed) if overwrite else _extended_plan(run, before, listed)
     recounted = before is not None and before.changes != plan.changes
     effective = ownership.sealed(configfile.to_yaml(run.job.config))
     ownership.put_over_own(run.storage, layout.CONFIG, effective, ownership.is_sealed)
@@ -186,11 +182,9 @@ def _report(run: Run) -> None:
         _log.warning("no report was written: %s", error)
 
 
-def _new_plan(run: Run, listed: Sequence[Entry]) -> Plan:
+def _new_plan(run: Run, listed: listing.Listing) -> Plan:
     """In the place of the old one, whose results go."""
-    rows = extend(None, listed, images_per_shard(run.job.config))
-    plan = Plan(rows, run.job.fingerprint(), parts=1)
-    _refuse_unwritable(run.storage, plan)
+    plan = successor(run.storage, listed, run.job.config, run.job.fingerprint())
     ownership.clear(run.storage, ownership.plan_of(run.storage), plan)
     replace_plan(run.storage, plan)
     return plan
@@ -198,31 +192,18 @@ def _new_plan(run: Run, listed: Sequence[Entry]) -> Plan:
 
 def _extended_plan(run: Run, plan: Plan | None, listed: listing.Listing) -> Plan:
     fingerprint = run.job.fingerprint()
-    new, again = listed.images, list[Entry]()
     if plan is not None:
         refuse_other(plan.fingerprint, fingerprint)
         fingerprint = plan.fingerprint  # as it was written: the parts carry its digest
-        decision = decide(Output(run.storage), plan, listed, run.job.config)
-        new, again = decision.new, decision.again
-        for note in decision.notes:
-            _log.warning("%s", note)
-        drop_cutouts(Output(run.storage), plan, again)
-        plan = store_changes(run.storage, plan, decision.changes)  # first: what replaces an image is new after a crash
     else:
         ownership.refuse_foreign(run.storage)  # once more: now no other driver writes here
-    rows = extend(plan, sorted([*new, *again], key=lambda entry: entry.key), images_per_shard(run.job.config))
-    if rows.num_rows:
-        whole = pa.concat_tables([plan.rows, rows]) if plan else rows
-        _refuse_unwritable(run.storage, Plan(whole, fingerprint, parts=0))
-        ours = plan.rows["key"] if plan else pa.array([], pa.string())  # planned once: its pictures' names are ours
-        free = rows.filter(pc.invert(pc.is_in(rows["key"], value_set=ours)))
-        ownership.refuse_taken(run.storage, ownership.Names(free, fingerprint))
-    return store(run.storage, plan, rows, fingerprint)
-
-
-def _refuse_unwritable(storage: Storage, plan: Plan) -> None:
-    names = ownership.Names(plan.rows, plan.fingerprint)
-    refuse_unwritable(storage, sorted(names.pictures | names.cutouts))
+    decision = decide(Output(run.storage), plan, listed, run.job.config, fingerprint)
+    for note in decision.notes:
+        _log.warning("%s", note)
+    if plan is not None:
+        drop_cutouts(Output(run.storage), plan, decision.again)
+        plan = store_changes(run.storage, plan, decision.changes)  # first: what replaces an image is new after a crash
+    return store(run.storage, plan, decision.rows, fingerprint)
 
 
 def _label(run: Run, plan: Plan, *, recounted: bool) -> bool:

@@ -36,7 +36,7 @@ class JobSpec:
 
     def fingerprint(self) -> dict[str, str]:
         """Everything that shapes a result, as dotted keys and JSON values."""
-        return _settings(self.config) | {
+        return known_settings(self.config) | {
             "model.sha256": json.dumps(self.checkpoint.sha256),
             "engine.kind": json.dumps(self.engine.kind),
             "engine.precision": json.dumps(self.engine.precision),
@@ -54,21 +54,31 @@ class JobSpec:
         }
 
 
-def refuse_changed_settings(stored: Mapping[str, str], config: Config) -> None:
-    """Refuse an output of other settings as far as the settings alone tell, before weights and devices are looked at.
+def refuse_changed_settings(stored: Mapping[str, str], config: Config, sha256: str | None = None) -> None:
+    """Refuse an output of other settings as far as is known before devices, and perhaps weights, are looked at.
 
     Args:
         stored: The output's fingerprint.
         config: The job.
+        sha256: Of its weights, if that is known.
 
     Raises:
         FingerprintError: Some keys differ.
     """
-    now = _settings(config)
+    now = known_settings(config) | _decided(config)
+    if sha256 is not None:
+        now["model.sha256"] = json.dumps(sha256)
     refuse_other({key: value for key, value in stored.items() if key in now}, now)
 
 
-def _settings(config: Config) -> dict[str, str]:
+def _decided(config: Config) -> dict[str, str]:
+    """Of the engine what is no longer open; the fake one takes any precision for its own."""
+    engine = config.engine
+    settings = {"engine.kind": engine.kind, "engine.precision": "auto" if engine.kind == "fake" else engine.precision}
+    return {key: json.dumps(value) for key, value in settings.items() if value != "auto"}
+
+
+def known_settings(config: Config) -> dict[str, str]:
     """The part of a fingerprint that is known without weights and devices."""
     settings = flatten(config.model_dump(mode="json"))
     roots = [locate(uri, config.storage).uri for uri in config.input.uris]

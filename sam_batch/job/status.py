@@ -10,14 +10,16 @@ import pyarrow as pa
 
 from sam_batch.config import Config
 from sam_batch.data import listing
+from sam_batch.data.storage import Storage, shown
+from sam_batch.errors import OutputError
 from sam_batch.export.formats import require_known
-from sam_batch.job.changed import difference_of
+from sam_batch.job.changed import difference_of, look_into, new_rows, successor
 from sam_batch.job.cluster import refuse_working_copy
-from sam_batch.job.spec import refuse_changed_settings
+from sam_batch.job.spec import known_settings, refuse_changed_settings
+from sam_batch.model.checkpoints import known_sha256
 from sam_batch.output import lease, ownership
-from sam_batch.output.changes import Difference
 from sam_batch.output.output import Output
-from sam_batch.output.plan import committed_shards, extend, images_per_shard, read_plan
+from sam_batch.output.plan import committed_shards, read_plan
 from sam_batch.output.summary import Summary
 from sam_batch.wording import counted
 
@@ -73,19 +75,22 @@ class DryRun:
 def dry_run(config: Config) -> DryRun:
     """List the input and compare it with what the output holds; writes nothing.
 
+    It refuses what a run would refuse before it works, but for what only devices and tensors of weights tell. Images
+    that may have been replaced are read only where input.changed is refuse.
+
     Raises:
-        InputError: The input cannot be listed.
-        OutputError: The output is somebody else's, or of other settings.
+        ConfigError: A run would be refused, for the input, the output or the weights.
     """
-    require_known(config.output.formats)
-    refuse_working_copy(config)
-    listed = listing.list_images(config.input, config.storage, output=config.output.uri)
-    storage = ownership.open_output(config, overwrite=None)
+    listed, storage = _opened(config, overwrite=None)
     plan = read_plan(storage)
+    model = config.model
+    weights = None if config.engine.kind == "fake" else known_sha256(model.name, model.checkpoint, model.sha256)
     if plan is not None:
-        refuse_changed_settings(plan.fingerprint, config)
-    difference = difference_of(plan, listed, config) if plan else Difference(listed.images, [], [], [])
-    new = extend(plan, difference.new, images_per_shard(config))
+        refuse_changed_settings(plan.fingerprint, config, weights)
+    difference = difference_of(plan, listed, config)
+    if plan is not None and config.input.changed == "refuse":
+        look_into(Output(storage), plan, difference, config)
+    new = new_rows(storage, plan, difference.new, config, plan.fingerprint if plan else known_settings(config))
     new_shards = set(new["shard"].to_pylist())
     pending = plan.pending(committed_shards(storage)) if plan else set()
     return DryRun(
@@ -104,10 +109,24 @@ def would_be_removed(config: Config, overwrite: str) -> Iterator[str]:
     """The keys that a run with `--overwrite` deletes or replaces before it begins; reads alone.
 
     Raises:
-        ConfigError: `overwrite` is not the output, or that is no job's.
+        ConfigError: A run would be refused; as of `dry_run`.
     """
+    listed, storage = _opened(config, overwrite)
+    plan = ownership.plan_of(storage)
+    ownership.refuse_succession(storage, plan, successor(storage, listed, config, known_settings(config)))
+    return ownership.own_keys(storage, plan)
+
+
+def _opened(config: Config, overwrite: str | None) -> tuple[listing.Listing, Storage]:
+    """The input and the output, if nobody works there and it can be written."""
+    require_known(config.output.formats)
+    refuse_working_copy(config)
+    listed = listing.list_images(config.input, config.storage, output=config.output.uri)
     storage = ownership.open_output(config, overwrite)
-    return ownership.own_keys(storage, ownership.plan_of(storage))
+    lease.refuse_held(storage)
+    if not storage.may_be_written():
+        raise OutputError(f"output.uri: cannot be written: {shown(storage.root)}: no right to, or mounted read-only")
+    return listed, storage
 
 
 @dataclass(slots=True)

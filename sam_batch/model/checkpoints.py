@@ -53,12 +53,34 @@ def resolve_checkpoint(name: str, checkpoint: str = "auto", sha256: str | None =
     path = Path(source).expanduser() if url is None else fetch(url, expected)
     digest = require_sha256(path, expected)
     model = published(digest) or _read(path)
+    _refuse_other_name(name, model, path)
+    return ResolvedCheckpoint(model.name, str(path), digest, model.image_side, url)
+
+
+def known_sha256(name: str, checkpoint: str = "auto", sha256: str | None = None) -> str | None:
+    """The hash of weights that are not fetched, nor looked into, for it; None where only that would tell.
+
+    Raises:
+        CheckpointError: The file is missing or another than was expected, or published as another model than `name`.
+    """
+    if checkpoint == "auto":
+        return sha256 or model_of(name).sha256
+    if is_url(checkpoint):
+        return sha256 or expected_sha256(checkpoint)
+    path = Path(checkpoint).expanduser()
+    digest = require_sha256(path, sha256)
+    model = published(digest)
+    if model is not None:
+        _refuse_other_name(name, model, path)
+    return digest
+
+
+def _refuse_other_name(name: str, model: Model, path: Path) -> None:
     if name not in ("auto", model.name):
         raise CheckpointError(
             f"{path}: model.name is {name}, but these weights are {model.name}; "
             f"set model.name={model.name} or give other weights"
         )
-    return ResolvedCheckpoint(model.name, str(path), digest, model.image_side, url)
 
 
 def _read(path: Path) -> Model:

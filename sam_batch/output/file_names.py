@@ -4,9 +4,9 @@ Names depend on keys alone, so they are not bent to a file system: two outputs o
 """
 
 from collections.abc import Sequence
-from itertools import islice
+from itertools import chain, islice
 
-from sam_batch.data.naming import Naming
+from sam_batch.data.naming import STRICTEST
 from sam_batch.data.storage import Storage, shown
 from sam_batch.errors import OutputError
 
@@ -20,11 +20,15 @@ _NAMED = 3
 def refuse_unwritable(storage: Storage, names: Sequence[str]) -> None:
     """Refuse an output whose file system does not take the names of its files, or takes two for one.
 
+    What it takes is tried out only where there is a name that some file system does not take.
+
     Raises:
         OutputError: Naming the first of them.
         StorageError: The output cannot be written.
     """
-    naming = storage.naming() if names else Naming()
+    if not any(chain(STRICTEST.unusable(names), STRICTEST.clashes(names))):
+        return
+    naming = storage.naming()
     some = [f"{shown(name)} ({reason})" for name, reason in islice(naming.unusable(names), _NAMED)]
     if some:
         raise OutputError(f"output.uri: the file system of {storage.root} does not take {', '.join(some)}; {_REMEDY}")

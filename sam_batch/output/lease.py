@@ -29,10 +29,11 @@ class Holder:
 
     Attributes:
         token: Random; tells two drivers apart.
-        host: Its name.
-        pid: Process number on that host.
+        host: Its name, for people: containers and machines of a cluster may share one.
+        pid: Process number there.
         born: When that process started, in the kernel's count, so that a recycled number is not mistaken for it.
         renewed: Seconds since the epoch.
+        processes: Where such numbers mean the same processes; empty where that cannot be told.
     """
 
     token: str
@@ -40,15 +41,19 @@ class Holder:
     pid: int
     born: str
     renewed: float
+    processes: str = ""
 
     @classmethod
     def this_process(cls) -> "Holder":
         """This process, now, with a fresh token."""
-        return cls(secrets.token_hex(8), socket.gethostname(), os.getpid(), _born(os.getpid()), time.time())
+        pid, now = os.getpid(), time.time()
+        return cls(secrets.token_hex(8), socket.gethostname(), pid, _born(pid), now, _processes())
 
     def is_gone(self) -> bool:
-        """Whether the holder has ended: known at once on its own host, if that tells; else after a silence."""
-        born = _born(self.pid) if self.host == socket.gethostname() else UNKNOWN
+        """Whether the holder has ended: known at once among its own processes, if they tell; else after a silence."""
+        here = _processes()
+        is_here = self.processes == here if here else self.host == socket.gethostname()
+        born = _born(self.pid) if is_here else UNKNOWN
         if not born or UNKNOWN not in (born, self.born):
             return born != self.born
         return time.time() - self.renewed > STALE_SECONDS
@@ -126,15 +131,7 @@ def acquire(storage: Storage) -> Lease:
         LeaseError: Another driver that still lives holds it.
         OutputError: Somebody else's file has its name.
     """
-    other = read_holder(storage)
-    if other is UNREADABLE:
-        time.sleep(1.2 * RENEW_SECONDS)
-        other = read_holder(storage)
-    if other is FOREIGN:
-        raise OutputError(f"output.uri: {storage.root}/{layout.LEASE} is not this program's; move it away")
-    if other is not None:
-        if not other.is_gone():
-            raise _in_use(storage, other)
+    if refuse_held(storage) is not None:
         storage.delete(layout.LEASE)
     holder = Holder.this_process()
     try:
@@ -142,6 +139,24 @@ def acquire(storage: Storage) -> Lease:
     except AlreadyExistsError:
         raise LeaseError(f"{storage.root}: another driver has just taken this output") from None
     return Lease(storage, holder)
+
+
+def refuse_held(storage: Storage) -> Holder | None:
+    """Who held the output and is gone, or None; changes nothing.
+
+    Raises:
+        LeaseError: A driver that still lives holds it.
+        OutputError: Somebody else's file has its name.
+    """
+    other = read_holder(storage)
+    if other is UNREADABLE:
+        time.sleep(1.2 * RENEW_SECONDS)
+        other = read_holder(storage)
+    if other is FOREIGN:
+        raise OutputError(f"output.uri: {storage.root}/{layout.LEASE} is not this program's; move it away")
+    if other is not None and not other.is_gone():
+        raise _in_use(storage, other)
+    return other
 
 
 def read_holder(storage: Storage) -> Holder | None:
@@ -165,6 +180,15 @@ def _in_use(storage: Storage, other: Holder) -> LeaseError:
         f"{storage.root}: in use by process {other.pid} on {other.host}, seen {age:.0f} s ago; stop it, or wait "
         f"{STALE_SECONDS:.0f} s after it has ended, or use another output"
     )
+
+
+def _processes() -> str:
+    """The boot of this machine and the namespace of its process numbers, as Linux tells; empty elsewhere."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"  # noqa: PTH115 - it leads to no path
+    except OSError:
+        return ""
 
 
 def _born(pid: int) -> str:

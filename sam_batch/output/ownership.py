@@ -47,9 +47,10 @@ class Names:
 
         self._keys: list[str] = rows["key"].to_pylist()
         self.shards = frozenset(rows["shard"].unique().to_pylist())
-        packed = is_on("segments") and value_of(fingerprint, "output.segments.pack") == "tar"
+        self._has_cutouts = is_on("segments")
+        self._are_packed = value_of(fingerprint, "output.segments.pack") == "tar"
+        packed = self._has_cutouts and self._are_packed
         self.tars = frozenset(map(layout.tar_key, self.shards)) if packed else frozenset[str]()
-        self._has_cutouts = is_on("segments") and not packed
         self._has_color_masks = is_on("color_masks")
         self._has_label_masks = is_on("label_masks")
 
@@ -62,8 +63,18 @@ class Names:
 
     @cached_property
     def cutouts(self) -> frozenset[str]:
-        """The folders of cut-outs."""
+        """The folders of cut-outs that lie one by one."""
+        return frozenset() if self._are_packed else self._cutout_folders
+
+    @cached_property
+    def _cutout_folders(self) -> frozenset[str]:
         return frozenset(map(layout.cutouts_key, self._keys)) if self._has_cutouts else frozenset()
+
+    @property
+    def nested(self) -> str | None:
+        """A folder of cut-outs that has the name of another image's cut-out: as of `a/0.png` beside an image `a`."""
+        folders = self._cutout_folders
+        return min((name for name in folders if layout.cutout_folder(name) in folders), default=None)
 
     def __contains__(self, key: str) -> bool:
         """Whether the job may write this key, which lies in one of `FOLDERS`."""
@@ -129,6 +140,20 @@ def _is_lease(storage: Storage, name: str) -> bool:
     return name == layout.LEASE and lease.read_holder(storage) is not lease.FOREIGN
 
 
+def refuse_nested(names: Names) -> None:
+    """Refuse images of which one would need another's cut-out for a folder.
+
+    Raises:
+        OutputError: Names the two.
+    """
+    if names.nested is not None:
+        raise OutputError(
+            f"output.uri: {shown(names.nested)} would be both a cut-out and a folder of cut-outs, of two images one "
+            "of which is named like the other's folder; name them otherwise by a manifest with a column key, or write "
+            "no cut-outs (output.segments.enabled=false)"
+        )
+
+
 def refuse_taken(storage: Storage, names: Names) -> None:
     """Refuse new images whose results would overwrite what is not ours.
 
@@ -160,16 +185,25 @@ def _in_the_way(storage: Storage, key: str) -> OutputError:
     )
 
 
+def refuse_succession(storage: Storage, plan: Plan, successor: Plan) -> None:
+    """Refuse a job that takes the place of another and would overwrite what is of neither.
+
+    Raises:
+        OutputError: A file has a name of its results; says which.
+    """
+    old, new = Names(plan.rows, plan.fingerprint), Names(successor.rows, successor.fingerprint)
+    for key in _stored(storage):
+        if key in new and key not in old:
+            raise _in_the_way(storage, key)
+
+
 def clear(storage: Storage, plan: Plan, successor: Plan) -> None:
     """Delete what a job wrote, all but the first file of its plan, to make room for another job's.
 
     Raises:
         OutputError: The other job would overwrite what is not ours; nothing was deleted.
     """
-    old, new = Names(plan.rows, plan.fingerprint), Names(successor.rows, successor.fingerprint)
-    for key in _stored(storage):
-        if key in new and key not in old:
-            raise _in_the_way(storage, key)
+    refuse_succession(storage, plan, successor)
     for key in own_keys(storage, plan):
         if key != layout.part_key(layout.PLAN, 0):
             storage.delete(key)

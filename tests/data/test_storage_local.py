@@ -368,12 +368,26 @@ class Shouting:
 
 
 def test_what_a_file_system_makes_of_names_is_found_out(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage.write("a", b"")
     assert storage.naming() == Naming()
     with monkeypatch.context() as patch:
         Shouting(patch)
         naming = storage.naming()
     assert naming == Naming(ignores_case=True, ignores_form=True, refused=":?", trims=True)
     assert not list(Path(storage.root, ".tmp").iterdir())
+
+
+def test_names_are_tried_without_a_folder_for_them(tmp_path: Path) -> None:
+    below = Storage(str(tmp_path / "not/there"), StorageConfig())
+    assert below.naming() == Naming()
+    assert not list(tmp_path.iterdir())
+
+
+def test_whether_a_folder_may_be_written_the_nearest_one_tells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    below = Storage(str(tmp_path / "not/there"), StorageConfig())
+    assert below.may_be_written()
+    monkeypatch.setattr(os, "access", lambda path, mode: str(path) != str(tmp_path))
+    assert not below.may_be_written()
 
 
 def test_a_full_disk_is_not_taken_for_a_file_system_without_names(

@@ -149,7 +149,7 @@ def test_rows_of_a_manifest_that_point_elsewhere_are_done_again(tmp_path, photos
 def test_a_driver_that_dies_between_two_steps_counts_nothing_twice(job, photos, monkeypatch):
     replace_photograph(photos, "002.jpg")
     with monkeypatch.context() as patch:
-        patch.setattr("sam_batch.job.run.extend", lambda *_: 1 / 0)
+        patch.setattr("sam_batch.job.run.store", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             run(job)
     summary = run(job)

@@ -2,16 +2,20 @@
 
 import io
 import json
+from pathlib import Path
 
 import pytest
+from PIL import Image
 from rich.console import Console
 from support.jobs import draw_photographs, job_config, run
 
+from sam_batch import configfile
 from sam_batch.config import StorageConfig
+from sam_batch.data.naming import Naming
 from sam_batch.data.storage import Storage
-from sam_batch.errors import OutputError
+from sam_batch.errors import ConfigError, FingerprintError, OutputError
 from sam_batch.job.run import run_job
-from sam_batch.job.status import dry_run, status
+from sam_batch.job.status import dry_run, status, would_be_removed
 from sam_batch.output import lease
 from sam_batch.output.plan import read_plan
 
@@ -92,6 +96,111 @@ def test_it_refuses_an_output_that_a_run_would_refuse(config, tmp_path):
     (tmp_path / "out/mine.txt").write_text("mine")
     with pytest.raises(OutputError, match=r"holds mine\.txt, but no plan"):
         dry_run(config)
+
+
+def refusals(config):
+    """What is said by a dry run, which leaves all as it is, and by a run."""
+    for attempt in (dry_run, run):
+        before = everything(config)
+        with pytest.raises(ConfigError) as caught:
+            attempt(config)
+        assert attempt is run or everything(config) == before
+        yield str(caught.value)
+
+
+def everything(config):
+    return {path: path.is_dir() or path.read_bytes() for path in Path(config.output.uri).parent.rglob("*")}
+
+
+def put_another_image(config, tmp_path):
+    run(config)
+    draw_photographs(tmp_path / "new", 1, (30, 40), first=9)
+    (tmp_path / "new/009.jpg").rename(tmp_path / "photos/002.jpg")
+    return with_settings(config, input={"changed": "refuse"})
+
+
+def take_a_name(config, tmp_path):
+    run(config)
+    draw_photographs(tmp_path / "photos", 1, first=9)
+    (tmp_path / "out/color_masks/009.jpg.png").write_text("mine")
+
+
+def name_images_alike(config, tmp_path):
+    draw_photographs(tmp_path / "photos/A", 1)
+    draw_photographs(tmp_path / "photos/a", 1)
+
+
+def name_an_image_like_a_folder(config, tmp_path):
+    Image.new("RGB", (9, 9)).save(tmp_path / "photos/0.png")
+    Path(tmp_path / "list.csv").write_text("uri,key\nphotos/000.jpg,a\nphotos/0.png,a/0.png\n")
+    return with_settings(config, input={"uri": str(tmp_path / "list.csv")})
+
+
+def ask_for_other_weights(config, tmp_path):
+    run(with_settings(config, engine={"kind": "torch", "device": "cpu"}, input={"limit": 1}))
+    (tmp_path / "mine.pth").write_bytes(b"mine")
+    return with_settings(config, engine={"kind": "torch"}, model={"checkpoint": str(tmp_path / "mine.pth")})
+
+
+def lose_the_weights(config, tmp_path):
+    return with_settings(config, engine={"kind": "torch"}, model={"checkpoint": str(tmp_path / "gone.pth")})
+
+
+def ask_for_another_precision(config, tmp_path):
+    run(with_settings(config, engine={"kind": "torch", "precision": "fp32"}, input={"limit": 1}))
+    return with_settings(config, engine={"kind": "torch", "precision": "bf16"})
+
+
+def with_settings(config, **sections):
+    return configfile.check(
+        config.model_dump() | {name: getattr(config, name).model_dump() | section for name, section in sections.items()}
+    )
+
+
+REFUSED = {
+    put_another_image: "input.changed: 1 image changed since they were labelled (002.jpg)",
+    take_a_name: "color_masks/009.jpg.png is not of this job",
+    name_images_alike: "takes for one what differs in upper and lower case",
+    name_an_image_like_a_folder: "segments/a/0.png would be both a cut-out and a folder of cut-outs",
+    lose_the_weights: "gone.pth: no such file; check model.checkpoint",
+    ask_for_another_precision: 'engine.precision: there "fp32", now "bf16"',
+}
+
+
+@pytest.mark.parametrize(("arrange", "words"), REFUSED.items(), ids=[arrange.__name__ for arrange in REFUSED])
+def test_it_refuses_what_a_run_refuses_in_the_same_words(config, tmp_path, monkeypatch, arrange, words):
+    monkeypatch.setattr(Storage, "naming", lambda self: Naming(ignores_case=True))
+    config = arrange(config, tmp_path) or config
+    foreseen, said = refusals(config)
+    assert words in foreseen
+    assert foreseen == said
+
+
+def test_it_refuses_other_weights_by_their_hash(config, tmp_path):
+    with pytest.raises(FingerprintError, match=r"model\.sha256"):
+        dry_run(ask_for_other_weights(config, tmp_path))
+
+
+def test_it_refuses_an_output_that_another_driver_holds(config, tmp_path):
+    holding = lease.acquire(Storage(str(tmp_path / "out"), StorageConfig()))
+    foreseen, said = refusals(config)
+    holding.release()
+    assert "in use by process" in foreseen
+    assert "in use by process" in said
+
+
+def test_it_refuses_an_output_that_cannot_be_written(config, tmp_path, monkeypatch):
+    monkeypatch.setattr("os.access", lambda *_: False)
+    with pytest.raises(OutputError, match=r"output\.uri: cannot be written: .*/out: no right to"):
+        dry_run(config)
+
+
+def test_what_an_overwriting_run_refuses_its_list_refuses_too(config, tmp_path):
+    run(config)
+    take_a_name(config, tmp_path)
+    for attempt in (would_be_removed, run):
+        with pytest.raises(OutputError, match=r"color_masks/009\.jpg\.png is not of this job"):
+            attempt(config, str(tmp_path / "out"))
 
 
 def test_metrics_are_no_result_and_may_be_missing(config, tmp_path):

@@ -31,6 +31,8 @@ def test_names_that_cannot_be_written_are_refused(monkeypatch, tmp_path):
         refuse_unwritable(storage, ["a:b.png", "c.png"])
 
 
-def test_where_no_names_are_needed_nothing_is_tried(monkeypatch, tmp_path):
+def test_where_every_file_system_takes_all_names_nothing_is_tried(monkeypatch, tmp_path):
     monkeypatch.setattr(Storage, "naming", None)
-    refuse_unwritable(open_storage(str(tmp_path), StorageConfig()), [])
+    storage = open_storage(str(tmp_path), StorageConfig())
+    refuse_unwritable(storage, [])
+    refuse_unwritable(storage, ["a.png", "b c.png", "\u00e9/\u732b.png"])

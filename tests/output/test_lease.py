@@ -83,12 +83,27 @@ def test_a_process_that_proc_hides_is_not_taken_for_another(storage, monkeypatch
     lease.acquire(storage).release()
 
 
-def test_another_machine_holds_as_long_as_it_renews(storage):
-    storage.create(layout.LEASE, holder(host="elsewhere").to_bytes())
-    with pytest.raises(LeaseError, match="elsewhere"):
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"host": "elsewhere", "processes": "another boot pid:[4026531836]", "born": "0"},
+        {"processes": "another boot pid:[4026531836]", "born": "0"},  # machines of a cluster that share a name
+        {"processes": lease._processes().rpartition(" ")[0] + " pid:[1]", "born": "0"},  # containers that do
+        {"processes": "", "born": "0"},  # as releases before wrote it
+    ],
+)
+def test_another_machine_or_container_holds_as_long_as_it_renews(storage, other):
+    storage.create(layout.LEASE, holder(**other).to_bytes())
+    with pytest.raises(LeaseError, match="in use"):
         lease.acquire(storage)
-    storage.write(layout.LEASE, holder(host="elsewhere", renewed=time.time() - 61).to_bytes())
+    storage.write(layout.LEASE, holder(**other, renewed=time.time() - 61).to_bytes())
     lease.acquire(storage).release()
+
+
+def test_a_lease_of_a_release_before_is_a_lease(storage):
+    before = {name: value for name, value in dataclasses.asdict(holder()).items() if name != "processes"}
+    storage.create(layout.LEASE, json.dumps(before).encode())
+    assert lease.read_holder(storage).host == before["host"]
 
 
 def test_a_lease_that_somebody_else_took_over_is_noticed_and_left_alone(storage, monkeypatch):
