@@ -1,5 +1,6 @@
 """Prompted mode gives the masks of segment-anything's SamPredictor, for every combination of prompts."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -10,14 +11,18 @@ import pytest
 import torch
 from segment_anything import SamPredictor
 from segment_anything.modeling import Sam
+from support.masks import run_lengths
 from support.pictures import picture
 from support.reference import Whole, as_sam
 from support.small_sam import small_sam, torch_engine
+from support.tensorrt_engines import Exports, built_engine
 
 from benchmarks.harness import weights
+from sam_batch import compat
 from sam_batch.config import InputConfig
 from sam_batch.data import pixels
 from sam_batch.engine.protocol import Engine
+from sam_batch.masks.low_res import mask_logits
 from sam_batch.model.load import load_model
 from sam_batch.records import ImageRef, LoadedImage, Prompt, UInt8Array
 from sam_batch.segment.embeddings import Embedder
@@ -39,16 +44,29 @@ CASES: dict[str, list[dict[str, Any]]] = {
         {"box": box, "points": [point], "labels": [1]} for box, point in zip(BOXES, (A, C, B), strict=True)
     ],
     "several boxes": [{"box": box} for box in BOXES],
+    "a mask of the image's size": [{"mask": BOXES[0]}],
+    "masks of the image's size with boxes": [{"box": box, "mask": box} for box in BOXES],
     "nothing": [{}],
 }
+TWO_TOKENS = ["one point", "several points of several objects", "one box", "several boxes"]
+"""What TensorRT engines take."""
 
 
 def prompts_of(case: str, image: UInt8Array) -> list[Prompt]:
     height, width = image.shape[:2]
 
-    def prompt(points: Any = (), labels: Any = (), box: Any = None) -> Prompt:
-        corners = None if box is None else tuple(np.multiply(box, (width, height) * 2).tolist())
-        return Prompt(tuple((x * width, y * height) for x, y in points), tuple(labels), corners)
+    def corners(box: Any) -> Any:
+        return None if box is None else tuple(np.multiply(box, (width, height) * 2).tolist())
+
+    def filled(box: Any) -> str:
+        mask = np.zeros((height, width), dtype=bool)
+        x0, y0, x1, y1 = map(round, corners(box))
+        mask[y0:y1, x0:x1] = True
+        return run_lengths(mask)
+
+    def prompt(points: Any = (), labels: Any = (), box: Any = None, mask: Any = None) -> Prompt:
+        scaled = tuple((x * width, y * height) for x, y in points)
+        return Prompt(scaled, tuple(labels), corners(box), None if mask is None else filled(mask))
 
     return [prompt(**parts) for parts in CASES[case]]
 
@@ -62,17 +80,38 @@ def answers(engine: Engine, image: UInt8Array, prompts: list[Prompt], **options:
 
 
 def predict(predictor: SamPredictor, prompt: Prompt, multimask: bool, logits: bool = False) -> Any:
-    mask = None
-    if prompt.logits is not None:
-        side = predictor.model.image_encoder.img_size // 4
-        mask = np.frombuffer(prompt.logits, np.float32).reshape(1, side, side).copy()
     return predictor.predict(
         np.array(prompt.points) if prompt.points else None,
         np.array(prompt.labels) if prompt.points else None,
         box=None if prompt.box is None else np.array(prompt.box),
-        mask_input=mask,
+        mask_input=mask_input(predictor, prompt),
         multimask_output=multimask,
         return_logits=logits,
+    )
+
+
+def mask_input(predictor: SamPredictor, prompt: Prompt) -> np.ndarray | None:
+    """(1, h, w) of a prompt's mask or logits."""
+    side = predictor.model.image_encoder.img_size
+    if prompt.mask is not None:
+        return mask_logits(prompt.mask, predictor.original_size, predictor.input_size, side, side // 4)[None]
+    if prompt.logits is None:
+        return None
+    return np.frombuffer(prompt.logits, np.float32).reshape(1, side // 4, side // 4).copy()
+
+
+def predict_together(predictor: SamPredictor, prompts: list[Prompt], multimask: bool) -> Any:
+    """`predict_torch` of prompts of one shape."""
+    size = predictor.original_size
+    points = np.array([prompt.points for prompt in prompts]) if prompts[0].points else None
+    boxes = np.array([prompt.box for prompt in prompts]) if prompts[0].box else None
+    masks = [mask_input(predictor, prompt) for prompt in prompts]
+    return predictor.predict_torch(
+        None if points is None else torch.as_tensor(predictor.transform.apply_coords(points, size)).float(),
+        None if points is None else torch.tensor([prompt.labels for prompt in prompts]),
+        None if boxes is None else torch.as_tensor(predictor.transform.apply_boxes(boxes, size)).float(),
+        None if masks[0] is None else torch.from_numpy(np.stack(masks)),
+        multimask,
     )
 
 
@@ -80,8 +119,8 @@ def photograph_of(name: str) -> UInt8Array:
     return pixels.decode((EXAMPLES / f"{name}.jpg").read_bytes(), InputConfig(uri="-")).rgb_HW3
 
 
-def predictor_of(sam: Sam, image: UInt8Array) -> SamPredictor:
-    predictor = SamPredictor(sam)
+def predictor_of(sam: Sam, image: UInt8Array, kind: type[SamPredictor] = SamPredictor) -> SamPredictor:
+    predictor = kind(sam)
     predictor.set_image(image)
     return predictor
 
@@ -93,53 +132,84 @@ def masks_of(answer: Answer, image: UInt8Array) -> np.ndarray:
 def with_earlier_masks(engine: Engine, image: UInt8Array, prompts: list[Prompt]) -> list[Prompt]:
     """The same prompts, with the masks that they found."""
     earlier = answers(engine, image, prompts, choose="best")
-    return [replace(one.prompt, logits=one.logits_Mhw[0].numpy().tobytes()) for one in earlier]
+    return [replace(one.prompt, mask=None, logits=one.logits_Mhw[0].numpy().tobytes()) for one in earlier]
+
+
+IMAGE = picture(90, 128, 3)
 
 
 @cache
-def small() -> tuple[Engine, UInt8Array]:
-    return Whole(torch_engine(small_sam())), picture(90, 128, 3)
+def small() -> Engine:
+    return Whole(torch_engine(small_sam()))
 
 
-@pytest.mark.parametrize("masked", [False, True], ids=["plain", "masked"])
-@pytest.mark.parametrize("case", CASES)
-def test_on_one_engine_the_masks_are_equal_to_the_bit(case: str, masked: bool) -> None:
-    """Alone, with three masks and with one; also with the mask of an earlier round beside."""
-    engine, image = small()
-    prompts = prompts_of(case, image)
-    if masked:
-        prompts = with_earlier_masks(engine, image, prompts)
-    predictor = predictor_of(as_sam(engine), image)
+@pytest.fixture(scope="module")
+def standin(bindings: Any, exports: Exports, tmp_path_factory: pytest.TempPathFactory) -> Engine:
+    """A TensorRT engine on the stand-in for the library."""
+    return built_engine(bindings, exports, tmp_path_factory.mktemp("built"))
+
+
+def prompts_for(engine: Engine, case: str, masked: bool) -> list[Prompt]:
+    prompts = prompts_of(case, IMAGE)
+    return with_earlier_masks(engine, IMAGE, prompts) if masked else prompts
+
+
+MASKED = pytest.mark.parametrize("masked", [False, True], ids=["plain", "masked"])
+
+
+def assert_equal_alone(engine: Engine, predictor: SamPredictor, prompts: list[Prompt]) -> None:
+    """Each prompt for itself, with three masks and with one, to the bit."""
     for choose, multimask in (("all", True), ("single", False)):
-        found = answers(engine, image, prompts, choose=choose, batch=1)
-        for answer in found:
+        for answer in answers(engine, IMAGE, prompts, choose=choose, batch=1):
             masks, scores, logits = predict(predictor, answer.prompt, multimask)
-            assert np.array_equal(masks_of(answer, image), masks)
+            assert np.array_equal(masks_of(answer, IMAGE), masks)
             assert [one.predicted_iou for one in answer.candidates] == scores.tolist()
             assert np.array_equal(answer.logits_Mhw.numpy(), logits)
 
 
-@pytest.mark.parametrize("case", ["several points of several objects", "several boxes", "boxes with points"])
-def test_on_one_engine_a_batch_is_equal_to_predict_torch(case: str) -> None:
-    engine, image = small()
-    prompts = prompts_of(case, image)
-    predictor = predictor_of(as_sam(engine), image)
-    size = image.shape[:2]
-    points = np.array([prompt.points for prompt in prompts]) if prompts[0].points else None
-    boxes = np.array([prompt.box for prompt in prompts]) if prompts[0].box else None
-    masks, _, _ = predictor.predict_torch(
-        None if points is None else torch.as_tensor(predictor.transform.apply_coords(points, size)).float(),
-        None if points is None else torch.tensor([prompt.labels for prompt in prompts]),
-        None if boxes is None else torch.as_tensor(predictor.transform.apply_boxes(boxes, size)).float(),
-    )
-    found = answers(engine, image, prompts, choose="all")
-    assert np.array_equal(np.stack([masks_of(answer, image) for answer in found]), masks.numpy())
+def assert_equal_together(engine: Engine, predictor: SamPredictor, prompts: list[Prompt]) -> None:
+    """The prompts as one batch, with three masks and with one, to the bit."""
+    for choose, multimask in (("all", True), ("single", False)):
+        masks, scores, logits = predict_together(predictor, prompts, multimask)
+        found = answers(engine, IMAGE, prompts, choose=choose)
+        assert np.array_equal(np.stack([masks_of(answer, IMAGE) for answer in found]), masks.numpy())
+        assert [[one.predicted_iou for one in answer.candidates] for answer in found] == scores.tolist()
+        assert torch.equal(torch.stack([answer.logits_Mhw for answer in found]), logits)
 
 
-def assert_near(sam: Sam, engine: Engine, image: UInt8Array, score: float, logit: float, iou: float) -> None:
-    """All combinations, plain and with earlier masks, within the bounds by which the reference differs from itself."""
+@MASKED
+@pytest.mark.parametrize("case", CASES)
+def test_on_one_engine_the_masks_are_equal_to_the_bit(case: str, masked: bool) -> None:
+    """Alone and together; also with the masks of an earlier round beside."""
+    engine, prompts = small(), prompts_for(small(), case, masked)
+    predictor = predictor_of(as_sam(engine), IMAGE)
+    assert_equal_alone(engine, predictor, prompts)
+    assert_equal_together(engine, predictor, prompts)
+
+
+@MASKED
+@pytest.mark.parametrize("case", CASES)
+def test_the_predictor_of_compat_gives_them_too(case: str, masked: bool) -> None:
+    prompts, predictor = prompts_for(small(), case, masked), predictor_of(small_sam(), IMAGE, compat.SamPredictor)
+    assert_equal_alone(small(), predictor, prompts)
+    assert_equal_together(small(), predictor, prompts)
+
+
+@MASKED
+@pytest.mark.parametrize("case", TWO_TOKENS)
+def test_on_a_tensorrt_engine_they_are_equal_to_the_bit(case: str, masked: bool, standin: Engine) -> None:
+    engine, prompts = Whole(standin), prompts_for(standin, case, masked)
+    predictor = predictor_of(as_sam(engine), IMAGE)
+    assert_equal_alone(engine, predictor, prompts)
+    assert_equal_together(engine, predictor, prompts)
+
+
+def assert_near(
+    sam: Sam, engine: Engine, image: UInt8Array, score: float, logit: float, iou: float, cases: Iterable[str] = CASES
+) -> None:
+    """Combinations, plain and with earlier masks, within the bounds by which the reference differs from itself."""
     predictor = predictor_of(sam, image)
-    for case in CASES:
+    for case in cases:
         plain = prompts_of(case, image)
         for prompts in (plain, with_earlier_masks(engine, image, plain)):
             for choose, multimask in (("all", True), ("single", False)):
@@ -158,6 +228,11 @@ def test_the_demo_model_gives_the_masks_of_the_reference(photograph: str) -> Non
     image = photograph_of(photograph)
     engine = torch_engine(load_model("demo"))
     assert_near(load_model("demo"), engine, image, score=1e-5, logit=1e-3, iou=0.9999)
+
+
+def test_a_tensorrt_engine_gives_the_masks_of_the_reference(standin: Engine) -> None:
+    sam = small_sam(lively=False)
+    assert_near(sam, standin, IMAGE, score=1e-5, logit=1e-3, iou=0.9999, cases=TWO_TOKENS)
 
 
 @pytest.mark.slow
