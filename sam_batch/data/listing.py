@@ -20,6 +20,7 @@ from typing import Any
 
 from sam_batch.config import InputConfig, StorageConfig
 from sam_batch.data import globs, manifest, tar
+from sam_batch.data.lookup import look_up
 from sam_batch.data.readers import formats
 from sam_batch.data.selection import LeftOut, Selection, extension_of
 from sam_batch.data.storage import (
@@ -188,9 +189,25 @@ class _Finder:
         if mistakes:
             raise InputError(f"input.uri: {shown(entry.uri)}: {len(mistakes)} rows are wrong: {some(mistakes, '; ')}")
         self._refuse_inside_output({image.uri.rpartition("/")[0] or "/" for image in (*given, *unnamed)})
+        given, unnamed = self._looked_up(entry, given, unnamed)
         common = len(_common_folder(image.key for image in unnamed))
         label = "" if given else name.rpartition(".")[0]
         return _Source(label, [*given, *(replace(image, key=image.key[common:]) for image in unnamed)])
+
+    def _looked_up(self, manifest: Entry, *groups: list[Entry]) -> list[list[Entry]]:
+        """The images with sizes and times, by which the next run sees that one was replaced; one that lacks stays."""
+        images = [image for group in groups for image in group]
+        known = look_up(images, self._storage)
+        absent = [shown(image.uri) for image, told in zip(images, known, strict=True) if told is None]
+        if absent and len(absent) == len(images):
+            raise InputError(
+                f"input.uri: {shown(manifest.uri)}: none of the {len(images)} images that it lists is there: "
+                f"{some(absent)}; a row is a path, from the list's own folder on"
+            )
+        if absent:
+            _log.warning("input.uri: %s: %d of its images are not there: %s", manifest.uri, len(absent), some(absent))
+        told = iter(known)
+        return [[next(told) or image for image in group] for group in groups]
 
     def _read(self, entry: Entry) -> bytes:
         try:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from support.s3 import Bucket
 
 from sam_batch.config import InputConfig, StorageConfig
+from sam_batch.data import listing as module
 from sam_batch.data import tar
 from sam_batch.data.listing import Listing, list_images
 from sam_batch.data.storage import Entry, read_uri
@@ -175,6 +176,13 @@ def test_a_manifest_names_images_beside_itself_and_elsewhere(tmp_path: Path) -> 
     assert content(images[1]) == "data/x/a.jpg"
 
 
+@pytest.fixture
+def there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a manifest lists is taken to be there."""
+    monkeypatch.setattr(module, "look_up", lambda entries, config: list(entries))
+
+
+@pytest.mark.usefixtures("there")
 def test_manifest_keys_start_at_the_longest_common_folder(tmp_path: Path) -> None:
     (tmp_path / "m.txt").write_text("/data/photos/2024/a.jpg\n/data/photos/2025/b/c.jpg\n")
     assert keys(tmp_path / "m.txt") == ["2024/a.jpg", "2025/b/c.jpg"]
@@ -182,9 +190,34 @@ def test_manifest_keys_start_at_the_longest_common_folder(tmp_path: Path) -> Non
     assert keys(tmp_path / "m.txt") == ["one.jpg"]
 
 
+@pytest.mark.usefixtures("there")
 def test_manifest_keys_may_be_given(tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text("uri,key\n/a/b/1.jpg,first.jpg\n/a/c/2.jpg,\n/a/b/3.jpg,../../up.jpg\n")
     assert keys(tmp_path / "m.csv") == ["%2E%2E/%2E%2E/up.jpg", "2.jpg", "first.jpg"]
+
+
+def test_images_of_a_manifest_have_size_and_time_as_those_of_a_folder(tmp_path: Path) -> None:
+    make(tmp_path, "in/a.jpg", "in/b.jpg")
+    (tmp_path / "m.txt").write_text("in/b.jpg\nin/a.jpg\n")
+    assert listed(tmp_path / "m.txt") == listed(tmp_path / "in")
+
+
+def test_what_a_manifest_lists_and_is_not_there_is_said_and_stays(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    make(tmp_path, "a.jpg")
+    (tmp_path / "m.txt").write_text("a.jpg\nb.jpg\n")
+    assert keys(tmp_path / "m.txt") == ["a.jpg", "b.jpg"]
+    assert f"1 of its images are not there: {tmp_path}/b.jpg" in caplog.text
+
+
+def test_a_manifest_of_which_nothing_is_there_is_refused_with_where_it_was_looked_for(tmp_path: Path) -> None:
+    make(tmp_path, "x.jpg", "x.png")
+    (tmp_path / "m.txt").write_text("x.jpg x.png\n")
+    with pytest.raises(
+        InputError, match=r"m\.txt: none of the 1 images that it lists is there: .*/x\.jpg x\.png; a row"
+    ):
+        listed(tmp_path / "m.txt")
 
 
 def test_a_manifest_reaches_no_further_than_an_input(tmp_path: Path) -> None:

@@ -146,6 +146,33 @@ def test_rows_of_a_manifest_that_point_elsewhere_are_done_again(tmp_path, photos
     assert {row["key"]: row["uri"][-7:] for row in counted_rows(config)} == {"a": "000.jpg", "b": "002.jpg"}
 
 
+def test_a_file_that_was_replaced_behind_its_row_of_a_manifest_is_done_again(tmp_path, photos):
+    draw_photographs(photos, 3)
+    listed = tmp_path / "list.txt"
+    listed.write_text("".join(f"photos/00{number}.jpg\n" for number in range(3)))
+    config = job_config(listed, tmp_path / "out")
+    run(config)
+    assert (dry_run(config).touched, run(config).worked) == (0, 0)
+    replace_photograph(photos, "001.jpg")
+    assert (dry_run(config).touched, run(config).worked, run(config).worked) == (1, 1, 0)
+    assert next(row for row in counted_rows(config) if row["key"] == "001.jpg")["width"] == 80
+
+
+def test_an_object_that_was_replaced_behind_its_row_of_a_manifest_is_done_again(tmp_path, photos, s3_bucket):
+    def put(number, name):
+        data = (photos / f"00{number}.jpg").read_bytes()
+        s3_bucket.client.put_object(Bucket=s3_bucket.name, Key=name, Body=data)
+
+    draw_photographs(photos, 6)
+    for number in range(5):
+        put(number, f"in/{number}.jpg")
+    (tmp_path / "list.txt").write_text("".join(f"{s3_bucket.uri}/in/{number}.jpg\n" for number in range(5)))
+    config = job_config(tmp_path / "list.txt", tmp_path / "out", storage=s3_bucket.config.model_dump())
+    assert (run(config).worked, run(config).worked) == (5, 0)
+    put(5, "in/1.jpg")
+    assert (run(config).worked, run(config).worked) == (1, 0)
+
+
 def test_a_driver_that_dies_between_two_steps_counts_nothing_twice(job, photos, monkeypatch):
     replace_photograph(photos, "002.jpg")
     with monkeypatch.context() as patch:
