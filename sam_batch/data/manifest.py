@@ -33,7 +33,9 @@ _BYTE_ORDER_MARKS = {
 }
 _COMMENT = re.compile(r"#([#\s].*|[^.]*)")  # "# old ones", "#old ones", "###"; but "#1.jpg" is a name
 _FILE = r".*\.[A-Za-z][A-Za-z0-9]{1,4}"
+_IMAGE = r".*\.(?i:jpe?g|jpe|jfif|png|webp|tiff?|bmp|gif|avif|hei[cf])"
 _LABELLED = re.compile(rf"({_FILE})( +-?\d+)+")
+_WORDED = re.compile(rf"({_IMAGE})( +(?!{_IMAGE}( |$))[^\s/]+)+")  # "a.jpg cat", "a.jpg 12,30,80,90,0"; no second image
 
 
 class Row(NamedTuple):
@@ -103,13 +105,14 @@ def _lines(data: bytes) -> Iterator[Row]:
     if lines and "uri" in _names(lines[0][1], "\t"):
         yield from _table(data)
         return
-    labelled = all(_LABELLED.fullmatch(line) for _, line in lines)
+    spellings = (one for one in (_LABELLED, _WORDED) if all(one.fullmatch(line) for _, line in lines))
+    labelled = next(spellings, None)  # only where each line has some: names have blanks, too
     for number, line in lines:
         yield _cell(number, line.split("\t")) if "\t" in line else Row(number, _path(line, labelled))
 
 
-def _path(line: str, labelled: bool) -> str:
-    match = _LABELLED.fullmatch(line) if labelled else None
+def _path(line: str, labelled: re.Pattern[str] | None = None) -> str:
+    match = labelled.fullmatch(line) if labelled else None
     path = match[1] if match else line
     return path[1:-1] if len(path) > 2 and path[0] == path[-1] and path[0] in "'\"" else path
 
@@ -119,7 +122,7 @@ def _cell(number: int, cells: Sequence[str]) -> Row:
     paths = [cell for cell in cells if re.fullmatch(_FILE, cell)]
     if len(paths) != 1:
         return Row(number, mistake=f"which of its {len(cells)} cells is the path? name the columns in a first line")
-    return Row(number, _path(paths[0], labelled=False))
+    return Row(number, _path(paths[0]))
 
 
 def _table(data: bytes) -> Iterator[Row]:

@@ -99,10 +99,28 @@ def test_comments_and_quotes_are_no_part_of_a_path(name: str) -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["img/a b.jpg\t7", "img/a b.jpg\tn0144\t0.5", "12\t3.5\timg/a b.jpg", "img/a b.jpg 65", "img/a b.jpg 1 0 -1"],
+    [
+        "img/a b.jpg\t7",
+        "img/a b.jpg\tn0144\t0.5",
+        "12\t3.5\timg/a b.jpg",
+        "img/a b.jpg 65",
+        "img/a b.jpg 1 0 -1",
+        "img/a b.jpg cat",
+        "img/a b.jpg tabby cat",
+        "img/a b.jpg 0.25 0.5",
+        "img/a b.jpg 12,30,80,90,0 1,2,3,4,5",
+    ],
 )
 def test_labels_beside_paths_are_dropped(line: str) -> None:
     assert rows("train.lst", f"{line}\n{line}\n".encode()) == [("img/a b.jpg", None)] * 2
+
+
+def test_a_second_image_is_no_label() -> None:
+    assert rows("m.txt", b"a.jpg a.png\nb.jpg b.png\n") == [("a.jpg a.png", None), ("b.jpg b.png", None)]
+
+
+def test_a_word_at_the_end_of_one_name_is_no_label() -> None:
+    assert rows("m.txt", b"a.jpg old\nb.jpg\n") == [("a.jpg old", None), ("b.jpg", None)]
 
 
 def test_a_number_at_the_end_of_one_name_is_no_label() -> None:
