@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StrictInt, field_validator, model_validator
 
+from sam_batch.config_prompts import PromptsConfig
 from sam_batch.model import families
 from sam_batch.section import Neutral, Resolved, Section, Shapes
 
@@ -351,6 +352,7 @@ class Config(Section):
     model: ModelConfig = Field(default_factory=lambda: ModelConfig())
     engine: EngineConfig = Field(default_factory=lambda: EngineConfig())
     generator: GeneratorConfig = Field(default_factory=lambda: GeneratorConfig())
+    prompts: PromptsConfig = Field(default_factory=lambda: PromptsConfig())
     output: OutputConfig
     run: RunConfig = Field(default_factory=lambda: RunConfig())
 

@@ -55,6 +55,7 @@ class FailureKind(StrEnum):
     TRUNCATED = "truncated"
     CORRUPT = "corrupt"
     TOO_MANY_PIXELS = "too_many_pixels"
+    NO_PROMPTS = "no_prompts"  # and prompts.without is fail
     NON_FINITE_OUTPUT = "non_finite_output"
     OUT_OF_MEMORY = "out_of_memory"
     WORKER_CRASH = "worker_crash"

@@ -58,8 +58,13 @@ class PromptFailureKind(StrEnum):
     EMPTY_BOX = "empty_box"
     REVERSED_BOX = "reversed_box"
     WRONG_SIZE = "wrong_size"  # of its mask or logits
+    UNKNOWN_FRAME = "unknown_frame"  # its image is turned by EXIF, and nothing says whether its numbers are
+    UNKNOWN_CATEGORY = "unknown_category"
+    NOTHING_GIVEN = "nothing_given"  # no part that is taken as a prompt
+    CROWD = "crowd"  # COCO's iscrowd: of no single object
     NOT_SUPPORTED = "not_supported"  # by the engine
     NON_FINITE_OUTPUT = "non_finite_output"
+    IMAGE_FAILED = "image_failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +76,14 @@ class ImageRef:
         key: Path relative to the input root, POSIX, with extension; names the outputs.
         uri: Where the bytes are, as `data.storage` reads it.
         size: Bytes, as listed; None when the listing does not say.
+        prompts: What it is to be segmented by; None where it carries none.
     """
 
     image_id: int
     key: str
     uri: str
     size: int | None = None
+    prompts: "tuple[Prompt, ...] | None" = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +122,14 @@ class View:
 
 
 @dataclass(frozen=True, slots=True)
+class PromptFailure:
+    """Why a prompt was not answered."""
+
+    kind: PromptFailureKind
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Prompt:
     """What the mask of one object is asked for with: any of its parts, or none.
 
@@ -125,6 +140,10 @@ class Prompt:
         mask: COCO's compressed run lengths of a mask of the image's size.
         logits: Instead of a mask, low-resolution logits of an earlier answer: (h, w) float32, row by row.
         prompt_id: The user's name of it; None in everything mode.
+        category_id: Of what it shows, if that is known.
+        category: The same by its name.
+        attributes: What else its source says of it, as a JSON object; empty where that is nothing.
+        fault: What is wrong with it, known before an engine sees it.
     """
 
     points: tuple[tuple[float, float], ...] = ()
@@ -133,14 +152,10 @@ class Prompt:
     mask: str | None = None
     logits: bytes | None = field(default=None, repr=False)
     prompt_id: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class PromptFailure:
-    """Why a prompt was not answered."""
-
-    kind: PromptFailureKind
-    message: str
+    category_id: int | None = None
+    category: str | None = None
+    attributes: str = ""
+    fault: PromptFailure | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,12 +163,12 @@ class PromptResult:
     """How one prompt of an image ended: exactly one a prompt, in their order.
 
     Attributes:
-        prompt_id: As the prompt has it.
+        prompt: The prompt.
         status: ok; empty, if its masks have no pixel; or failed.
         failure: Present exactly when the status is failed.
     """
 
-    prompt_id: str | None
+    prompt: Prompt
     status: Status
     failure: PromptFailure | None = None
 
@@ -254,5 +269,10 @@ class ImageResult:
         sha256: str = "",
         notes: tuple[PixelNote, ...] = (),
     ) -> "ImageResult":
-        """The row of an image that has no masks because something went wrong, with what is known of it."""
-        return cls(ref, Status.FAILED, height, width, sha256, failure=failure, notes=notes)
+        """The row of an image that has no masks because something went wrong, with what is known of it.
+
+        Its prompts fail with it.
+        """
+        reason = PromptFailure(PromptFailureKind.IMAGE_FAILED, f"its image failed: {failure.kind}")
+        prompts = tuple(PromptResult(prompt, Status.FAILED, prompt.fault or reason) for prompt in ref.prompts or ())
+        return cls(ref, Status.FAILED, height, width, sha256, failure=failure, notes=notes, prompts=prompts)

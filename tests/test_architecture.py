@@ -18,7 +18,7 @@ TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in FIL
 LAYERS = (
     ("errors", "compiled", "wording"),
     ("records", "section", "yamlfile"),
-    ("model",),
+    ("config_prompts", "model"),
     ("config",),
     ("mistakes",),
     ("masks",),
@@ -26,6 +26,7 @@ LAYERS = (
     ("segment",),
     ("configfile",),
     ("data",),
+    ("prompts",),
     ("output",),
     ("export",),
     ("library",),
@@ -59,12 +60,14 @@ MAY_CALL = {
     "model/fetch.py": {"mkdir"},  # the cache of weights
     "model/checkpoints.py": {"open"},  # weights, to hash them
     "model/state.py": {"open"},  # weights
+    "prompts/table.py": {"ParquetFile"},  # over a stream of the storage
     "report/html.py": {"read_text"},  # the package's own template
 }
 IN_MEMORY = ("BytesIO", "BufferOutputStream", "BufferReader")  # what the same calls may be given elsewhere
 
 WITHOUT_OWN_TEST = {
     "__main__.py": "one call; job/test_kill.py starts programs with it",
+    "prompts/items.py": "values only; prompts/test_coco.py, test_yolo.py and test_table.py make them",
     "data/readers/bare.py": "values only; readers/test_png.py and test_jpeg.py make them",
     "engine/choice.py": "values only; engine/test_factory.py makes them",
     "model/sam/models.py": "values only; model/sam/test_family.py holds them against the modules",

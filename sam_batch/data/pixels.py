@@ -34,10 +34,12 @@ class Decoded:
     Attributes:
         rgb_HW3: (H, W, 3) uint8 RGB, C-contiguous, writable, orientation applied.
         notes: What was lost, in the order of `PixelNote`.
+        orientation: EXIF's, 1 to 8, that was applied.
     """
 
     rgb_HW3: UInt8Array
     notes: tuple[PixelNote, ...]
+    orientation: int = 1
 
 
 def decode(data: bytes, settings: InputConfig) -> Decoded:
@@ -70,7 +72,8 @@ def decode(data: bytes, settings: InputConfig) -> Decoded:
     if rgb_HW3.shape[2] == 1:
         rgb_HW3 = np.repeat(rgb_HW3, 3, axis=2)
     notes = notes | loaded.notes
-    return Decoded(np.require(rgb_HW3, requirements=["C", "W"]), tuple(note for note in PixelNote if note in notes))
+    rgb_HW3 = np.require(rgb_HW3, requirements=["C", "W"])
+    return Decoded(rgb_HW3, tuple(note for note in PixelNote if note in notes), loaded.orientation)
 
 
 def _on_white(shown_HWC: UInt8Array, alpha_HW1: UInt8Array) -> UInt8Array:

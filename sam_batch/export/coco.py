@@ -2,16 +2,17 @@
 
 What the files say: every image that was decoded, with or without masks, under the `image_id` of the plan (from 0) and
 its key as `file_name`; every mask with an id of its own, from 1 in the order of the plan, with `iscrowd` 0, in the one
-category "object" (1). Besides COCO's fields a mask has segment-anything's: predicted_iou, stability_score, point_coords
-and crop_box. Failed images have no size and are left out. Above a number of bytes there are several files, each
-complete in itself: image and annotation ids go on from file to file.
+category "object" (1). Where masks were made from prompts, ids and categories are those of the prompts' source, and what
+it says besides of an object stands beside its mask (`export.numbers`). Besides COCO's fields a mask has
+segment-anything's: predicted_iou, stability_score, point_coords and crop_box. Failed images have no size and are left
+out. Above a number of bytes there are several files, each complete in itself: image and annotation ids go on from file
+to file.
 """
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -21,14 +22,15 @@ import pyarrow as pa
 from sam_batch.config import CocoConfig, OutputConfig
 from sam_batch.data.storage import Storage
 from sam_batch.errors import StorageError
+from sam_batch.export.numbers import Numbers
 from sam_batch.masks.polygons import edge_polygons, run_lengths_of
 from sam_batch.output.layout import COCO
+from sam_batch.output.plan import Plan
 from sam_batch.output.schema import part_metadata
 from sam_batch.records import Status
 
 ONE: Final = f"{COCO}/annotations.json"
 FIRST_OF_SEVERAL: Final = f"{COCO}/annotations-00000.json"
-_CATEGORY: Final = {"id": 1, "name": "object", "supercategory": "object"}
 _BETWEEN: Final = b",\n"
 _Row: TypeAlias = dict[str, Any]
 
@@ -41,12 +43,12 @@ class _Entry(NamedTuple):
 
 
 @contextmanager
-def open_coco(storage: Storage, config: OutputConfig) -> Iterator["CocoExport"]:
+def open_coco(storage: Storage, config: OutputConfig, plan: Plan | None = None) -> Iterator["CocoExport"]:
     """Start the COCO files of an output; see `formats.Export`."""
     with _scratch():
         spool = TemporaryDirectory()
     with spool as folder:
-        export = CocoExport(storage, config.coco, Path(folder))
+        export = CocoExport(storage, config.coco, Path(folder), Numbers(plan))
         try:
             yield export
         finally:
@@ -69,11 +71,11 @@ class CocoExport:
         storage: Where the files go.
         settings: How large a file may become, though a single image may be larger, and how masks are spelt.
         spool: A folder for files that are not finished.
+        numbers: Of images, masks and categories.
     """
 
-    def __init__(self, storage: Storage, settings: CocoConfig, spool: Path) -> None:
-        self._storage, self._settings, self._spool = storage, settings, spool
-        self._ids = count(1)
+    def __init__(self, storage: Storage, settings: CocoConfig, spool: Path, numbers: Numbers) -> None:
+        self._storage, self._settings, self._spool, self._numbers = storage, settings, spool, numbers
         self._info: Mapping[str, str] = {}
         self._files: list[_File] = []
         self._keys: list[str] = []
@@ -89,8 +91,9 @@ class CocoExport:
             self._info = part_metadata(part)
         for row in part.to_pylist():
             if row["status"] != Status.FAILED:
-                masks = [_json(self._mask(mask, row)) for mask in row["masks"]]
-                self._write(_Entry(_json(_image(row)), masks))
+                prompts = {prompt["prompt_id"]: prompt for prompt in row["prompts"] or ()}
+                masks = [_json(self._mask(mask, row, prompts.get(mask["prompt_id"]))) for mask in row["masks"]]
+                self._write(_Entry(_json(self._image(row)), masks))
 
     def finish(self) -> list[str]:
         """Complete the files.
@@ -125,7 +128,9 @@ class CocoExport:
     def _open_file(self) -> None:
         """The first one stays until the end; each of the others replaces the one before."""
         with _scratch():
-            self._files.append(_File(self._spool / f"{min(len(self._files), 1)}.json", self._info))
+            self._files.append(
+                _File(self._spool / f"{min(len(self._files), 1)}.json", self._numbers.categories, self._info)
+            )
 
     def _put(self, file: "_File") -> None:
         with _scratch():
@@ -133,16 +138,22 @@ class CocoExport:
         self._keys.append(f"{COCO}/annotations-{len(self._keys) + 1:05d}.json")
         self._storage.put_file(self._keys[-1], file.path)
 
-    def _mask(self, mask: _Row, row: _Row) -> _Row:
+    def _image(self, row: _Row) -> _Row:
+        number = self._numbers.image(row["image_id"])
+        return {"id": number, "file_name": row["key"], "width": row["width"], "height": row["height"]}
+
+    def _mask(self, mask: _Row, row: _Row, prompt: _Row | None) -> _Row:
         return {
-            "id": next(self._ids),
-            "image_id": row["image_id"],
-            "category_id": _CATEGORY["id"],
+            **(json.loads(prompt["attributes"] or "{}") if prompt else {}),
+            "id": self._numbers.annotation(prompt),
+            "image_id": self._numbers.image(row["image_id"]),
+            "category_id": self._numbers.category(prompt),
             "segmentation": _SPELLINGS[self._settings.segmentation](mask["counts"], row["height"], row["width"]),
             "area": mask["area"],
             "bbox": mask["bbox"],
             "iscrowd": 0,
             **{name: mask[name] for name in ("predicted_iou", "stability_score", "point_coords", "crop_box")},
+            **({"prompt_id": prompt["prompt_id"], "prompt_box": _xywh(prompt["box"])} if prompt else {}),
         }
 
 
@@ -155,8 +166,8 @@ class _File:
         has_images: At least one.
     """
 
-    def __init__(self, path: Path, info: Mapping[str, str]) -> None:
-        opening, self._middle, self._closing = _frame(info)
+    def __init__(self, path: Path, categories: Sequence[_Row], info: Mapping[str, str]) -> None:
+        opening, self._middle, self._closing = _frame(categories, info)
         self.path, self.has_images = path, False
         self.size = len(opening) + len(self._middle) + len(self._closing)
         self._masks, self._images = path.open("wb"), TemporaryFile()  # noqa: SIM115 - closed by close or discard
@@ -187,14 +198,14 @@ class _File:
         self._images.close()
 
 
-def _frame(info: Mapping[str, str]) -> tuple[bytes, bytes, bytes]:
+def _frame(categories: Sequence[_Row], info: Mapping[str, str]) -> tuple[bytes, bytes, bytes]:
     """What stands before the masks, between masks and images, and after the images."""
-    rest = _json({"categories": [_CATEGORY], "licenses": [], "info": {"description": "Masks of objects", **info}})
+    rest = _json({"categories": categories, "licenses": [], "info": {"description": "Masks of objects", **info}})
     return b'{"annotations":[\n', b'\n],"images":[\n', b"\n]," + rest.removeprefix(b"{") + b"\n"
 
 
-def _image(row: _Row) -> _Row:
-    return {"id": row["image_id"], "file_name": row["key"], "width": row["width"], "height": row["height"]}
+def _xywh(box: Sequence[float] | None) -> list[float] | None:
+    return None if box is None else [box[0], box[1], box[2] - box[0], box[3] - box[1]]
 
 
 def _polygons(counts: str, height: int, width: int) -> list[list[float]]:

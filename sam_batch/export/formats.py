@@ -16,6 +16,7 @@ from sam_batch.data.storage import Storage
 from sam_batch.errors import ConfigError, OutputError
 from sam_batch.output import lease
 from sam_batch.output.output import Output
+from sam_batch.output.plan import Plan
 from sam_batch.wording import counted
 
 
@@ -43,8 +44,8 @@ class Format(NamedTuple):
     """One format, as the job and the command line reach it.
 
     Attributes:
-        open: Names, as `module:function`, what opens an `Export` for as long as a `with` lasts, of a storage and
-            `OutputConfig`: a name, since a format may need packages that others do without.
+        open: Names, as `module:function`, what opens an `Export` for as long as a `with` lasts, of a storage,
+            `OutputConfig` and the plan: a name, since a format may need packages that others do without.
         marks: Keys of which one exists exactly when the export is complete.
     """
 
@@ -100,7 +101,7 @@ def export_finished(output: Output, names: Sequence[str], config: OutputConfig) 
         )
     holding = lease.acquire(output.storage)
     try:
-        with open_exports(names, output.storage, config) as exports:
+        with open_exports(names, output.storage, config, plan) as exports:
             for part in output.parts(plan, done):
                 for export in exports:
                     export.add(part)
@@ -110,9 +111,9 @@ def export_finished(output: Output, names: Sequence[str], config: OutputConfig) 
 
 
 @contextmanager
-def open_exports(names: Sequence[str], storage: Storage, config: OutputConfig) -> Iterator[list[Export]]:
+def open_exports(names: Sequence[str], storage: Storage, config: OutputConfig, plan: Plan) -> Iterator[list[Export]]:
     """Start some formats; what they hold outside of the storage is gone when the `with` ends."""
     with ExitStack() as stack:
-        openers: list[Callable[[Storage, OutputConfig], AbstractContextManager[Export]]]
+        openers: list[Callable[[Storage, OutputConfig, Plan], AbstractContextManager[Export]]]
         openers = [resolve_name(FORMATS[name].open) for name in names]
-        yield [stack.enter_context(opener(storage, config)) for opener in openers]
+        yield [stack.enter_context(opener(storage, config, plan)) for opener in openers]

@@ -6,7 +6,7 @@ what was decided, `plan` foresees what it would refuse.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import NamedTuple
@@ -19,8 +19,9 @@ from sam_batch.config import Config
 from sam_batch.data.listing import Listing
 from sam_batch.data.storage import Entry, Storage, read_uri, shown
 from sam_batch.errors import ImageError, NotFoundError, OutputError, PermissionDeniedError
+from sam_batch.job.images import Images
 from sam_batch.output import layout, ownership
-from sam_batch.output.changes import Change, Changes, Difference, State, compare
+from sam_batch.output.changes import Change, Changes, Difference, State, compare, retired
 from sam_batch.output.file_names import refuse_unwritable
 from sam_batch.output.output import Output
 from sam_batch.output.plan import Plan, extend, images_per_shard
@@ -58,7 +59,7 @@ def difference_of(plan: Plan | None, listed: Listing, config: Config) -> Differe
 
 
 def decide(
-    output: Output, plan: Plan | None, listed: Listing, config: Config, fingerprint: Mapping[str, str]
+    output: Output, plan: Plan | None, images: Images, config: Config, fingerprint: Mapping[str, str]
 ) -> Decision:
     """Compare the input with the plan, and look into what differs.
 
@@ -66,14 +67,18 @@ def decide(
         OutputError: Images were replaced, and input.changed is refuse; or the output cannot hold new images' results.
         StorageError: Rows of the output, or an image to look into, cannot be read.
     """
-    difference = difference_of(plan, listed, config)
-    changes, again = look_into(output, plan, difference, config) if plan else ({}, [])
-    rows = new_rows(output.storage, plan, [*difference.new, *again], config, fingerprint)
-    return Decision(changes, again, rows, _notes(difference, again))
+    difference = difference_of(plan, images.listed, config)
+    changes, again = look_into(output, plan, difference, images, config) if plan else ({}, [])
+    rows = new_rows(output.storage, plan, [*difference.new, *again], images, config, fingerprint)
+    return Decision(changes, again, rows, _notes(difference, again, images))
 
 
-def look_into(output: Output, plan: Plan, difference: Difference, config: Config) -> tuple[Changes, list[Entry]]:
+def look_into(
+    output: Output, plan: Plan, difference: Difference, images: Images, config: Config
+) -> tuple[Changes, list[Entry]]:
     """What is known of the plan's images now, and which of them others took the place of; reads those that differ.
+
+    An image that carries other prompts than it was planned with is another one.
 
     Raises:
         OutputError: Images were replaced, and input.changed is refuse.
@@ -87,24 +92,58 @@ def look_into(output: Output, plan: Plan, difference: Difference, config: Config
         changes[image_id] = Change(state, entry.size, entry.modified)
         if not same:
             again.append(entry)
+    for image_id, entry in _asked_otherwise(plan, changes, images):
+        changes[image_id] = Change(State.REPLACED, entry.size, entry.modified)
+        again.append(entry)
     if again and config.input.changed == "refuse":
         names = ", ".join(shown(entry.key) for entry in again[:NAMED])
         raise OutputError(
-            f"input.changed: {counted(len(again), 'image')} changed since they were labelled ({names}"
+            f"input.changed: {_changed(again, images)} since they were labelled ({names}"
             f"{', ...' * (len(again) > NAMED)}); redo labels them again"
         )
     return changes, again
 
 
+def _asked_otherwise(plan: Plan, changes: Changes, images: Images) -> list[tuple[int, Entry]]:
+    """The planned images whose prompts are no longer those they were planned with, with their image_ids."""
+    if images.prompts is None:
+        return []
+    entries = {entry.key: entry for entry in images.listed.images}
+    counts = pa.array(~np.isin(plan.rows["image_id"], retired(changes)))
+    rows = plan.rows.filter(pc.and_(counts, pc.is_in(plan.rows["key"], value_set=pa.array([*entries], pa.string()))))
+    now = images.prompts_of(rows["key"])
+    places = list(unequal(rows["prompts"].combine_chunks(), now))
+    different = rows.select(["image_id", "key"]).take(pa.array(places, pa.int64())).to_pylist()
+    return [(row["image_id"], entries[row["key"]]) for row in different]
+
+
+def unequal(one: pa.Array, other: pa.Array) -> Iterator[int]:
+    """Where two columns differ: by halves, since Arrow compares wholes of any type, and says no more."""
+    if one.equals(other):
+        return
+    if len(one) == 1:
+        yield 0
+        return
+    half = len(one) // 2
+    yield from unequal(one[:half], other[:half])
+    yield from (half + place for place in unequal(one[half:], other[half:]))
+
+
 def new_rows(
-    storage: Storage, plan: Plan | None, entries: Sequence[Entry], config: Config, fingerprint: Mapping[str, str]
+    storage: Storage,
+    plan: Plan | None,
+    entries: Sequence[Entry],
+    images: Images,
+    config: Config,
+    fingerprint: Mapping[str, str],
 ) -> pa.Table:
     """Rows of the plan for images that it does not hold as they are.
 
     Raises:
         OutputError: The file system does not take the names of their results, or somebody else's files have them.
     """
-    rows = extend(plan, sorted(entries, key=lambda entry: entry.key), images_per_shard(config))
+    entries = sorted(entries, key=lambda entry: entry.key)
+    rows = extend(plan, entries, images_per_shard(config), images.prompts_of([entry.key for entry in entries]))
     if rows.num_rows:
         whole = pa.concat_tables([plan.rows, rows]) if plan else rows
         _refuse_names(storage, ownership.Names(whole, fingerprint))
@@ -114,13 +153,15 @@ def new_rows(
     return rows
 
 
-def successor(storage: Storage, listed: Listing, config: Config, fingerprint: Mapping[str, str]) -> Plan:
+def successor(storage: Storage, images: Images, config: Config, fingerprint: Mapping[str, str]) -> Plan:
     """The plan that takes the place of another, whose results go.
 
     Raises:
         OutputError: The file system does not take the names of its results.
     """
-    plan = Plan(extend(None, listed.images, images_per_shard(config)), dict(fingerprint), parts=1)
+    entries = images.listed.images
+    rows = extend(None, entries, images_per_shard(config), images.prompts_of([entry.key for entry in entries]))
+    plan = Plan(rows, dict(fingerprint), parts=1, categories=images.categories)
     _refuse_names(storage, ownership.Names(plan.rows, plan.fingerprint))
     return plan
 
@@ -172,10 +213,14 @@ def _hashes(output: Output, plan: Plan, image_ids: Sequence[int]) -> dict[int, s
     return hashes
 
 
-def _notes(difference: Difference, again: Sequence[Entry]) -> list[str]:
+def _changed(again: Sequence[Entry], images: Images) -> str:
+    return f"{counted(len(again), 'image')} changed" + (", or carry other prompts," if images.prompts else "")
+
+
+def _notes(difference: Difference, again: Sequence[Entry], images: Images) -> list[str]:
     notes = []
     if again:
-        notes.append(f"{counted(len(again), 'image')} changed since they were labelled: done again")
+        notes.append(f"{_changed(again, images)} since they were labelled: done again")
     if difference.gone:
         gone = counted(len(difference.gone), "image")
         notes.append(f"{gone} no longer in the input: left out of counts and exports, rows and pictures stay")

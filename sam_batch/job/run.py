@@ -24,13 +24,13 @@ from rich.console import Console
 
 from sam_batch import configfile
 from sam_batch.config import Config
-from sam_batch.data import listing
 from sam_batch.data.storage import Storage
 from sam_batch.errors import ConfigError, EngineError, JobError, OutageError, OutputError, StorageError
 from sam_batch.export.formats import is_complete, open_exports, require_known
 from sam_batch.job import cluster
 from sam_batch.job.changed import decide, drop_cutouts, successor
 from sam_batch.job.executor import Executor, InlineExecutor
+from sam_batch.job.images import Images, list_images, with_prompts
 from sam_batch.job.notes import noted
 from sam_batch.job.outage import Patience, controls
 from sam_batch.job.progress import RunProgress
@@ -87,24 +87,27 @@ def run_job(config: Config, console: Console, overwrite: str | None = None) -> S
     cluster.refuse_working_copy(config)
     notes: list[str] = []
     with noted(notes):
-        listed = listing.list_images(config.input, config.storage, output=config.output.uri)
+        listed = list_images(config)
         console.print(str(listed), markup=False, highlight=False, soft_wrap=True)
         storage = ownership.open_output(config, overwrite)
-        if overwrite is None:
-            _refuse_changed_settings(storage, config)
-        summary = Summary(storage.root, config.run.max_failure_rate, listed=listed.to_dict(), notes=notes)
+        plan = _earlier_plan(storage, config) if overwrite is None else None
+        images = with_prompts(config, listed, plan)
+        if images.prompts is not None:
+            console.print(images.prompts_text(), markup=False, highlight=False, soft_wrap=True)
+        summary = Summary(storage.root, config.run.max_failure_rate, listed=images.listed.to_dict(), notes=notes)
         with _held(storage) as held, _prepared(config, console) as (job, executor):
-            _work(Run(job, storage, executor, held, summary, console), listed, overwrite is not None)
+            _work(Run(job, storage, executor, held, summary, console), images, overwrite is not None)
     return summary
 
 
-def _refuse_changed_settings(storage: Storage, config: Config) -> None:
+def _earlier_plan(storage: Storage, config: Config) -> Plan | None:
     try:
         plan = read_plan(storage)
     except StorageError as error:
         raise OutputError(f"output.uri: {error}") from error
     if plan is not None:
         refuse_changed_settings(plan.fingerprint, config)
+    return plan
 
 
 @contextlib.contextmanager
@@ -149,15 +152,15 @@ def _held(storage: Storage) -> Iterator[lease.Lease]:
         holding.release()
 
 
-def _work(run: Run, listed: listing.Listing, overwrite: bool) -> None:
+def _work(run: Run, images: Images, overwrite: bool) -> None:
     """Steps 2 to 5; what goes wrong from here on ends in the summary."""
     run.storage.clear_temporary(lambda key: layout.COCO_FILE.fullmatch(key) is not None)
     before = None if overwrite else read_plan(run.storage)
-    plan = _new_plan(run, listed) if overwrite else _extended_plan(run, before, listed)
+    plan = _new_plan(run, images) if overwrite else _extended_plan(run, before, images)
     recounted = before is not None and before.changes != plan.changes
     effective = ownership.sealed(configfile.to_yaml(run.job.config))
     ownership.put_over_own(run.storage, layout.CONFIG, effective, ownership.is_sealed)
-    run.summary.planned = len(plan)
+    run.summary.planned, run.summary.planned_prompts = len(plan), plan.prompt_count
     earlier = ownership.read_if_there(run.storage, layout.SUMMARY)
     try:
         run = replace(run, job=replace(run.job, adopted=plan.fingerprint))
@@ -182,28 +185,28 @@ def _report(run: Run) -> None:
         _log.warning("no report was written: %s", error)
 
 
-def _new_plan(run: Run, listed: listing.Listing) -> Plan:
+def _new_plan(run: Run, images: Images) -> Plan:
     """In the place of the old one, whose results go."""
-    plan = successor(run.storage, listed, run.job.config, run.job.fingerprint())
+    plan = successor(run.storage, images, run.job.config, run.job.fingerprint())
     ownership.clear(run.storage, ownership.plan_of(run.storage), plan)
     replace_plan(run.storage, plan)
     return plan
 
 
-def _extended_plan(run: Run, plan: Plan | None, listed: listing.Listing) -> Plan:
+def _extended_plan(run: Run, plan: Plan | None, images: Images) -> Plan:
     fingerprint = run.job.fingerprint()
     if plan is not None:
         refuse_other(plan.fingerprint, fingerprint)
         fingerprint = plan.fingerprint  # as it was written: the parts carry its digest
     else:
         ownership.refuse_foreign(run.storage)  # once more: now no other driver writes here
-    decision = decide(Output(run.storage), plan, listed, run.job.config, fingerprint)
+    decision = decide(Output(run.storage), plan, images, run.job.config, fingerprint)
     for note in decision.notes:
         _log.warning("%s", note)
     if plan is not None:
         drop_cutouts(Output(run.storage), plan, decision.again)
         plan = store_changes(run.storage, plan, decision.changes)  # first: what replaces an image is new after a crash
-    return store(run.storage, plan, decision.rows, fingerprint)
+    return store(run.storage, plan, decision.rows, fingerprint, images.categories)
 
 
 def _label(run: Run, plan: Plan, *, recounted: bool) -> bool:
@@ -271,7 +274,7 @@ def _finish(run: Run, plan: Plan, changed: bool) -> None:
     missing = [name for name in settings.formats if changed or not is_complete(name, run.storage)]
     run.lease.confirm()
     run.summary.recount()
-    with open_exports(missing, run.storage, settings) as exports:
+    with open_exports(missing, run.storage, settings, plan) as exports:
         for part in output.parts(plan, output.done()):
             run.summary.count(part)
             for export in exports:

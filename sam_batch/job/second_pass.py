@@ -20,7 +20,7 @@ from sam_batch.job.stages import Ticket
 from sam_batch.output import layout, schema
 from sam_batch.output.parts import Receipt
 from sam_batch.output.plan import committed_shards
-from sam_batch.records import Failure, FailureKind, ImageRef, ImageResult, PixelNote, Stage, Status
+from sam_batch.records import Failure, FailureKind, ImageResult, PixelNote, Stage, Status
 
 SHARDS_AT_ONCE = 8  # their encoded bytes and masks are on the driver while they are put together
 ATTEMPTS = 2  # of an image, before its workers' deaths are held against it
@@ -125,8 +125,7 @@ def _parts(job: JobSpec) -> Iterator[pa.Table]:
 def _good_images(results: pa.Table) -> list[pa.Table]:
     """The images that did not fail, each as a row of a plan."""
     good = results.filter(pc.not_equal(results["status"], Status.FAILED.value))
-    rows = good.select(["image_id", "key", "uri"]).to_pylist()
-    return [pa.Table.from_pylist([{**row, "shard": 0}], schema=schema.PLAN_SCHEMA) for row in rows]
+    return [schema.plan_row(ref) for ref in schema.refs(good)]
 
 
 def _whole_shard(shard: pa.Table, done: Mapping[int, pa.Table]) -> pa.Table:
@@ -154,11 +153,11 @@ def _image_id(table: pa.Table) -> int:
 
 def _crashed(image: pa.Table, stage: Stage, words: str = "") -> pa.Table:
     """The `failed` row of a planned or segmented image, with what the table knows of it."""
-    (ref,) = image.select(["image_id", "key", "uri"]).to_pylist()
+    (ref,) = schema.refs(image)
     known = {"height", "width", "sha256"}.intersection(image.column_names)
     about: dict[str, Any] = {name: image[name][0].as_py() for name in known}
     if "notes" in image.column_names:
         about["notes"] = tuple(map(PixelNote, image["notes"][0].as_py() or ()))
     message = ": ".join(filter(None, ["its worker died each time it was tried", words]))
-    result = ImageResult.failed(ImageRef(**ref), Failure(stage, FailureKind.WORKER_CRASH, message), **about)
+    result = ImageResult.failed(ref, Failure(stage, FailureKind.WORKER_CRASH, message), **about)
     return schema.segmented_to_table([(result, b"")])

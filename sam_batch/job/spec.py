@@ -82,4 +82,7 @@ def known_settings(config: Config) -> dict[str, str]:
     """The part of a fingerprint that is known without weights and devices."""
     settings = flatten(config.model_dump(mode="json"))
     roots = [locate(uri, config.storage).uri for uri in config.input.uris]
-    return {key: json.dumps(settings[key]) for key in shaping_defaults()} | {"input.uri": json.dumps(roots)}
+    resolved = {"input.uri": json.dumps(roots)}
+    if config.prompts.uri is not None:  # the prompts themselves are in the plan
+        resolved["prompts.uri"] = json.dumps("given")
+    return {key: json.dumps(settings[key]) for key in shaping_defaults()} | resolved

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from sam_batch.data import pixels
 from sam_batch.data.storage import open_storage
-from sam_batch.errors import OutageError
+from sam_batch.errors import FailureKind, ImageError, OutageError
 from sam_batch.job.boundary import attempt, attempt_on
 from sam_batch.job.notes import noted
 from sam_batch.job.outage import Reader
@@ -26,6 +26,7 @@ from sam_batch.job.pictures import IO_THREADS, draw, write_pictures
 from sam_batch.job.spec import JobSpec
 from sam_batch.output import schema
 from sam_batch.output.parts import Receipt, commit, merge_into_part
+from sam_batch.prompts.frame import Annotated, Shot, place
 from sam_batch.records import ImageRef, ImageResult, LoadedImage, Stage
 from sam_batch.segment.ahead import ahead, helpers
 from sam_batch.segment.algorithm import Algorithm, open_algorithm, view_boxes
@@ -79,32 +80,41 @@ def load(shard: pa.Table, job: JobSpec) -> pa.Table:
         no rows, and the ticket says why: Ray would drop a task that raises.
     """
     started = time.perf_counter()
-    rows = shard.to_pylist()
-    refs = [ImageRef(row["image_id"], row["key"], row["uri"], row["size"]) for row in rows]
+    refs = schema.refs(shard)
     notes: list[str] = []
     reader = Reader(job)
     loaded: list[LoadedImage | ImageResult] = []
     outage = ""
     try:
         with noted(notes), ThreadPoolExecutor(IO_THREADS) as pool:
-            loaded = list(pool.map(lambda ref: _load_image(ref, job, reader), refs))
+            loaded = list(
+                pool.map(lambda ref, given: _load_image(ref, given, job, reader), refs, shard["prompts"].to_pylist())
+            )
     except OutageError as error:
         outage = str(error)
-    ticket = Ticket(rows[0]["shard"], load_seconds=time.perf_counter() - started, notes=notes, outage=outage)
+    ticket = Ticket(shard["shard"][0].as_py(), load_seconds=time.perf_counter() - started, notes=notes, outage=outage)
     return ticket.attach(schema.loaded_to_table(loaded))
 
 
-def _load_image(ref: ImageRef, job: JobSpec, reader: Reader) -> LoadedImage | ImageResult:
+def _load_image(ref: ImageRef, given: dict[str, Any] | None, job: JobSpec, reader: Reader) -> LoadedImage | ImageResult:
     data = attempt(ref, Stage.LOAD, lambda: reader.read(ref.uri))
     if isinstance(data, ImageResult):
         return data
     sha256 = hashlib.sha256(data).hexdigest()
 
     def decode() -> LoadedImage:
+        if ref.prompts == ():
+            raise ImageError(FailureKind.NO_PROMPTS, "it carries no prompt, and prompts.without is fail")
         image = pixels.decode(data, job.config.input)
         height, width = image.rgb_HW3.shape[:2]
-        views = cut_views(image.rgb_HW3, view_boxes((height, width), job.config), job.checkpoint.image_side)
-        return LoadedImage(ref, height, width, sha256, data, views, notes=image.notes)
+        prompts = None
+        if given is not None:
+            annotated = Annotated(given["width"], given["height"], given["normalised"])
+            shot = Shot(height, width, image.orientation)
+            prompts = place(ref.prompts or (), annotated, shot, job.config.prompts.frame)
+        boxes = view_boxes((height, width), job.config, prompted=prompts is not None)
+        views = cut_views(image.rgb_HW3, boxes, job.checkpoint.image_side)
+        return LoadedImage(ref, height, width, sha256, data, views, notes=image.notes, prompts=prompts)
 
     return attempt(ref, Stage.LOAD, decode, sha256=sha256)
 

@@ -15,6 +15,7 @@ from sam_batch.errors import OutputError
 from sam_batch.export.formats import require_known
 from sam_batch.job.changed import difference_of, look_into, new_rows, successor
 from sam_batch.job.cluster import refuse_working_copy
+from sam_batch.job.images import list_images, with_prompts
 from sam_batch.job.spec import known_settings, refuse_changed_settings
 from sam_batch.model.checkpoints import known_sha256
 from sam_batch.output import lease, ownership
@@ -30,6 +31,7 @@ class DryRun:
 
     Attributes:
         listed: What the input gives now.
+        prompts: Objects that its images carry; None where the job has no prompts, or their source is gone.
         planned: In the stored plan, of earlier runs.
         new: Listed, but not yet in the plan.
         touched: Of another size, time or address than when they were planned; a run looks into them.
@@ -40,6 +42,7 @@ class DryRun:
     """
 
     listed: listing.Listing
+    prompts: int | None
     planned: int
     new: int
     touched: int
@@ -52,6 +55,7 @@ class DryRun:
         """For a person; with a rate, also the time it would take."""
         lines = [
             str(self.listed),
+            *([] if self.prompts is None else [f"prompts: {counted(self.prompts, 'object')}"]),
             f"{self.planned} planned by earlier runs, {self.new} new{self._changed()}",
             f"{counted(self.shards, 'shard')}, {self.shards - self.shards_to_do} done and skipped, "
             f"{self.shards_to_do} to do",
@@ -87,14 +91,16 @@ def dry_run(config: Config) -> DryRun:
     weights = None if config.engine.kind == "fake" else known_sha256(model.name, model.checkpoint, model.sha256)
     if plan is not None:
         refuse_changed_settings(plan.fingerprint, config, weights)
-    difference = difference_of(plan, listed, config)
+    images = with_prompts(config, listed, plan)
+    difference = difference_of(plan, images.listed, config)
     if plan is not None and config.input.changed == "refuse":
-        look_into(Output(storage), plan, difference, config)
-    new = new_rows(storage, plan, difference.new, config, plan.fingerprint if plan else known_settings(config))
+        look_into(Output(storage), plan, difference, images, config)
+    new = new_rows(storage, plan, difference.new, images, config, plan.fingerprint if plan else known_settings(config))
     new_shards = set(new["shard"].to_pylist())
     pending = plan.pending(committed_shards(storage)) if plan else set()
     return DryRun(
-        listed=listed,
+        listed=images.listed,
+        prompts=None if images.prompts is None else len(images.prompts),
         planned=len(plan) if plan else 0,
         new=new.num_rows,
         touched=len(difference.touched) + len(difference.back),
@@ -113,7 +119,9 @@ def would_be_removed(config: Config, overwrite: str) -> Iterator[str]:
     """
     listed, storage = _opened(config, overwrite)
     plan = ownership.plan_of(storage)
-    ownership.refuse_succession(storage, plan, successor(storage, listed, config, known_settings(config)))
+    ownership.refuse_succession(
+        storage, plan, successor(storage, with_prompts(config, listed, None), config, known_settings(config))
+    )
     return ownership.own_keys(storage, plan)
 
 
@@ -121,7 +129,7 @@ def _opened(config: Config, overwrite: str | None) -> tuple[listing.Listing, Sto
     """The input and the output, if nobody works there and it can be written."""
     require_known(config.output.formats)
     refuse_working_copy(config)
-    listed = listing.list_images(config.input, config.storage, output=config.output.uri)
+    listed = list_images(config)
     storage = ownership.open_output(config, overwrite)
     lease.refuse_held(storage)
     if not storage.may_be_written():

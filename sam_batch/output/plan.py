@@ -5,7 +5,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
@@ -19,9 +19,12 @@ from sam_batch.model.families import view_bytes
 from sam_batch.output import layout, schema
 from sam_batch.output.changes import SCHEMA as CHANGES_SCHEMA
 from sam_batch.output.changes import Change, Changes, from_table, retired, to_table
+from sam_batch.prompts.arrow import GIVEN
+from sam_batch.prompts.items import Category
 from sam_batch.segment.algorithm import most_views
 
 FINGERPRINT = b"sam_batch.fingerprint"
+CATEGORIES = b"sam_batch.categories"
 SHARD_BYTES = 256 << 20  # of views; a stage holds them some three times, and there are as many loaders as CPUs
 
 
@@ -34,12 +37,14 @@ class Plan:
         fingerprint: Of the settings the results are made with.
         parts: How many files it is stored in.
         changes: What became of planned images since.
+        categories: What the objects of its prompts can be.
     """
 
     rows: pa.Table
     fingerprint: dict[str, str]
     parts: int
     changes: Changes = field(default_factory=dict)
+    categories: tuple[Category, ...] = ()
 
     def __len__(self) -> int:
         """How many images count: those that are gone or were replaced do not."""
@@ -49,6 +54,17 @@ class Plan:
     def retired(self) -> NDArray[np.int64]:
         """The image_ids that count no more, in order."""
         return np.array(sorted(retired(self.changes)), np.int64)
+
+    @property
+    def counted_rows(self) -> pa.Table:
+        """The rows of the images that count."""
+        return self.rows.filter(pa.array(~np.isin(self.rows["image_id"], self.retired)))
+
+    @property
+    def prompt_count(self) -> int:
+        """How many prompts these images carry."""
+        objects = pc.struct_field(self.counted_rows["prompts"], "objects")
+        return int(pc.sum(pc.list_value_length(objects)).as_py() or 0)
 
     @property
     def shard_count(self) -> int:
@@ -87,11 +103,14 @@ def read_plan(storage: Storage) -> Plan | None:
     parts = [_read_part(storage, key) for key in keys]
     if not parts:
         return None
-    for key, part in zip(keys, parts, strict=True):
-        if part.schema.metadata != parts[0].schema.metadata:
+    metadata = [part.schema.metadata for part in parts]
+    for key, told in zip(keys, metadata, strict=True):
+        if told[FINGERPRINT] != metadata[0][FINGERPRINT]:
             raise _no_plan(storage, key, "it is of another plan")
     rows = pa.concat_tables([part.replace_schema_metadata(None) for part in parts])
-    return Plan(rows, json.loads(parts[0].schema.metadata[FINGERPRINT]), len(parts), _read_changes(storage))
+    categories = [Category(*one) for told in metadata for one in json.loads(told.get(CATEGORIES, b"[]"))]
+    fingerprint = json.loads(metadata[0][FINGERPRINT])
+    return Plan(rows, fingerprint, len(parts), _read_changes(storage), tuple(dict.fromkeys(categories)))
 
 
 def _read_changes(storage: Storage) -> dict[int, Change]:
@@ -133,13 +152,14 @@ def images_per_shard(config: Config) -> int:
     return max(1, min(config.run.shard_size, SHARD_BYTES // (most_views(config) * view_bytes(config.model.name))))
 
 
-def extend(plan: Plan | None, new: Sequence[Entry], shard_size: int) -> pa.Table:
+def extend(plan: Plan | None, new: Sequence[Entry], shard_size: int, prompts: pa.StructArray | None = None) -> pa.Table:
     """Rows for new images, in shards of their own.
 
     Args:
         plan: What there is already.
         new: Images that it does not hold, or not as they are now.
         shard_size: Images a shard.
+        prompts: Of each new image, `prompts.arrow.GIVEN`; None where no image carries some.
     """
     first_image, first_shard = (plan.rows.num_rows, plan.shard_count) if plan else (0, 0)
     return pa.table(
@@ -150,28 +170,38 @@ def extend(plan: Plan | None, new: Sequence[Entry], shard_size: int) -> pa.Table
             "uri": [entry.uri for entry in new],
             "size": [entry.size for entry in new],
             "modified": [entry.modified for entry in new],
+            "prompts": pa.nulls(len(new), GIVEN) if prompts is None else prompts,
         },
         schema=schema.PLAN_SCHEMA,
     )
 
 
-def store(storage: Storage, plan: Plan | None, rows: pa.Table, fingerprint: dict[str, str]) -> Plan:
+def store(
+    storage: Storage,
+    plan: Plan | None,
+    rows: pa.Table,
+    fingerprint: dict[str, str],
+    categories: Sequence[Category] = (),
+) -> Plan:
     """Add rows to the stored plan, in one file of their own, created only if absent."""
-    number = plan.parts if plan else 0
+    number, known = (plan.parts, plan.categories) if plan else (0, ())
     if rows.num_rows:
-        storage.create(layout.part_key(layout.PLAN, number), _part_bytes(rows, fingerprint))
-        number += 1
+        storage.create(layout.part_key(layout.PLAN, number), _part_bytes(rows, fingerprint, categories))
+        number, known = number + 1, tuple(dict.fromkeys([*known, *categories]))
     whole = pa.concat_tables([plan.rows, rows]) if plan else rows
-    return Plan(whole, fingerprint, number, plan.changes if plan else {})
+    return Plan(whole, fingerprint, number, plan.changes if plan else {}, known)
 
 
 def replace_plan(storage: Storage, plan: Plan) -> None:
     """Put a whole plan in the place of one of a single part, at once: there is no moment without a plan."""
-    storage.replace(layout.part_key(layout.PLAN, 0), _part_bytes(plan.rows, plan.fingerprint))
+    storage.replace(layout.part_key(layout.PLAN, 0), _part_bytes(plan.rows, plan.fingerprint, plan.categories))
 
 
-def _part_bytes(rows: pa.Table, fingerprint: dict[str, str]) -> bytes:
-    return schema.part_bytes(rows.replace_schema_metadata({FINGERPRINT: json.dumps(fingerprint, sort_keys=True)}))
+def _part_bytes(rows: pa.Table, fingerprint: dict[str, str], categories: Sequence[Category] = ()) -> bytes:
+    metadata = {FINGERPRINT: json.dumps(fingerprint, sort_keys=True)}
+    if categories:
+        metadata[CATEGORIES] = json.dumps([astuple(category) for category in categories])
+    return schema.part_bytes(rows.replace_schema_metadata(metadata))
 
 
 def committed_shards(storage: Storage) -> set[int]:

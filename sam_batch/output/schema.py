@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sam_batch.errors import StorageError
+from sam_batch.prompts.arrow import GIVEN, PROMPT, RESULT, prompt_to_row, result_to_row, row_to_prompt, row_to_result
 from sam_batch.records import (
     Annotation,
     Failure,
@@ -61,17 +62,27 @@ _OF_PROMPT = ("point_coords", "prompt_id")  # the columns of a mask that say wha
 _REF = [("image_id", pa.int64()), ("key", pa.string()), ("uri", pa.string())]
 _DECODED = [("height", pa.int32()), ("width", pa.int32()), ("sha256", pa.string())]
 _NOTES = ("notes", pa.list_(pa.string()))
-_YOUNGER = ("notes", "modified")  # than version 0.1.0, whose parts are read all the same
+_YOUNGER = ("notes", "modified", "prompts")  # than version 0.1.0, whose parts are read all the same
 
-PLAN_SCHEMA = pa.schema([("shard", pa.int32()), *_REF, ("size", pa.int64()), ("modified", pa.string())])
-"""One row a planned image; `size` and `modified` are null where the listing did not say, and `modified` in plans of
-version 0.1.0."""
+PLAN_SCHEMA = pa.schema(
+    [("shard", pa.int32()), *_REF, ("size", pa.int64()), ("modified", pa.string()), ("prompts", GIVEN)]
+)
+"""One row a planned image; `size` and `modified` are null where the listing did not say, `prompts` where the image
+carries none, and the last two in plans of version 0.1.0."""
 
 ANNOTATION_SCHEMA = pa.schema(
-    [*_REF, ("status", pa.string()), ("error", _ERROR), *_DECODED, ("masks", pa.large_list(_MASK)), _NOTES]
+    [
+        *_REF,
+        ("status", pa.string()),
+        ("error", _ERROR),
+        *_DECODED,
+        ("masks", pa.large_list(_MASK)),
+        _NOTES,
+        ("prompts", pa.large_list(RESULT)),
+    ]
 )
-"""One row an image. `masks` is never null: an empty or failed image has an empty list. `notes` is null where there are
-none, and in the parts of version 0.1.0, which have no such column."""
+"""One row an image. `masks` is never null: an empty or failed image has an empty list. `notes` and `prompts` are null
+where there are none, and in the parts of version 0.1.0, which have no such columns."""
 
 LOADED_SCHEMA = pa.schema(
     [
@@ -82,12 +93,25 @@ LOADED_SCHEMA = pa.schema(
         ("views", pa.large_list(_VIEW)),
         ("error", _ERROR),
         _NOTES,
+        ("prompts", pa.large_list(PROMPT)),
     ]
 )
 """One row an image on its way to an engine; where `error` is not null there is nothing to segment."""
 
 SEGMENTED_SCHEMA = ANNOTATION_SCHEMA.append(pa.field("data", pa.large_binary()))
 """One annotation row an image, and its encoded bytes for whoever draws on them."""
+
+
+def refs(table: pa.Table) -> list[ImageRef]:
+    """The images of any of the four tables, with their prompts: in a plan as their source gives them."""
+    names = [name for name in ("image_id", "key", "uri", "size", "prompts") if name in table.column_names]
+    return [_ref(row) for row in _rows(table, names)]
+
+
+def plan_row(ref: ImageRef) -> pa.Table:
+    """An image as a plan's row, in shard 0; its prompts are those of the decoded image's frame."""
+    prompts = None if ref.prompts is None else {"normalised": False, "objects": list(map(prompt_to_row, ref.prompts))}
+    return pa.Table.from_pylist([{**_ref_row(ref), "shard": 0, "prompts": prompts}], PLAN_SCHEMA)
 
 
 def results_to_table(results: Iterable[ImageResult], metadata: Mapping[str, str]) -> pa.Table:
@@ -98,8 +122,9 @@ def results_to_table(results: Iterable[ImageResult], metadata: Mapping[str, str]
 def table_to_results(table: pa.Table) -> list[ImageResult]:
     """Read back what `results_to_table` was given.
 
-    Not stored are sizes (`ref.size` comes back as None), more digits of scores than float32 has, and of a prompt all
-    but its points and its name: all of them come back as foreground, as those of everything mode are.
+    Not stored are sizes (`ref.size` comes back as None), more digits of scores than float32 has, a prompt's mask and
+    logits, and of a mask's own prompt all but its points and its name: they come back as foreground, as those of
+    everything mode are.
     """
     return [_result(row) for row in _rows(table, ANNOTATION_SCHEMA.names)]
 
@@ -149,6 +174,8 @@ def read_part(data: bytes, schema: pa.Schema = ANNOTATION_SCHEMA) -> pa.Table:
     for field in (schema.field(name) for name in _YOUNGER if name in schema.names):
         if field.name not in table.column_names:
             table = table.append_column(field, pa.nulls(table.num_rows, field.type))
+    if set(table.column_names) == set(schema.names):
+        table = table.select(schema.names)
     if not table.schema.equals(schema):
         raise StorageError(f"not a part of this job: it has the columns {', '.join(table.column_names)}")
     return table
@@ -173,7 +200,9 @@ def _ref_row(ref: ImageRef) -> _Row:
 
 
 def _ref(row: _Row) -> ImageRef:
-    return ImageRef(row["image_id"], row["key"], row["uri"], row.get("size"))
+    prompts = row["prompts"]["objects"] if isinstance(row["prompts"], dict) else row["prompts"]
+    asked = None if prompts is None else tuple(map(row_to_prompt, prompts))
+    return ImageRef(row["image_id"], row["key"], row["uri"], row.get("size"), asked)
 
 
 def _failure_row(failure: Failure | None) -> _Row | None:
@@ -198,6 +227,7 @@ def _result_row(result: ImageResult) -> _Row:
         "sha256": result.sha256,
         "masks": [_mask_row(annotation) for annotation in result.annotations],
         "notes": list(result.notes) or None,
+        "prompts": [result_to_row(prompt) for prompt in result.prompts] or None,
     }
 
 
@@ -211,6 +241,7 @@ def _result(row: _Row) -> ImageResult:
         annotations=tuple(_annotation(mask) for mask in row["masks"]),
         failure=_failure(row["error"]),
         notes=_notes(row),
+        prompts=tuple(map(row_to_result, row["prompts"] or ())),
     )
 
 
@@ -241,17 +272,25 @@ def _loaded_row(image: LoadedImage | ImageResult) -> _Row:
         "notes": list(image.notes) or None,
     }
     if isinstance(image, ImageResult):
-        return {**row, "data": b"", "views": [], "error": _failure_row(image.failure)}
-    return {**row, "data": image.data, "views": [_view_row(view) for view in image.views], "error": None}
+        prompts = [prompt_to_row(result.prompt) for result in image.prompts] or None
+        return {**row, "data": b"", "views": [], "error": _failure_row(image.failure), "prompts": prompts}
+    return {
+        **row,
+        "data": image.data,
+        "views": [_view_row(view) for view in image.views],
+        "error": None,
+        "prompts": None if image.prompts is None else list(map(prompt_to_row, image.prompts)),
+    }
 
 
 def _loaded(row: _Row, views: tuple[View, ...]) -> LoadedImage | ImageResult:
     about: dict[str, Any] = {name: row[name] for name in ("height", "width", "sha256")}
     about["notes"] = _notes(row)
     failure = _failure(row["error"])
+    ref = _ref(row)
     if failure is not None:
-        return ImageResult(ref=_ref(row), status=Status.FAILED, failure=failure, **about)
-    return LoadedImage(ref=_ref(row), data=row["data"], views=views, **about)
+        return ImageResult.failed(ref, failure, **about)
+    return LoadedImage(ref=ref, data=row["data"], views=views, prompts=ref.prompts, **about)
 
 
 def _view_row(view: View) -> _Row:

@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from sam_batch import __version__
 from sam_batch.errors import ExitCode
@@ -34,6 +35,9 @@ class Summary:
         failures: Failed images by kind, over all runs.
         masks: As status.
         pixel_notes: Images by what decoding lost (`records.PixelNote`), over all runs.
+        planned_prompts: Prompts of the planned images.
+        prompts: Prompts by how they ended, as status.
+        prompt_failures: Failed prompts by kind, over all runs.
         worked: Images this run committed.
         stage_seconds: Worker time of this run by stage.
         notes: What was warned of, here or by workers, each once.
@@ -52,6 +56,9 @@ class Summary:
     failures: Counter[str] = field(default_factory=Counter)
     masks: int = 0
     pixel_notes: Counter[str] = field(default_factory=Counter)
+    planned_prompts: int = 0
+    prompts: Counter[str] = field(default_factory=Counter)
+    prompt_failures: Counter[str] = field(default_factory=Counter)
     worked: int = 0
     stage_seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     notes: list[str] = field(default_factory=list)
@@ -63,15 +70,16 @@ class Summary:
 
     @property
     def failure_rate(self) -> float:
-        """Share of the images that have a row."""
-        return self.status[Status.FAILED] / self.done if self.done else 0.0
+        """Share of the images that have a row, or of their prompts, whichever is larger."""
+        images = self.status[Status.FAILED] / self.done if self.done else 0.0
+        return max(images, self.prompts[Status.FAILED] / (self.prompts.total() or 1))
 
     @property
     def exit_code(self) -> ExitCode:
         """What the process ends with."""
         if self.interrupted:
             return ExitCode.INTERRUPTED
-        if self.error or self.done != self.planned:
+        if self.error or self.done != self.planned or self.prompts.total() != self.planned_prompts:
             return ExitCode.FAILED
         return ExitCode.TOO_MANY_FAILURES if self.failure_rate > self.max_failure_rate else ExitCode.OK
 
@@ -87,7 +95,7 @@ class Summary:
     def recount(self) -> None:
         """Forget what was counted, before all parts are counted anew."""
         self.done = self.masks = 0
-        for counter in (self.status, self.failures, self.pixel_notes):
+        for counter in (self.status, self.failures, self.pixel_notes, self.prompts, self.prompt_failures):
             counter.clear()
 
     def count(self, part: pa.Table) -> None:
@@ -96,6 +104,10 @@ class Summary:
         self.failures.update(error["kind"] for error in part["error"].to_pylist() if error)
         self.pixel_notes.update(note for notes in part["notes"].to_pylist() for note in notes or ())
         self.masks += sum(len(masks) for masks in part["masks"])
+        prompts = pc.list_flatten(part["prompts"])
+        self.prompts.update(pc.struct_field(prompts, "status").to_pylist())
+        kinds = pc.struct_field(prompts, ["failure", "kind"]).drop_null()
+        self.prompt_failures.update(kinds.to_pylist())
         self.done = self.status.total()
 
     def to_json(self) -> str:
@@ -108,6 +120,11 @@ class Summary:
             "input": self.listed,
             "images": {"planned": self.planned, "done": self.done, **{one: self.status[one] for one in Status}},
             "masks": self.masks,
+            "prompts": {
+                "planned": self.planned_prompts,
+                **{one: self.prompts[one] for one in Status},
+                "failures": dict(sorted(self.prompt_failures.items())),
+            },
             "failures": dict(sorted(self.failures.items())),
             "pixel_notes": dict(sorted(self.pixel_notes.items())),
             "run": {
@@ -132,6 +149,10 @@ class Summary:
         ]
         lines += [f"  failed, {kind}: {count}" for kind, count in self.failures.most_common()]
         lines += [f"  pixels, {note}: {count}" for note, count in self.pixel_notes.most_common()]
+        if self.prompts:
+            ended = f"{self.prompts[Status.OK]} with a mask, {self.prompts[Status.EMPTY]} without, "
+            lines.append(f"{counted(self.planned_prompts, 'prompt')}: {ended}{self.prompts[Status.FAILED]} failed")
+        lines += [f"  failed, {kind}: {count}" for kind, count in self.prompt_failures.most_common()]
         if self.worked:
             seconds = time.monotonic() - self.started
             rate = self.worked / seconds
@@ -139,7 +160,7 @@ class Summary:
         if self.interrupted:
             lines.append("interrupted; the same command goes on where this one stopped")
         if self.exit_code == ExitCode.TOO_MANY_FAILURES:
-            lines.append(f"more images failed than run.max_failure_rate = {self.max_failure_rate:g} allows")
+            lines.append(f"more images or prompts failed than run.max_failure_rate = {self.max_failure_rate:g} allows")
         lines += [f"report in {self.page}"] if self.page else []
         return "\n".join([*lines, f"results in {self.output}"])
 

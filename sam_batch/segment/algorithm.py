@@ -1,18 +1,19 @@
 """What finds the masks of an image: the seam between the job and its algorithms, and the list of them.
 
 An algorithm has two parts, because two processes work on an image. Loading workers cut its views, and do without torch;
-a worker with an engine holds the `Algorithm`. `ALGORITHMS` names both for each value of `generator.mode`: another one
-is a file of its own and a line there. This module imports no torch.
+a worker with an engine holds the `Algorithm`. `ALGORITHMS` names both for each value of `generator.mode`, and
+`PROMPTED` for images that carry prompts, which are segmented by these whatever the mode is: the data decide. Another
+algorithm is a file of its own and a line there. This module imports no torch.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from sam_batch.config import Config
 from sam_batch.errors import ConfigError
 from sam_batch.records import ImageResult, LoadedImage
-from sam_batch.segment.views import ViewBox, grid_views
+from sam_batch.segment.views import ViewBox, grid_views, whole_view
 
 if TYPE_CHECKING:
     from sam_batch.engine.protocol import Embeddings, Engine
@@ -68,20 +69,52 @@ ALGORITHMS = {
 }
 
 
-def view_boxes(image_hw: tuple[int, int], config: Config) -> list[ViewBox]:
-    """Where the configured algorithm looks at an image, as (xyxy, layer) pairs."""
-    return ALGORITHMS[config.generator.mode].views(image_hw, config)
+PROMPTED = Entry(lambda image_hw, config: whole_view(image_hw), "sam_batch.segment.prompted:Prompted.from_config")
+
+
+def view_boxes(image_hw: tuple[int, int], config: Config, *, prompted: bool = False) -> list[ViewBox]:
+    """Where an image's algorithm looks at it, as (xyxy, layer) pairs.
+
+    Args:
+        image_hw: Its height and width.
+        config: Names the algorithm of images without prompts.
+        prompted: It carries prompts.
+    """
+    return _entry(config, prompted).views(image_hw, config)
 
 
 def most_views(config: Config) -> int:
-    """How many views the configured algorithm cuts of an image at most."""
+    """How many views are cut of an image at most."""
     return len(view_boxes(LARGE, config))
 
 
 def open_algorithm(engine: "Engine", config: Config) -> Algorithm[Any]:
-    """The configured algorithm over an engine."""
-    algorithm: Algorithm[Any] = resolve_name(ALGORITHMS[config.generator.mode].algorithm)(engine, config)
+    """What finds the masks of any image over an engine, with or without prompts."""
+    if config.prompts.uri is None:
+        return _open(engine, config, prompted=False)
+    return _ByImage({prompted: _open(engine, config, prompted) for prompted in (False, True)})
+
+
+def _open(engine: "Engine", config: Config, prompted: bool) -> Algorithm[Any]:
+    algorithm: Algorithm[Any] = resolve_name(_entry(config, prompted).algorithm)(engine, config)
     return algorithm
+
+
+def _entry(config: Config, prompted: bool) -> Entry:
+    return PROMPTED if prompted else ALGORITHMS[config.generator.mode]
+
+
+class _ByImage:
+    """Gives each image to the algorithm it is for."""
+
+    def __init__(self, algorithms: Mapping[bool, Algorithm[Any]]) -> None:
+        self._algorithms = algorithms
+
+    def find(self, image: LoadedImage, embeddings: "Iterable[Embeddings]") -> Any:
+        return self._algorithms[image.prompts is not None].find(image, embeddings)
+
+    def conclude(self, image: LoadedImage, found: Any) -> ImageResult:
+        return self._algorithms[image.prompts is not None].conclude(image, found)
 
 
 def require_known(mode: str) -> None:

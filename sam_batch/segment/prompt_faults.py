@@ -17,7 +17,12 @@ def find_fault(prompt: Prompt, image_hw: tuple[int, int], mask_side: int) -> Pro
         image_hw: Height and width of its image.
         mask_side: Of the model's low-resolution logits.
     """
-    return _of_points(prompt, image_hw) or _of_box(prompt, image_hw) or _of_mask(prompt, image_hw, mask_side)
+    return (
+        prompt.fault
+        or _of_points(prompt, image_hw)
+        or _of_box(prompt, image_hw)
+        or _of_mask(prompt, image_hw, mask_side)
+    )
 
 
 def _of_points(prompt: Prompt, image_hw: tuple[int, int]) -> PromptFailure | None:

@@ -8,11 +8,12 @@ reason, whatever becomes of the others.
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Literal, TypeAlias
+from typing import Literal, Self, TypeAlias
 
 import torch
 from torch import Tensor
 
+from sam_batch.config import Config
 from sam_batch.engine.protocol import Embeddings, Engine, Prompts
 from sam_batch.errors import NonFiniteError
 from sam_batch.records import (
@@ -85,6 +86,12 @@ class Prompted:
     ) -> None:
         self._engine, self._choose, self._refine, self._keep_logits = engine, choose, refine, keep_logits
         self._size = BatchSize("prompts decoded at once", batch, engine.spec)
+
+    @classmethod
+    def from_config(cls, engine: Engine, config: Config) -> Self:
+        """As the job makes it."""
+        prompts = config.prompts
+        return cls(engine, choose=prompts.choose, refine=prompts.refine, batch=config.generator.points_per_batch)
 
     @torch.inference_mode()
     def find(self, image: LoadedImage, embeddings: Iterable[Embeddings]) -> list[Answer]:
@@ -163,5 +170,5 @@ class Prompted:
         # 7. Number what has pixels, and say how each prompt ended.
         candidates = [candidate for answer in found for candidate in answer.candidates]
         annotations = annotate(candidates, (image.height, image.width))
-        results = [PromptResult(answer.prompt.prompt_id, answer.status, answer.failure) for answer in found]
+        results = [PromptResult(answer.prompt, answer.status, answer.failure) for answer in found]
         return ImageResult.segmented(image, annotations, results)

@@ -30,7 +30,7 @@ class Names:
 
 
 @contextmanager
-def open_names(storage, config):
+def open_names(storage, config, plan):
     yield Names(storage)
 
 
@@ -39,7 +39,7 @@ def test_a_format_is_one_file_and_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr("pkgutil.resolve_name", lambda name: open_names)
     storage, config = Storage(str(tmp_path), StorageConfig()), OutputConfig(uri=str(tmp_path))
     assert not is_complete("names", storage)
-    with open_exports(["names"], storage, config) as (export,):
+    with open_exports(["names"], storage, config, None) as (export,):
         export.add(results_to_table([result_of("a.jpg", [], 0, (4, 4))], {}))
         export.add(results_to_table([failed("b.jpg", 1)], {}))
         assert export.finish() == ["names.txt"]

@@ -28,7 +28,7 @@ def entry(key, size=1, modified="x"):
 def plan_of(images):
     columns = {"shard": [0] * len(images), "image_id": range(len(images))}
     columns |= {name: [getattr(image, name) for image in images] for name in ("key", "uri", "size", "modified")}
-    return pa.table(columns, schema=PLAN_SCHEMA)
+    return pa.Table.from_pylist(pa.table(columns).to_pylist(), PLAN_SCHEMA)
 
 
 PLANNED = [entry("a.jpg"), entry("b.jpg"), entry("c.jpg")]

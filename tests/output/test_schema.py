@@ -20,7 +20,8 @@ METADATA = {"model": "demo", "fingerprint": "f" * 64}
 
 
 def without_size(result):
-    return replace(result, ref=replace(result.ref, size=None))
+    asked = tuple(ended.prompt for ended in result.prompts) or None
+    return replace(result, ref=replace(result.ref, size=None, prompts=asked))
 
 
 @given(st.lists(results, max_size=4))
@@ -44,7 +45,11 @@ def test_a_part_without_notes_is_read_as_having_none():
 @given(st.lists(refs, max_size=5))
 def test_a_plan_comes_back_as_it_was(planned):
     rows = [
-        {"shard": 0, **{name: getattr(ref, name) for name in ("image_id", "key", "uri", "size")}, "modified": "then"}
+        {
+            "shard": 0,
+            **{name: getattr(ref, name) for name in ("image_id", "key", "uri", "size", "prompts")},
+            "modified": "then",
+        }
         for ref in planned
     ]
     table = pa.Table.from_pylist(rows, schema.PLAN_SCHEMA)

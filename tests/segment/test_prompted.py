@@ -64,7 +64,7 @@ def test_a_prompt_that_cannot_be_answered_leaves_its_reason_and_its_neighbours()
     (embeddings,) = Embedder(engine).embed([image.views])
     algorithm = Prompted(engine)
     result = algorithm.conclude(image, algorithm.find(image, embeddings))
-    assert [(one.prompt_id, one.status) for one in result.prompts] == [
+    assert [(one.prompt.prompt_id, one.status) for one in result.prompts] == [
         ("point", "ok"),
         ("bad", "failed"),
         ("box", "ok"),

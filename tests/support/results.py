@@ -14,6 +14,9 @@ from sam_batch.records import (
     LoadedImage,
     PixelNote,
     Prompt,
+    PromptFailure,
+    PromptFailureKind,
+    PromptResult,
     Stage,
     Status,
     View,
@@ -78,6 +81,32 @@ failures = st.builds(Failure, st.sampled_from(Stage), st.sampled_from(FailureKin
 notes = st.lists(st.sampled_from(PixelNote), unique=True).map(tuple)
 refs = st.builds(ImageRef, st.integers(0, 2**63 - 1), TEXT, TEXT, st.none() | st.integers(0, 2**63 - 1))
 _POINTS = st.lists(st.tuples(_NUMBERS, _NUMBERS), max_size=3).map(tuple)
+_LABELLED = st.lists(st.tuples(st.tuples(_NUMBERS, _NUMBERS), st.integers(-1, 1)), max_size=3)
+_FAULTS = st.builds(PromptFailure, st.sampled_from(PromptFailureKind), TEXT)
+_INTEGERS = st.integers(-(2**63), 2**63 - 1)
+
+
+def _asked(labelled, **parts):
+    return Prompt(tuple(point for point, _ in labelled), tuple(label for _, label in labelled), **parts)
+
+
+_PARTS = {
+    "labelled": _LABELLED,
+    "box": st.none() | _BOXES,
+    "prompt_id": st.none() | TEXT,
+    "category_id": st.none() | _INTEGERS,
+    "category": st.none() | TEXT,
+    "attributes": st.sampled_from(["", '{"a":1}']),
+}
+prompts = st.builds(
+    _asked,
+    **_PARTS,
+    mask=st.none() | TEXT,
+    logits=st.none() | st.binary(max_size=8),
+    fault=st.none() | _FAULTS,
+)
+_ENDED = st.tuples(st.sampled_from([Status.OK, Status.EMPTY]), st.none()) | st.tuples(st.just(Status.FAILED), _FAULTS)
+prompt_results = st.builds(lambda prompt, ended: PromptResult(prompt, *ended), st.builds(_asked, **_PARTS), _ENDED)
 _PROMPTS = st.builds(
     lambda points, prompt_id: Prompt(points, (1,) * len(points), prompt_id=prompt_id), _POINTS, st.none() | TEXT
 )
@@ -101,6 +130,7 @@ _ended_well = st.builds(
     sha256=_SHAS,
     annotations=st.lists(annotations, max_size=4).map(tuple),
     notes=notes,
+    prompts=st.lists(prompt_results, max_size=3).map(tuple),
 )
 failed_results = st.builds(ImageResult.failed, ref=refs, failure=failures, sha256=_SHAS, notes=notes)
 results = _ended_well | failed_results

@@ -1,0 +1,85 @@
+"""The numbers and categories of a data set as it is exported: those of the prompts' source, where it has some.
+
+So masks that were made from somebody's boxes can be put beside the boxes. What has no number of its own gets one that
+nothing else has.
+"""
+
+import json
+from itertools import count
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sam_batch.output.fingerprint import value_of
+from sam_batch.output.plan import Plan
+
+OBJECT: Final[dict[str, Any]] = {"id": 1, "name": "object", "supercategory": "object"}
+
+
+class Numbers:
+    """Of images, annotations and categories.
+
+    Args:
+        plan: Of the output; without one nothing has a number of its own.
+    """
+
+    def __init__(self, plan: Plan | None = None) -> None:
+        self._images: dict[int, int] = {}
+        self._keeps_annotations = False
+        self.categories: list[dict[str, Any]] = [OBJECT]
+        self._object, self._ids, self._next_image = OBJECT["id"], count(1), 0
+        if plan is not None:
+            self._take(plan)
+
+    def _take(self, plan: Plan) -> None:
+        rows = plan.counted_rows
+        carrying = rows.filter(pc.is_valid(rows["prompts"]))
+        if not carrying.num_rows:
+            return
+        source_ids, objects = pc.struct_field(carrying["prompts"], "source_id"), _objects(carrying)
+        if _are_distinct(source_ids.drop_null()):
+            pairs = zip(carrying["image_id"].to_pylist(), source_ids.to_pylist(), strict=True)
+            self._images = {image_id: source_id for image_id, source_id in pairs if source_id is not None}
+        self._next_image = max(self._images.values(), default=-1) + 1
+        own_ids = pc.struct_field(objects, "prompt_id")
+        is_number = pc.match_substring_regex(own_ids, r"^(0|[1-9]\d{0,17})$")
+        self._keeps_annotations = bool(pc.all(is_number).as_py()) and _are_distinct(own_ids)
+        self._keeps_annotations &= value_of(plan.fingerprint, "prompts.choose") != "all"
+        first = pc.max(pc.cast(own_ids, pa.int64())).as_py() + 1 if self._keeps_annotations and len(own_ids) else 1
+        self._ids = count(first)
+        self._take_categories(plan, carrying.num_rows < rows.num_rows, pc.struct_field(objects, "category_id"))
+
+    def _take_categories(self, plan: Plan, has_others: bool, category_ids: pa.ChunkedArray) -> None:
+        own = [
+            {"id": one.category_id, "name": one.name, **json.loads(one.attributes or "{}")} for one in plan.categories
+        ]
+        if own:
+            self._object = max(one["id"] for one in own) + 1
+            nameless = [{**OBJECT, "id": self._object}] if has_others or category_ids.null_count else []
+            self.categories = own + nameless
+
+    def image(self, image_id: int) -> int:
+        """Of an image of the plan."""
+        if not self._images:
+            return image_id
+        return self._images.get(image_id, self._next_image + image_id)
+
+    def annotation(self, prompt: dict[str, Any] | None) -> int:
+        """Of the next mask; `prompt` is a row of `prompts.arrow.RESULT`, None for a mask of the grid."""
+        if prompt is not None and self._keeps_annotations:
+            return int(prompt["prompt_id"])
+        return next(self._ids)
+
+    def category(self, prompt: dict[str, Any] | None) -> int:
+        """Of the same mask."""
+        category_id = None if prompt is None else prompt["category_id"]
+        return self._object if category_id is None else int(category_id)
+
+
+def _objects(rows: pa.Table) -> pa.ChunkedArray:
+    return pc.list_flatten(pc.struct_field(rows["prompts"], "objects"))
+
+
+def _are_distinct(values: pa.ChunkedArray) -> bool:
+    return len(values) == pc.count_distinct(values, mode="all").as_py()

@@ -1,0 +1,81 @@
+"""The prompts of a job: every source it names, read once on the driver, and put to the listed images."""
+
+import gzip
+import io
+import posixpath
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+
+from sam_batch.config import Config, StorageConfig
+from sam_batch.data import globs
+from sam_batch.data.storage import Entry, open_storage, shown, stat_uri
+from sam_batch.data.storage_stream import open_stream
+from sam_batch.data.walk import Walk
+from sam_batch.errors import ConfigError, NotFoundError, StorageError
+from sam_batch.prompts.coco import CocoReader
+from sam_batch.prompts.collect import Collector, GivenPrompts
+from sam_batch.prompts.formats import FORMATS, Reader, format_of, open_reader, require_known
+from sam_batch.prompts.items import Category
+
+
+def read_prompts(config: Config, listed: Sequence[Entry], known: Sequence[Category] = ()) -> GivenPrompts:
+    """Read the prompts of a job and put them to its images.
+
+    Args:
+        config: The job.
+        listed: All images of its input.
+        known: Categories of its plan, which keep their numbers.
+
+    Raises:
+        NotFoundError: A source does not exist.
+        ConfigError: A source cannot be read or understood, or not be put to the images; says where and why.
+    """
+    settings, storage = config.prompts, config.storage
+    require_known(settings.format)
+    collector = Collector(settings, known)
+    readers: dict[str, Reader] = {}
+    try:
+        if settings.dataset is not None:
+            with closing(open_stream(settings.dataset, storage)) as file:
+                collector.add(CocoReader(settings).read_names(settings.dataset, file))
+        for uri in settings.uris:
+            name = format_of(uri, settings.format)
+            reader = readers.setdefault(name, open_reader(name, settings))
+            for place in _files(uri, name, storage):
+                with closing(open_stream(place, storage)) as file:
+                    collector.add(reader.read(place, _unpacked(place, file)))
+    except NotFoundError:
+        raise
+    except (StorageError, EOFError, gzip.BadGzipFile) as error:
+        raise ConfigError(f"prompts.uri: {error}") from error
+    return collector.finish(listed)
+
+
+def _unpacked(uri: str, file: io.BufferedReader) -> io.BufferedReader:
+    return io.BufferedReader(gzip.GzipFile(fileobj=file)) if uri.endswith(".gz") else file
+
+
+def _files(uri: str, name: str, storage: StorageConfig) -> Iterator[str]:
+    """The file that a URI names, or those of a format in a folder, or those that a glob matches, in their order."""
+    try:
+        yield stat_uri(uri, storage).uri
+        return
+    except NotFoundError:
+        if open_storage(uri, storage).is_folder():
+            root, pattern = uri, "**"
+        else:
+            root, pattern = globs.split(uri)
+        if not pattern:
+            raise
+    matching, format_ = globs.Globs([pattern]), FORMATS[name]
+    entries = open_storage(root, storage).find(Walk(matching.recursive))
+    keys = {entry.key: entry.uri for entry in entries if matching.match(entry.key)}
+    files = [
+        uri
+        for key, uri in keys.items()
+        if key.endswith(format_.extensions) and not re.fullmatch(format_.passed_over, posixpath.basename(key))
+    ]
+    if not files:
+        raise NotFoundError(f"{shown(uri)} holds no file of prompts ({', '.join(format_.extensions)})")
+    yield from sorted(files, key=lambda file: (not file.endswith(format_.first or ("",)), file))

@@ -1,0 +1,65 @@
+import pyarrow as pa
+import pytest
+
+from sam_batch.export.numbers import OBJECT, Numbers
+from sam_batch.output.changes import Change, State
+from sam_batch.output.plan import Plan
+from sam_batch.output.schema import PLAN_SCHEMA
+from sam_batch.prompts.items import Category
+
+CUP = Category(7, "cup", '{"supercategory":"thing"}')
+
+
+def plan_of(*images, categories=(CUP,), fingerprint=None, changes=None):
+    """Of images as (source_id, ids of their prompts), or None for one without prompts."""
+    rows = [
+        {
+            "shard": 0,
+            "image_id": number,
+            "prompts": None if image is None else {"source_id": image[0], "objects": list(map(asked, image[1]))},
+        }
+        for number, image in enumerate(images)
+    ]
+    return Plan(pa.Table.from_pylist(rows, PLAN_SCHEMA), fingerprint or {}, 1, changes or {}, categories)
+
+
+def asked(prompt_id):
+    return {"prompt_id": prompt_id, "category_id": 7}
+
+
+def test_without_prompts_images_keep_their_place_and_masks_are_counted():
+    for numbers in (Numbers(), Numbers(plan_of(None, None, categories=()))):
+        assert (numbers.image(1), numbers.annotation(None), numbers.annotation(None)) == (1, 1, 2)
+        assert (numbers.category(None), numbers.categories) == (1, [OBJECT])
+
+
+def test_numbers_of_the_source_are_kept_and_others_stay_clear_of_them():
+    numbers = Numbers(plan_of((3, ["8", "5"]), None, (0, ["9"])))
+    assert [numbers.image(image_id) for image_id in range(3)] == [3, 5, 0]
+    assert [numbers.annotation(asked("8")), numbers.annotation(None), numbers.annotation(asked("5"))] == [8, 10, 5]
+    assert (numbers.category(asked("8")), numbers.category(None)) == (7, 8)
+    assert numbers.categories == [{"id": 7, "name": "cup", "supercategory": "thing"}, {**OBJECT, "id": 8}]
+
+
+def test_a_category_that_nothing_has_is_not_invented():
+    assert [one["id"] for one in Numbers(plan_of((3, ["8"]))).categories] == [7]
+
+
+@pytest.mark.parametrize(
+    ("plan", "expected"),
+    [
+        (plan_of((3, ["8", "b"])), 1),
+        (plan_of((3, ["8"]), (4, ["8"])), 1),
+        (plan_of((3, ["8"]), fingerprint={"prompts.choose": '"all"'}), 1),
+        (plan_of((3, ["08"])), 1),
+        (plan_of((3, ["8"]), (4, ["8"]), changes={1: Change(State.REPLACED, None, None)}), 8),
+    ],
+    ids=["text", "twice", "three masks", "zeros", "replaced"],
+)
+def test_ids_that_are_no_numbers_or_not_distinct_are_counted_anew(plan, expected):
+    assert Numbers(plan).annotation(asked("8")) == expected
+
+
+def test_images_whose_numbers_stand_twice_keep_their_place():
+    numbers = Numbers(plan_of((3, ["8"]), (3, ["9"])))
+    assert [numbers.image(0), numbers.image(1)] == [0, 1]
