@@ -15,14 +15,13 @@ import multiprocessing
 import platform
 import statistics
 import sys
-import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
 from operator import truediv
 from types import SimpleNamespace
-from typing import Any, NamedTuple, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,7 +30,7 @@ from segment_anything.utils import amg
 
 from benchmarks.harness import ceiling
 from benchmarks.harness.environment import environment
-from benchmarks.harness.stopwatch import PeakMemory, synchronise
+from benchmarks.harness.stopwatch import PeakMemory, Spent, timed
 from sam_batch.masks import logits, rle
 from sam_batch.masks.geometry import view_shape
 from sam_batch.masks.kernels import choose
@@ -40,7 +39,6 @@ from sam_batch.masks.logits import Scale, StableMask
 SIDE = 1024
 OFFSET, MIN_STABILITY = 1.0, 0.95
 Masks = list[tuple[list[int], str]]
-Result = TypeVar("Result")
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -160,21 +158,6 @@ def measure_time(scale: Scale, arguments: argparse.Namespace, bandwidth: float) 
         "cpu_ms_per_mask": {name: median_ms([one.cpu for one in spent], masks) for name, spent in times.items()},
         "times_faster_than": {name: ratio(times[name], times["kernel"]) for name in ("reference", "torch")},
     }
-
-
-class Spent(NamedTuple):
-    """Seconds: by the clock, and of all CPU cores together."""
-
-    wall: float
-    cpu: float
-
-
-def timed(work: Callable[[], Result], device: torch.device) -> tuple[Spent, Result]:
-    synchronise(device)
-    started, started_cpu = time.perf_counter(), time.process_time()
-    result = work()
-    synchronise(device)
-    return Spent(time.perf_counter() - started, time.process_time() - started_cpu), result
 
 
 def median_ms(seconds: Iterable[float], masks: int) -> float:

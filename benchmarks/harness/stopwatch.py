@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from unittest import mock
 
 import torch
 
 _PROC = Path("/proc/self")
+Result = TypeVar("Result")
 
 
 class Site(NamedTuple):
@@ -76,6 +77,22 @@ class Stopwatch:
         if self._running:
             self.seconds[self._running[-1]] += now - self._since
         self._since = now
+
+
+class Spent(NamedTuple):
+    """Seconds: by the clock, and of all CPU cores together."""
+
+    wall: float
+    cpu: float
+
+
+def timed(work: Callable[[], Result], device: torch.device) -> tuple[Spent, Result]:
+    """What work took, until the device had done it, and its result."""
+    synchronise(device)
+    started, started_cpu = time.perf_counter(), time.process_time()
+    result = work()
+    synchronise(device)
+    return Spent(time.perf_counter() - started, time.process_time() - started_cpu), result
 
 
 class PeakMemory:
