@@ -50,6 +50,10 @@ class Plan:
         """How many images count: those that are gone or were replaced do not."""
         return self.rows.num_rows - len(self.retired)
 
+    def __bool__(self) -> bool:
+        """A plan of which no image counts any more is one all the same."""
+        return True
+
     @property
     def retired(self) -> NDArray[np.int64]:
         """The image_ids that count no more, in order."""

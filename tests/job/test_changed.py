@@ -2,8 +2,12 @@
 
 import json
 import os
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from support.jobs import draw_photographs, job_config, rows, run
 
 from sam_batch.errors import ExitCode, OutputError
@@ -49,6 +53,36 @@ def test_a_replaced_image_is_done_again_and_counts_once(job, photos, tmp_path):
     assert (row["height"], row["width"], row["image_id"]) == (40, 80, 6)
     assert sorted(in_coco(tmp_path)) == [f"00{i}.jpg" for i in range(6)]
     assert run(job).worked == 0
+
+
+def test_every_image_may_be_replaced_at_once(job, photos):
+    draw_photographs(photos, 6, (80, 40))
+    assert [(run(job).exit_code, run(job).worked) for _ in range(2)] == [(ExitCode.OK, 0)] * 2
+    assert [row["width"] for row in counted_rows(job)] == [80] * 6
+
+
+WORLDS = st.lists(st.dictionaries(st.sampled_from("abc"), st.integers(0, 2), min_size=1), min_size=2, max_size=4)
+
+
+@settings(max_examples=8)
+@given(worlds=WORLDS)
+@example(worlds=[{"a": 0}, {"a": 1}, {"a": 0, "b": 0}])
+def test_whatever_the_input_was_before_the_rows_are_of_what_it_is(worlds):
+    """An image by its name, its content by a number: what counts is what a run into a new output gives."""
+    with TemporaryDirectory() as folder:
+        photos, config = Path(folder, "photos"), job_config(f"{folder}/photos", f"{folder}/out", run={"shard_size": 2})
+        for world in worlds:
+            for name in "abc":
+                (photos / f"{name}.jpg").unlink(missing_ok=True)
+            for name, seed in world.items():
+                replace_photograph(photos, f"{name}.jpg", seed, (16 + seed, 12))
+            summary = run(config)
+            assert (summary.exit_code, summary.planned, summary.done) == (ExitCode.OK, len(world), len(world))
+            assert {row["key"]: row["width"] - 16 for row in counted_rows(config)} == {
+                f"{name}.jpg": seed for name, seed in world.items()
+            }
+            assert sorted(in_coco(Path(folder))) == sorted(f"{name}.jpg" for name in world)
+            assert (dry_run(config).touched, run(config).worked) == (0, 0)
 
 
 def test_of_a_replaced_image_no_old_cutout_stays(job, photos, tmp_path):
