@@ -361,6 +361,7 @@ def test_every_file_is_taken_or_counted(
     assert len(found.images) + counted == len(names) + 1
 
 
+@pytest.mark.usefixtures("there")
 def test_where_nothing_is_left_out_nothing_is_said(tmp_path: Path) -> None:
     make(tmp_path, "c.jpg")
     assert str(listing(tmp_path)) == "input: 1 image, 0.0 MB"
