@@ -1,4 +1,8 @@
-"""Which engine a job uses: decided once on the driver, built in every worker. Values only; imports no torch."""
+"""Which engine a job uses: decided once on the driver, built in every worker. Values only; imports no torch.
+
+Each kind also says which prompts its engines take: `token_range` as in `engine.protocol.EngineSpec`, and whether masks
+may be among them.
+"""
 
 from dataclasses import dataclass
 from typing import ClassVar, TypeAlias
@@ -18,6 +22,8 @@ class TorchChoice:
     precision: str
     device: str
     kind: ClassVar[str] = "torch"
+    token_range: ClassVar[tuple[int, int] | None] = None
+    takes_masks: ClassVar[bool] = True
 
     @property
     def on_gpu(self) -> bool:
@@ -37,6 +43,8 @@ class TensorRTChoice:
     precision: str
     settings: TensorRTConfig
     kind: ClassVar[str] = "tensorrt"
+    token_range: ClassVar[tuple[int, int] | None] = (2, 2)  # one point or one box: what the graphs are exported for
+    takes_masks: ClassVar[bool] = False  # the graph for them is not built for jobs
     device: ClassVar[str] = "cuda"
     on_gpu: ClassVar[bool] = True
 
@@ -46,6 +54,8 @@ class FakeChoice:
     """The engine of tests, which has no weights."""
 
     kind: ClassVar[str] = "fake"
+    token_range: ClassVar[tuple[int, int] | None] = None
+    takes_masks: ClassVar[bool] = True
     precision: ClassVar[str] = "fp32"
     device: ClassVar[str] = "cpu"
     on_gpu: ClassVar[bool] = False

@@ -49,6 +49,8 @@ from sam_batch.output.plan import (
     store_changes,
 )
 from sam_batch.output.summary import Summary
+from sam_batch.prompts.arrow import GIVEN
+from sam_batch.prompts.needs import Needs
 from sam_batch.report.make import make_report
 from sam_batch.wording import counted
 
@@ -95,7 +97,7 @@ def run_job(config: Config, console: Console, overwrite: str | None = None) -> S
         if images.prompts is not None:
             console.print(images.prompts_text(), markup=False, highlight=False, soft_wrap=True)
         summary = Summary(storage.root, config.run.max_failure_rate, listed=images.listed.to_dict(), notes=notes)
-        with _held(storage) as held, _prepared(config, console) as (job, executor):
+        with _held(storage) as held, _prepared(config, console, _needs(config, images, plan)) as (job, executor):
             _work(Run(job, storage, executor, held, summary, console), images, overwrite is not None)
     return summary
 
@@ -110,8 +112,15 @@ def _earlier_plan(storage: Storage, config: Config) -> Plan | None:
     return plan
 
 
+def _needs(config: Config, images: Images, plan: Plan | None) -> Needs | None:
+    """What the prompts ask of an engine, those that are read and those that are planned."""
+    given = [images.prompts.values] if images.prompts else []
+    given += plan.rows["prompts"].chunks if plan else []
+    return Needs.of(pa.chunked_array(given, GIVEN), config.prompts)
+
+
 @contextlib.contextmanager
-def _prepared(config: Config, console: Console) -> Iterator[tuple[JobSpec, Executor]]:
+def _prepared(config: Config, console: Console, needs: Needs | None) -> Iterator[tuple[JobSpec, Executor]]:
     """The dear checks: device, weights, Ray, engines. What they need takes seconds to import."""
     import torch
 
@@ -123,7 +132,7 @@ def _prepared(config: Config, console: Console) -> Iterator[tuple[JobSpec, Execu
     checkpoint = factory.resolve_weights(config)
     # The signal's handler comes second: Ray sets one of its own.
     with _executor(config, console) as (executor, has_gpus), _sigterm_as_interrupt():
-        choice = settle.settle(config, checkpoint, factory.resolve(config.engine, has_gpus), executor, console)
+        choice = settle.settle(config, checkpoint, factory.resolve(config.engine, has_gpus), executor, console, needs)
         yield JobSpec(config, checkpoint, choice), executor
 
 

@@ -37,6 +37,7 @@ from sam_batch.job.cluster import connected
 from sam_batch.job.executor import Answer, Executor
 from sam_batch.masks.geometry import resize_longest
 from sam_batch.model.checkpoints import ResolvedCheckpoint
+from sam_batch.prompts.needs import Needs
 from sam_batch.records import UInt8Array
 
 TRIED = 200  # images: where so many cannot be read, something else is wrong, and each may cost a request
@@ -150,7 +151,12 @@ def _photograph(config: Config, uri: str, image_side: int) -> Iterator[UInt8Arra
 
 
 def settle(
-    config: Config, checkpoint: ResolvedCheckpoint, choice: EngineChoice, executor: Executor, console: Console
+    config: Config,
+    checkpoint: ResolvedCheckpoint,
+    choice: EngineChoice,
+    executor: Executor,
+    console: Console,
+    needs: Needs | None = None,
 ) -> EngineChoice:
     """Which engine a job uses, once it is known what its GPUs hold: `choice`, or TensorRT engines.
 
@@ -160,12 +166,19 @@ def settle(
         choice: What `factory.resolve` made of the configuration.
         executor: Reaches the GPUs.
         console: Is told which engine it is, where that was open.
+        needs: Of the job's prompts, if it has some.
 
     Raises:
+        ConfigError: TensorRT was asked for, and its engines cannot take the prompts.
         EngineFileError: TensorRT was asked for, and its engines cannot be used.
         JobError: A node's GPU does not come free.
     """
     if not isinstance(choice, TensorRTChoice) and not _may_be_tensorrt(config, choice):
+        return choice
+    if needs is not None and (unmet := needs.unmet(TensorRTChoice)):
+        if config.engine.kind == "tensorrt":
+            raise ConfigError(f"engine.kind: {unmet}")
+        console.print(f"engine: torch, since {unmet}", highlight=False, soft_wrap=True)
         return choice
     wait = config.run.stall_timeout_seconds
     answers = executor.on_gpus(_ready_here, config, checkpoint, console=console, wait_seconds=wait)

@@ -26,6 +26,7 @@ from sam_batch.errors import (
 )
 from sam_batch.job import settle
 from sam_batch.job.executor import Answer, InlineExecutor
+from sam_batch.prompts.needs import Needs
 
 TORCH = TorchChoice("fp16", "cuda")
 
@@ -101,6 +102,15 @@ class TestSettle:
         executor = Answers("")
         assert settle.settle(config(**engine), CHECKPOINT, choice, executor, console) == choice
         assert (executor.asked, console.export_text()) == (0, "")
+
+    def test_prompts_that_tensorrt_cannot_take_are_a_reason_for_torch_or_refused_by_key(self, config, console, built):
+        asked, many = config(kind="tensorrt"), Needs(2, 19, masks=False)
+        assert settle.settle(config(), CHECKPOINT, TORCH, Answers(""), console, many) == TORCH
+        assert "engine: torch, since tensorrt engines take one point or one box" in console.export_text()
+        with pytest.raises(ConfigError, match=r"^engine\.kind: .* these have 2 to 19.*set prompts\.use=\[box\]"):
+            settle.settle(asked, CHECKPOINT, factory.resolve(asked.engine, False), Answers(""), console, many)
+        few = Needs(2, 2, masks=False)
+        assert settle.settle(config(), CHECKPOINT, TORCH, Answers(""), console, few).kind == "tensorrt"
 
     def test_auto_asks_no_node_before_anything_was_built_unless_it_may_build(self, config, console):
         for build, asked in (("never", 0), ("on_start", 1)):
