@@ -137,11 +137,13 @@ class Collector:
         places, unmatched = self._match(images, listed)
         notes += self._judge_unmatched(unmatched, len(images), listed)
         place_of_object = places[np.asarray(pc.index_in(table["image"], value_set=references))]
+        prompts = table["prompt"].combine_chunks()
+        del table  # each copy counts
         kept = np.flatnonzero(place_of_object >= 0)
         order = kept[np.argsort(place_of_object[kept], kind="stable")]
-        objects = self._categories.complete(table["prompt"].take(order).combine_chunks())
-        del table
-        values = _by_image(objects, place_of_object[order], dict(zip(places.tolist(), images, strict=True)))
+        prompts = self._categories.complete(prompts.take(pa.array(order)))
+        by_place = dict(zip(places.tolist(), images, strict=True))
+        values = _by_image(prompts, place_of_object[order], by_place)
         keys = pa.array([listed[place].key for place in np.unique(place_of_object[order])], pa.string())
         return GivenPrompts(keys, values, tuple(self._categories), notes)
 
