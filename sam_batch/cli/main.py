@@ -152,10 +152,19 @@ def plan(
 
 
 @app.command()
-def status(arguments: OutputOrArguments, as_json: Json = False) -> None:
+def status(
+    arguments: OutputOrArguments,
+    failed: Annotated[bool, typer.Option("--failed", help="Only a CSV of the failed images, with reasons.")] = False,
+    as_json: Json = False,
+) -> None:
     """Say how far a job has come."""
+    from sam_batch.job.status import failed_images
     from sam_batch.job.status import status as job_status
 
+    if failed:
+        for lines in failed_images(read_output(arguments)):
+            typer.echo(lines, nl=False)
+        return
     found = job_status(read_output(arguments))
     answer(found.to_json() if as_json else found.to_text())
 

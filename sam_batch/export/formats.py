@@ -1,20 +1,20 @@
 """The formats an output can be written in beside its own parts: the protocol of one, and the list of them.
 
 Parts are pushed, in the order of the plan, to all exports at once, so that each is read once. Another format is a file
-of its own and a line in `FORMATS`.
+of its own, a line in `FORMATS`, and one in `output.layout.EXPORTS` that says which names it writes.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pkgutil import resolve_name
-from typing import NamedTuple, Protocol
+from typing import Any, Final, Protocol, TypeAlias
 
 import pyarrow as pa
 
 from sam_batch.config import OutputConfig
 from sam_batch.data.storage import Storage
-from sam_batch.errors import ConfigError, OutputError
-from sam_batch.output import lease
+from sam_batch.errors import ConfigError, JobError, OutputError
+from sam_batch.output import claims, layout, lease, ownership
 from sam_batch.output.output import Output
 from sam_batch.output.plan import Plan
 from sam_batch.wording import counted
@@ -35,27 +35,19 @@ class Export(Protocol):
         """Write what is left, once all parts were added.
 
         Returns:
-            The keys written. One of the format's marks comes into being last of them.
+            The keys for a user to look at; the number of files may be that of the images.
         """
         ...
 
 
-class Format(NamedTuple):
-    """One format, as the job and the command line reach it.
+Opener: TypeAlias = Callable[[Storage, OutputConfig, Plan], AbstractContextManager[Export]]
 
-    Attributes:
-        open: Names, as `module:function`, what opens an `Export` for as long as a `with` lasts, of a storage,
-            `OutputConfig` and the plan: a name, since a format may need packages that others do without.
-        marks: Keys of which one exists exactly when the export is complete.
-    """
-
-    open: str
-    marks: tuple[str, ...]
-
-
-FORMATS = {
-    "coco": Format("sam_batch.export.coco:open_coco", ("coco/annotations.json", "coco/annotations-00000.json")),
+FORMATS: Final = {
+    "coco": "sam_batch.export.coco:open_coco",
+    "failures": "sam_batch.export.failures:open_failures",
 }
+"""What opens an `Export` for as long as a `with` lasts, an `Opener`, as `module:function`: a format may need packages
+that others do without."""
 
 
 def require_known(names: Iterable[str]) -> None:
@@ -69,9 +61,14 @@ def require_known(names: Iterable[str]) -> None:
             raise ConfigError(f"output.exports: {name!r} is no format; there are {', '.join(FORMATS)}")
 
 
-def is_complete(name: str, storage: Storage) -> bool:
-    """Whether an output holds all that an export wrote, and not what an interruption left."""
-    return any(storage.exists(mark) for mark in FORMATS[name].marks)
+def unwritten(names: Iterable[str], storage: Storage, config: OutputConfig) -> list[str]:
+    """Those of some formats that an output does not hold whole, as these settings make them."""
+    return [name for name in names if not claims.is_complete(storage, name, _settings(name, config))]
+
+
+def _settings(name: str, config: OutputConfig) -> dict[str, Any]:
+    section = getattr(config, name.replace("-", "_"), None)
+    return section.model_dump(mode="json", exclude={"enabled"}) if section else {}
 
 
 def export_finished(output: Output, names: Sequence[str], config: OutputConfig) -> list[str]:
@@ -103,17 +100,54 @@ def export_finished(output: Output, names: Sequence[str], config: OutputConfig) 
     try:
         with open_exports(names, output.storage, config, plan) as exports:
             for part in output.parts(plan, done):
-                for export in exports:
-                    export.add(part)
-            return [key for export in exports for key in export.finish()]
+                exports.add(part)
+            return exports.finish()
     finally:
         holding.release()
 
 
 @contextmanager
-def open_exports(names: Sequence[str], storage: Storage, config: OutputConfig, plan: Plan) -> Iterator[list[Export]]:
-    """Start some formats; what they hold outside of the storage is gone when the `with` ends."""
+def open_exports(names: Sequence[str], storage: Storage, config: OutputConfig, plan: Plan) -> Iterator["Exports"]:
+    """Start some formats anew; what they hold outside of the storage is gone when the `with` ends.
+
+    Raises:
+        JobError: Files of their names are there, and are not ours.
+    """
+    try:
+        ownership.refuse_unclaimed(storage, names, plan.rows)
+    except OutputError as error:
+        raise JobError(str(error)) from error
+    ownership.withdraw_exports(storage, plan, names)
     with ExitStack() as stack:
-        openers: list[Callable[[Storage, OutputConfig, Plan], AbstractContextManager[Export]]]
-        openers = [resolve_name(FORMATS[name].open) for name in names]
-        yield [stack.enter_context(opener(storage, config, plan)) for opener in openers]
+        opened = {}
+        for name in names:
+            opener: Opener = resolve_name(FORMATS[name])
+            _sign(storage, name, _settings(name, config), complete=False)
+            opened[name] = stack.enter_context(opener(storage, config, plan))
+        yield Exports(opened, storage, config)
+
+
+class Exports:
+    """Some formats on their way."""
+
+    def __init__(self, exports: Mapping[str, Export], storage: Storage, config: OutputConfig) -> None:
+        self._exports, self._storage, self._config = exports, storage, config
+
+    def add(self, part: pa.Table) -> None:
+        """Push a part to all; see `Export.add`."""
+        for export in self._exports.values():
+            export.add(part)
+
+    def finish(self) -> list[str]:
+        """Complete all; see `Export.finish`. A format's receipt says so once its files are safe."""
+        keys = []
+        for name, export in self._exports.items():
+            keys += export.finish()
+            self._storage.flush()
+            _sign(self._storage, name, _settings(name, self._config), complete=True)
+        return keys
+
+
+def _sign(storage: Storage, name: str, settings: Mapping[str, Any], *, complete: bool) -> None:
+    key, receipt = layout.receipt_key(name), claims.written(name, settings, complete=complete)
+    ownership.put_over_own(storage, key, receipt, claims.is_receipt)

@@ -20,7 +20,7 @@ from sam_batch.data.listing import Listing
 from sam_batch.data.storage import Entry, Storage, read_uri, shown
 from sam_batch.errors import ImageError, NotFoundError, OutputError, PermissionDeniedError
 from sam_batch.job.images import Images
-from sam_batch.output import layout, ownership
+from sam_batch.output import claims, layout, ownership
 from sam_batch.output.changes import Change, Changes, Difference, State, compare, retired
 from sam_batch.output.file_names import refuse_unwritable
 from sam_batch.output.output import Output
@@ -144,12 +144,14 @@ def new_rows(
     """
     entries = sorted(entries, key=lambda entry: entry.key)
     rows = extend(plan, entries, images_per_shard(config), images.prompts_of([entry.key for entry in entries]))
+    formats = claims.claimed(storage).union(config.output.formats)
+    whole = pa.concat_tables([plan.rows, rows]) if plan else rows
     if rows.num_rows:
-        whole = pa.concat_tables([plan.rows, rows]) if plan else rows
-        _refuse_names(storage, ownership.Names(whole, fingerprint))
+        _refuse_names(storage, ownership.Names(whole, fingerprint, formats))
         ours = plan.rows["key"] if plan else pa.array([], pa.string())  # planned once: its pictures' names are ours
         free = rows.filter(pc.invert(pc.is_in(rows["key"], value_set=ours)))
-        ownership.refuse_taken(storage, ownership.Names(free, fingerprint))
+        ownership.refuse_taken(storage, ownership.Names(free, fingerprint, formats))
+    ownership.refuse_unclaimed(storage, config.output.formats, whole)
     return rows
 
 
@@ -162,13 +164,13 @@ def successor(storage: Storage, images: Images, config: Config, fingerprint: Map
     entries = images.listed.images
     rows = extend(None, entries, images_per_shard(config), images.prompts_of([entry.key for entry in entries]))
     plan = Plan(rows, dict(fingerprint), parts=1, categories=images.categories)
-    _refuse_names(storage, ownership.Names(plan.rows, plan.fingerprint))
+    _refuse_names(storage, ownership.Names(plan.rows, plan.fingerprint, config.output.formats))
     return plan
 
 
 def _refuse_names(storage: Storage, names: ownership.Names) -> None:
     ownership.refuse_nested(names)
-    refuse_unwritable(storage, sorted(names.pictures | names.cutouts))
+    refuse_unwritable(storage, sorted(names.pictures | names.cutouts | names.exports.of_images))
 
 
 def drop_cutouts(output: Output, plan: Plan, again: Sequence[Entry]) -> None:

@@ -26,7 +26,7 @@ from sam_batch import configfile
 from sam_batch.config import Config
 from sam_batch.data.storage import Storage
 from sam_batch.errors import ConfigError, EngineError, JobError, OutageError, OutputError, StorageError
-from sam_batch.export.formats import is_complete, open_exports, require_known
+from sam_batch.export.formats import open_exports, require_known, unwritten
 from sam_batch.job import cluster
 from sam_batch.job.changed import decide, drop_cutouts, successor
 from sam_batch.job.executor import Executor, InlineExecutor
@@ -36,7 +36,7 @@ from sam_batch.job.outage import Patience, controls
 from sam_batch.job.progress import RunProgress
 from sam_batch.job.second_pass import second_pass
 from sam_batch.job.spec import JobSpec, refuse_changed_settings
-from sam_batch.output import layout, lease, ownership
+from sam_batch.output import claims, layout, lease, ownership
 from sam_batch.output.fingerprint import refuse_other
 from sam_batch.output.output import Output
 from sam_batch.output.parts import Receipt
@@ -163,7 +163,7 @@ def _held(storage: Storage) -> Iterator[lease.Lease]:
 
 def _work(run: Run, images: Images, overwrite: bool) -> None:
     """Steps 2 to 5; what goes wrong from here on ends in the summary."""
-    run.storage.clear_temporary(lambda key: layout.COCO_FILE.fullmatch(key) is not None)
+    run.storage.clear_temporary(layout.ExportNames(claims.claimed(run.storage), ()).__contains__)
     before = None if overwrite else read_plan(run.storage)
     plan = _new_plan(run, images) if overwrite else _extended_plan(run, before, images)
     recounted = before is not None and before.changes != plan.changes
@@ -197,7 +197,7 @@ def _report(run: Run) -> None:
 def _new_plan(run: Run, images: Images) -> Plan:
     """In the place of the old one, whose results go."""
     plan = successor(run.storage, images, run.job.config, run.job.fingerprint())
-    ownership.clear(run.storage, ownership.plan_of(run.storage), plan)
+    ownership.clear(run.storage, ownership.plan_of(run.storage), plan, run.job.config.output.formats)
     replace_plan(run.storage, plan)
     return plan
 
@@ -225,9 +225,7 @@ def _label(run: Run, plan: Plan, *, recounted: bool) -> bool:
     again = Output(run.storage).failed(plan) if run.job.config.run.retry_failed else []
     if not pending and not again and not recounted:
         return False
-    for entry in list(run.storage.list(layout.COCO, recursive=False)):
-        if layout.COCO_FILE.fullmatch(entry.key):
-            run.storage.delete(entry.key)  # it would no longer be the whole
+    ownership.withdraw_exports(run.storage, plan, layout.EXPORTS)
     total = sum(rows.num_rows for rows in again) + plan.image_count(pending)
     shards = counted(len(pending) + len(again), "shard")
     run.console.print(f"{total} of {counted(len(plan), 'image')} to do, in {shards}", highlight=False)
@@ -280,16 +278,14 @@ def _finish(run: Run, plan: Plan, changed: bool) -> None:
     """Step 5. Every planned image has exactly one row, made for this plan, or the job has failed."""
     output, settings = Output(run.storage), run.job.config.output
     output.refuse_foreign_parts(plan)
-    missing = [name for name in settings.formats if changed or not is_complete(name, run.storage)]
+    missing = settings.formats if changed else unwritten(settings.formats, run.storage, settings)
     run.lease.confirm()
     run.summary.recount()
     with open_exports(missing, run.storage, settings, plan) as exports:
         for part in output.parts(plan, output.done()):
             run.summary.count(part)
-            for export in exports:
-                export.add(part)
-        for export in exports:
-            export.finish()
+            exports.add(part)
+        exports.finish()
 
 
 @contextlib.contextmanager

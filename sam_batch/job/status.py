@@ -12,6 +12,7 @@ from sam_batch.config import Config
 from sam_batch.data import listing
 from sam_batch.data.storage import Storage, shown
 from sam_batch.errors import OutputError
+from sam_batch.export import failures
 from sam_batch.export.formats import require_known
 from sam_batch.job.changed import difference_of, look_into, new_rows, successor
 from sam_batch.job.cluster import refuse_working_copy
@@ -119,9 +120,8 @@ def would_be_removed(config: Config, overwrite: str) -> Iterator[str]:
     """
     listed, storage = _opened(config, overwrite)
     plan = ownership.plan_of(storage)
-    ownership.refuse_succession(
-        storage, plan, successor(storage, with_prompts(config, listed, None), config, known_settings(config))
-    )
+    later = successor(storage, with_prompts(config, listed, None), config, known_settings(config))
+    ownership.refuse_succession(storage, plan, later, config.output.formats)
     return ownership.own_keys(storage, plan)
 
 
@@ -196,6 +196,19 @@ def status(config: Config) -> JobStatus:
     if holder is not None and not holder.is_gone():
         state.holder = f"process {holder.pid} on {holder.host}"
     return state
+
+
+def failed_images(config: Config) -> Iterator[str]:
+    """CSV of the failed images of the shards that are done, a line a row, as the export `failures` writes it.
+
+    Raises:
+        OutputError: There is no job.
+    """
+    output = Output.at(config.output.uri, config.storage)
+    plan = output.require_plan()
+    yield failures.to_csv([failures.HEADER])
+    for part in output.parts(plan, output.done()):
+        yield failures.to_csv(failures.failed_rows(part))
 
 
 def _add_metrics(state: JobStatus, metrics: dict[str, Any]) -> None:

@@ -5,7 +5,9 @@ It opens nothing: which of these names exist, and whose they are, `sam_batch.out
 
 import hashlib
 import re
-from typing import Final
+from collections.abc import Callable, Collection
+from functools import cached_property
+from typing import Final, NamedTuple
 
 CONFIG = "config.yaml"
 SUMMARY = "summary.json"
@@ -20,7 +22,6 @@ LABEL_MASKS = "label_masks"
 SEGMENTS = "segments"
 COCO = "coco"
 
-COCO_FILE: Final = re.compile(r"coco/annotations(-\d{5,})?\.json")
 _PART: Final = re.compile(r"part-(\d{5,})\.(parquet|json)")
 _CUTOUT: Final = re.compile(r"(.+)/(0|[1-9]\d*)\.png", re.DOTALL)
 
@@ -128,3 +129,49 @@ def _hashed(text: str, component: str, suffix: str = "") -> str:
     readable = _UNUSABLE.sub("_", component).encode()
     room = _MAX_COMPONENT - len(digest) - 1 - len(suffix.encode())
     return f"{readable[:room].decode(errors='ignore')}~{digest}"
+
+
+class ExportFiles(NamedTuple):
+    """Which files a format of `export/` may write below the folder of its name, beside its receipt; no others.
+
+    Attributes:
+        fixed: Keys that no image gives.
+        of_image: The keys that an image of this key may have.
+    """
+
+    fixed: re.Pattern[str]
+    of_image: Callable[[str], tuple[str, ...]] = lambda key: ()
+
+
+EXPORTS: Final = {
+    COCO: ExportFiles(re.compile(r"coco/annotations(-\d{5,})?\.json")),
+    "failures": ExportFiles(re.compile(r"failures/failures\.csv")),
+}
+
+
+def receipt_key(name: str) -> str:
+    """What says that a format's folder is ours, and whether all is there (`claims`)."""
+    return f"{name}/export.json"
+
+
+class ExportNames:
+    """The names that some formats give files of some images, but for receipts.
+
+    Args:
+        formats: Of `EXPORTS`.
+        keys: Of images.
+    """
+
+    def __init__(self, formats: Collection[str], keys: Collection[str]) -> None:
+        self._formats, self._keys = {name: EXPORTS[name] for name in formats}, keys
+
+    @cached_property
+    def of_images(self) -> frozenset[str]:
+        """The files of single images."""
+        files = self._formats.values()
+        return frozenset(name for one in files for key in self._keys for name in one.of_image(key))
+
+    def __contains__(self, key: str) -> bool:
+        """Whether an export may write this key."""
+        files = self._formats.get(key.partition("/")[0])
+        return files is not None and (files.fixed.fullmatch(key) is not None or key in self.of_images)

@@ -11,7 +11,7 @@ names of its own.
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from itertools import chain, islice
@@ -21,14 +21,14 @@ import pyarrow as pa
 from sam_batch.config import Config
 from sam_batch.data.storage import Storage, open_storage, shown
 from sam_batch.errors import ConfigError, NotFoundError, OutputError, StorageError
-from sam_batch.output import layout, lease
+from sam_batch.output import claims, layout, lease
 from sam_batch.output.fingerprint import value_of
 from sam_batch.output.plan import Plan, read_plan
 
 FOLDERS = (
     layout.ANNOTATIONS,  # the commits first: no moment shows results without their plan
     layout.METRICS,
-    layout.COCO,
+    *layout.EXPORTS,
     layout.COLOR_MASKS,
     layout.LABEL_MASKS,
     layout.SEGMENTS,
@@ -39,13 +39,20 @@ _log = logging.getLogger(__name__)
 
 
 class Names:
-    """The names that some planned images give a job, with their shards: it writes no others below `FOLDERS`."""
+    """The names that some planned images give a job, with their shards: it writes no others below `FOLDERS`.
 
-    def __init__(self, rows: pa.Table, fingerprint: Mapping[str, str]) -> None:
+    Args:
+        rows: Of the plan.
+        fingerprint: Of its settings.
+        formats: Of exports that are there, or will be.
+    """
+
+    def __init__(self, rows: pa.Table, fingerprint: Mapping[str, str], formats: Collection[str] = ()) -> None:
         def is_on(picture: str) -> bool:
             return bool(value_of(fingerprint, f"output.{picture}.enabled"))
 
         self._keys: list[str] = rows["key"].to_pylist()
+        self.exports = layout.ExportNames(formats, self._keys)
         self.shards = frozenset(rows["shard"].unique().to_pylist())
         self._has_cutouts = is_on("segments")
         self._are_packed = value_of(fingerprint, "output.segments.pack") == "tar"
@@ -80,7 +87,7 @@ class Names:
         """Whether the job may write this key, which lies in one of `FOLDERS`."""
         if layout.part_number(key) in self.shards or key in self.pictures or key in self.tars:
             return True
-        return layout.cutout_folder(key) in self.cutouts or layout.COCO_FILE.fullmatch(key) is not None
+        return layout.cutout_folder(key) in self.cutouts or key in self.exports
 
 
 def open_output(config: Config, overwrite: str | None) -> Storage:
@@ -161,7 +168,8 @@ def refuse_taken(storage: Storage, names: Names) -> None:
         OutputError: A file has a name of theirs; says which.
     """
     parts = [layout.part_key(layout.ANNOTATIONS, shard) for shard in names.shards]
-    wanted = [*parts, *map(layout.metrics_key, names.shards), *names.tars, *names.pictures, *names.cutouts]
+    metrics, pictures = map(layout.metrics_key, names.shards), (*names.pictures, *names.cutouts)
+    wanted = [*parts, *metrics, *names.tars, *pictures, *names.exports.of_images]
     in_use = {folder for folder in FOLDERS if open_storage(f"{storage.root}/{folder}", storage.config).is_folder()}
     asked = [key for key in wanted if key.partition("/")[0] in in_use]
     with ThreadPoolExecutor(_REQUESTS) as pool:
@@ -185,25 +193,67 @@ def _in_the_way(storage: Storage, key: str) -> OutputError:
     )
 
 
-def refuse_succession(storage: Storage, plan: Plan, successor: Plan) -> None:
+def refuse_unclaimed(storage: Storage, formats: Collection[str], rows: pa.Table) -> None:
+    """Refuse exports into a folder that holds files of their names, and is not ours.
+
+    Args:
+        storage: The output.
+        formats: To write.
+        rows: All images of its plan.
+
+    Raises:
+        OutputError: Names one.
+    """
+    keys: list[str] = rows["key"].to_pylist()
+    for name in set(formats) - claims.claimed(storage):
+        names = layout.ExportNames([name], keys)
+        for entry in storage.list(name):
+            if entry.key in names or entry.key == layout.receipt_key(name):
+                raise _in_the_way(storage, entry.key)
+
+
+def withdraw_exports(storage: Storage, plan: Plan, formats: Collection[str]) -> None:
+    """Delete what exports wrote: it is not, or soon no longer, the whole. The receipts stay until all else is gone."""
+    ours = claims.claimed(storage).intersection(formats)
+    for name in ours:
+        names = layout.ExportNames([name], plan.rows["key"].to_pylist())
+        receipt = claims.read(storage, name)
+        if receipt is not None:
+            storage.replace(layout.receipt_key(name), claims.written(name, {}, complete=False))
+        for key in sorted(entry.key for entry in storage.list(name)):  # COCO's first file says that all are there
+            if key in names:
+                storage.delete(key)
+        if receipt is not None:
+            storage.delete(layout.receipt_key(name))
+
+
+def refuse_succession(storage: Storage, plan: Plan, successor: Plan, formats: Collection[str]) -> None:
     """Refuse a job that takes the place of another and would overwrite what is of neither.
+
+    Args:
+        storage: The output.
+        plan: Of the old job.
+        successor: Of the new one.
+        formats: That the new one exports.
 
     Raises:
         OutputError: A file has a name of its results; says which.
     """
-    old, new = Names(plan.rows, plan.fingerprint), Names(successor.rows, successor.fingerprint)
+    old = Names(plan.rows, plan.fingerprint, claims.claimed(storage))
+    new = Names(successor.rows, successor.fingerprint, formats)
+    refuse_unclaimed(storage, formats, successor.rows)
     for key in _stored(storage):
         if key in new and key not in old:
             raise _in_the_way(storage, key)
 
 
-def clear(storage: Storage, plan: Plan, successor: Plan) -> None:
+def clear(storage: Storage, plan: Plan, successor: Plan, formats: Collection[str]) -> None:
     """Delete what a job wrote, all but the first file of its plan, to make room for another job's.
 
     Raises:
         OutputError: The other job would overwrite what is not ours; nothing was deleted.
     """
-    refuse_succession(storage, plan, successor)
+    refuse_succession(storage, plan, successor, formats)
     for key in own_keys(storage, plan):
         if key != layout.part_key(layout.PLAN, 0):
             storage.delete(key)
@@ -211,8 +261,10 @@ def clear(storage: Storage, plan: Plan, successor: Plan) -> None:
 
 def own_keys(storage: Storage, plan: Plan) -> Iterator[str]:
     """Everything that is ours, in the order in which it can be deleted: the plan last, from its end."""
-    names = Names(plan.rows, plan.fingerprint)
+    ours = claims.claimed(storage)
+    names = Names(plan.rows, plan.fingerprint, ours)
     yield from (key for key in _stored(storage) if key in names)
+    yield from (layout.receipt_key(name) for name in sorted(ours) if claims.read(storage, name) is not None)
     for key, is_ours in ((layout.REPORT, is_report), (layout.SUMMARY, is_summary), (layout.CONFIG, is_sealed)):
         there = read_if_there(storage, key)
         if there is not None and is_ours(there):

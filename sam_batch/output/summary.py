@@ -2,6 +2,7 @@
 
 import json
 import platform
+import shlex
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -12,11 +13,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sam_batch import __version__
+from sam_batch.data.storage import shown
 from sam_batch.errors import ExitCode
 from sam_batch.output.parts import Receipt
 from sam_batch.records import Status
 from sam_batch.wording import counted
 
+NAMED = 5  # failed images in the text
 STAGES = ("load", "segment", "write")
 PACKAGES = ("ray", "torch", "torchvision", "segment-anything", "numpy", "pillow", "opencv-python-headless", "pyarrow")
 
@@ -33,6 +36,7 @@ class Summary:
         done: Images with a committed row.
         status: Images by how they ended: over all runs once the parts were read, before that in this run.
         failures: Failed images by kind, over all runs.
+        first_failed: The first of them, each with its reason.
         masks: As status.
         pixel_notes: Images by what decoding lost (`records.PixelNote`), over all runs.
         planned_prompts: Prompts of the planned images.
@@ -54,6 +58,7 @@ class Summary:
     done: int = 0
     status: Counter[str] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
+    first_failed: list[str] = field(default_factory=list)
     masks: int = 0
     pixel_notes: Counter[str] = field(default_factory=Counter)
     planned_prompts: int = 0
@@ -95,13 +100,18 @@ class Summary:
     def recount(self) -> None:
         """Forget what was counted, before all parts are counted anew."""
         self.done = self.masks = 0
+        self.first_failed.clear()
         for counter in (self.status, self.failures, self.pixel_notes, self.prompts, self.prompt_failures):
             counter.clear()
 
     def count(self, part: pa.Table) -> None:
         """Count committed rows."""
         self.status.update(part["status"].to_pylist())
-        self.failures.update(error["kind"] for error in part["error"].to_pylist() if error)
+        for key, error in zip(part["key"].to_pylist(), part["error"].to_pylist(), strict=True):
+            if error:
+                self.failures[error["kind"]] += 1
+                if len(self.first_failed) < NAMED:
+                    self.first_failed.append(f"{shown(key)}: {error['message']}")
         self.pixel_notes.update(note for notes in part["notes"].to_pylist() for note in notes or ())
         self.masks += sum(len(masks) for masks in part["masks"])
         prompts = pc.list_flatten(part["prompts"])
@@ -148,6 +158,9 @@ class Summary:
             f"{self.status[Status.EMPTY]} without, {self.status[Status.FAILED]} failed"
         ]
         lines += [f"  failed, {kind}: {count}" for kind, count in self.failures.most_common()]
+        lines += [f"    {failed}" for failed in self.first_failed]
+        if self.failures.total() > len(self.first_failed) > 0:
+            lines.append(f"    all of them: sam-batch status {shlex.quote(shown(self.output))} --failed")
         lines += [f"  pixels, {note}: {count}" for note, count in self.pixel_notes.most_common()]
         if self.prompts:
             ended = f"{self.prompts[Status.OK]} with a mask, {self.prompts[Status.EMPTY]} without, "

@@ -1,5 +1,7 @@
 """Formats are pushed the same parts, and another one is a file and a line."""
 
+import json
+import re
 from contextlib import contextmanager
 
 import pytest
@@ -8,10 +10,11 @@ from support.results import failed, result_of
 
 from sam_batch.config import OutputConfig, StorageConfig
 from sam_batch.data.storage import Storage
-from sam_batch.errors import ConfigError, LeaseError, OutputError
-from sam_batch.export.formats import FORMATS, Format, export_finished, is_complete, open_exports, require_known
-from sam_batch.output import lease
+from sam_batch.errors import ConfigError, JobError, LeaseError, OutputError
+from sam_batch.export.formats import FORMATS, export_finished, open_exports, require_known, unwritten
+from sam_batch.output import layout, lease
 from sam_batch.output.output import Output
+from sam_batch.output.plan import Plan, extend
 from sam_batch.output.schema import results_to_table
 
 
@@ -25,8 +28,8 @@ class Names:
         self.names += part["key"].to_pylist()
 
     def finish(self):
-        self.storage.replace("names.txt", "\n".join(self.names).encode())
-        return ["names.txt"]
+        self.storage.replace("names/names.txt", "\n".join(self.names).encode())
+        return ["names/names.txt"]
 
 
 @contextmanager
@@ -34,17 +37,26 @@ def open_names(storage, config, plan):
     yield Names(storage)
 
 
-def test_a_format_is_one_file_and_one_line(tmp_path, monkeypatch):
-    monkeypatch.setitem(FORMATS, "names", Format(f"{__name__}:open_names", ("names.txt",)))
-    monkeypatch.setattr("pkgutil.resolve_name", lambda name: open_names)
+PLAN = Plan(extend(None, [], shard_size=1), {}, 1)
+
+
+def test_a_format_is_one_file_and_two_lines(tmp_path, monkeypatch):
+    monkeypatch.setitem(FORMATS, "names", f"{__name__}:open_names")
+    monkeypatch.setitem(layout.EXPORTS, "names", layout.ExportFiles(re.compile("names/names.txt")))
+    monkeypatch.setattr("sam_batch.export.formats.resolve_name", lambda name: open_names)
     storage, config = Storage(str(tmp_path), StorageConfig()), OutputConfig(uri=str(tmp_path))
-    assert not is_complete("names", storage)
-    with open_exports(["names"], storage, config, None) as (export,):
-        export.add(results_to_table([result_of("a.jpg", [], 0, (4, 4))], {}))
-        export.add(results_to_table([failed("b.jpg", 1)], {}))
-        assert export.finish() == ["names.txt"]
-    assert is_complete("names", storage)
-    assert (tmp_path / "names.txt").read_text() == "a.jpg\nb.jpg"
+    assert unwritten(["names"], storage, config) == ["names"]
+    with open_exports(["names"], storage, config, PLAN) as exports:
+        exports.add(results_to_table([result_of("a.jpg", [], 0, (4, 4))], {}))
+        exports.add(results_to_table([failed("b.jpg", 1)], {}))
+        assert unwritten(["names"], storage, config) == ["names"]
+        assert exports.finish() == ["names/names.txt"]
+    assert unwritten(["names"], storage, config) == []
+    assert (tmp_path / "names/names.txt").read_text() == "a.jpg\nb.jpg"
+
+
+def test_every_format_says_which_files_it_writes():
+    assert FORMATS.keys() == layout.EXPORTS.keys()
 
 
 @pytest.fixture
@@ -81,3 +93,30 @@ def test_an_unknown_format_is_refused_by_its_key():
 def test_coco_can_be_switched_off_by_its_own_section():
     assert OutputConfig(uri="out", coco={"enabled": False}).formats == ()
     assert OutputConfig(uri="out", exports=("coco", "coco")).formats == ("coco",)
+
+
+def test_an_export_is_made_again_when_its_settings_change(output, tmp_path):
+    coco = tmp_path / "out/coco/annotations.json"
+    run(job_config(tmp_path / "photos", tmp_path / "out", output={"coco": {"segmentation": "counts"}}))
+    assert isinstance(json.loads(coco.read_text())["annotations"][0]["segmentation"]["counts"], list)
+    written = coco.stat().st_mtime_ns
+    run(job_config(tmp_path / "photos", tmp_path / "out", output={"coco": {"segmentation": "counts"}}))
+    assert coco.stat().st_mtime_ns == written
+
+
+def test_a_folder_that_holds_files_of_the_same_names_is_refused_before_any_work(output, tmp_path):
+    output.storage.write("failures/failures.csv", b"mine")
+    with pytest.raises(JobError, match=r"failures/failures.csv is not of this job"):
+        export_finished(output, ["failures"], OutputConfig(uri="out"))
+    with pytest.raises(OutputError, match=r"failures/failures.csv is not of this job"):
+        run(job_config(tmp_path / "photos", tmp_path / "out", output={"exports": ["failures"]}))
+    assert output.storage.read("failures/failures.csv") == b"mine"
+
+
+def test_what_is_exported_goes_once_it_is_no_longer_the_whole(output, tmp_path):
+    export_finished(output, ["failures"], OutputConfig(uri="out"))
+    assert (tmp_path / "out/failures/failures.csv").is_file()
+    output.storage.write("failures/notes.txt", b"mine")
+    draw_photographs(tmp_path / "photos", 1, first=7)
+    run(job_config(tmp_path / "photos", tmp_path / "out"))
+    assert [path.name for path in (tmp_path / "out/failures").iterdir()] == ["notes.txt"]

@@ -15,6 +15,7 @@ from support.jobs import job_config, run
 
 from sam_batch.data.storage import Storage
 from sam_batch.errors import ConfigError
+from sam_batch.output.layout import EXPORTS
 
 VERBS = ("write", "replace", "create", "put_file", "delete", "flush", "clear_temporary")
 PICTURE = encode(picture(32, 24), "JPEG")
@@ -22,11 +23,12 @@ USERS = b"the user's"
 
 FOLDERS = [
     "", "coco", "coco/train", "coco/val", "segments", "annotations", "plan", "metrics", "color_masks", ".tmp", "x",
-    "x/coco",
+    "x/coco", *EXPORTS,
 ]  # fmt: skip
 NAMES = [
     "a.jpg", "b.jpg", "a.jpg.png", "config.yaml", "summary.json", "lease.json", "annotations.json", ".DS_Store",
     "part-00000.parquet", "part-00000.json", "shard-00000.tar", "notes.txt", "0123456789abcdef0123456789abcdef",
+    "export.json", "failures.csv",
 ]  # fmt: skip
 TREES = st.dictionaries(
     st.builds(lambda folder, name: f"{folder}/{name}".lstrip("/"), st.sampled_from(FOLDERS), st.sampled_from(NAMES)),
@@ -41,6 +43,7 @@ LATER = [  # put into an output of ours, under names that no earlier run has mad
     "annotations/part-7.parquet", "metrics/notes.json", "metrics/part-00099.json", "plan/notes.txt", ".tmp/mine",
     "segments/a.jpg/notes.txt", "segments/new.jpg/0.png", "color_masks/new.jpg.png", "color_masks/other.jpg.png",
     "label_masks/a.jpg.png", "config.yaml", "summary.json", "mine.txt", "segments/shard-00000.tar",
+    "coco/export.json", "failures/export.json", "failures/failures.csv", "failures/notes.txt",
 ]  # fmt: skip
 RUNS = st.lists(st.tuples(st.booleans(), st.one_of(st.none(), st.integers(0, 40))), min_size=1, max_size=2)
 
@@ -73,7 +76,8 @@ def killed_at(moment):
 
 def label(source, output, overwrite, moment, **sections):
     """One run, whatever becomes of it."""
-    config = job_config(source, output, generator={"points_per_side": 1}, run={"shard_size": 1}, **sections)
+    settings = {"generator": {"points_per_side": 1}, "run": {"shard_size": 1}, "output": {"exports": list(EXPORTS)}}
+    config = job_config(source, output, **settings, **sections)
     with killed_at(moment), contextlib.suppress(ConfigError):
         run(config, str(output) if overwrite else None)
 

@@ -1,5 +1,6 @@
 """What a run would do, and how far one has come; neither writes anything."""
 
+import csv
 import io
 import json
 from pathlib import Path
@@ -15,7 +16,7 @@ from sam_batch.data.naming import Naming
 from sam_batch.data.storage import Storage
 from sam_batch.errors import ConfigError, FingerprintError, OutputError
 from sam_batch.job.run import run_job
-from sam_batch.job.status import dry_run, status, would_be_removed
+from sam_batch.job.status import dry_run, failed_images, status, would_be_removed
 from sam_batch.output import lease
 from sam_batch.output.plan import read_plan
 
@@ -207,3 +208,10 @@ def test_metrics_are_no_result_and_may_be_missing(config, tmp_path):
     run(config)
     (tmp_path / "out/metrics/part-00000.json").unlink()
     assert "1 of 5 images, 2 of 2 shards done" in status(config).to_text()
+
+
+def test_failed_images_are_listed_with_their_reasons(config, tmp_path):
+    (tmp_path / "photos/bad, too.jpg").write_bytes(b"no image")
+    run(config)
+    (row,) = csv.DictReader("".join(failed_images(config)).splitlines())
+    assert (row["key"], row["stage"], row["kind"]) == ("bad, too.jpg", "load", "not_an_image")

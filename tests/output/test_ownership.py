@@ -34,7 +34,7 @@ def planned(*keys, **changed):
 
 def names(*keys, **changed):
     plan = planned(*keys, **changed)
-    return ownership.Names(plan.rows, plan.fingerprint)
+    return ownership.Names(plan.rows, plan.fingerprint, layout.EXPORTS)
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def test_clearing_leaves_the_plan_and_what_is_not_ours(finished):
     mine = {*FOREIGN, "mine.txt", "plan/notes.txt"}
     for key in mine:
         finished.write(key, b"mine")
-    ownership.clear(finished, read_plan(finished), planned("other.png"))
+    ownership.clear(finished, read_plan(finished), planned("other.png"), ["coco"])
     assert stored(finished) == mine | {"plan/part-00000.parquet"}
 
 
@@ -134,7 +134,7 @@ def test_nothing_is_cleared_where_the_next_job_would_overwrite_what_is_not_ours(
     finished.write("color_masks/other.png.png", b"mine")
     before = stored(finished)
     with pytest.raises(OutputError, match=r"color_masks/other.png.png is not of this job"):
-        ownership.clear(finished, read_plan(finished), planned("other.png"))
+        ownership.clear(finished, read_plan(finished), planned("other.png"), ["coco"])
     assert stored(finished) == before
 
 

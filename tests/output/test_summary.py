@@ -60,6 +60,13 @@ def test_text_names_failures_and_the_way_on():
     assert json.loads(report.to_json())["run"]["stage_seconds"]["load"] == 2.0
 
 
+def test_text_names_the_first_five_failed_images_and_where_the_others_are():
+    text = counted(*[Status.FAILED] * 6).to_text()
+    assert text.count("    a: cut") == 5
+    assert "    all of them: sam-batch status out --failed" in text
+    assert "--failed" not in counted(*[Status.FAILED] * 5).to_text()
+
+
 def test_what_decoding_lost_is_counted_by_image():
     notes = (PixelNote.PAGES_DROPPED, PixelNote.RANGE_STRETCHED)
     results = [ImageResult(ImageRef(0, "a", "a"), Status.EMPTY, notes=notes[:count]) for count in (0, 1, 2)]
