@@ -80,10 +80,10 @@ class SamPredictor(segment_anything.SamPredictor):
             raise ValueError(f"the image should be (1, 3, h, w) with a longer side of {side}; it is {tuple(shape)}")
         self.reset_image()
         self.original_size, self.input_size = original_image_size, tuple(shape[2:])
-        (features,) = engine.embed(self.model.preprocess(transformed_image)).features
-        self.features = (
-            features.float().clone()
-        )  # float32 for whoever calls the model's modules, and no inference tensor
+        with on_its_own(engine):
+            (features,) = engine.embed(self.model.preprocess(transformed_image)).features
+        # In float32 for whoever calls the model's modules by hand; and a copy, which is no inference tensor.
+        self.features = features.float().clone()
         self.is_image_set = True
 
     @torch.no_grad()
@@ -130,10 +130,8 @@ class SamPredictor(segment_anything.SamPredictor):
         if return_logits or low_PMhw.device.type != "cpu":
             logits_PMHW: Tensor = self.model.postprocess_masks(low_PMhw, (input_h, input_w), (height, width))
             return logits_PMHW if return_logits else logits_PMHW > threshold
-        scale, low_Khw = (
-            Scale(self.model.image_encoder.img_size, (input_h, input_w), (height, width)),
-            low_PMhw.flatten(0, 1),
-        )
+        low_Khw = low_PMhw.flatten(0, 1)
+        scale = Scale(self.model.image_encoder.img_size, (input_h, input_w), (height, width))
         masks_KHW = np.zeros((len(low_Khw), height, width), dtype=bool)
         for mask in stable_masks(low_Khw, scale, threshold=threshold, offset=1.0, min_stability=0.0):
             masks_KHW[mask.index] = mask.patch.unpack(height, width)
@@ -169,23 +167,24 @@ class SamAutomaticMaskGenerator(segment_anything.SamAutomaticMaskGenerator):
         Raises:
             ValueError: The image has another shape or type.
         """
-        model = self.predictor.model
-        engine = self.predictor.engines.engine_of(model, look_closely=True)
-        settings = None if engine is None else self._settings()
-        if engine is None or settings is None:
+        settings, predictor = self._settings(), self.predictor
+        engine = None if settings is None else predictor.engines.engine_of(predictor.model, look_closely=True)
+        if settings is None or engine is None:
             return super().generate(image)
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
             raise ValueError(f"an image should be (H, W, 3) uint8 RGB; it is {image.shape} {image.dtype}")
-        if model.image_format != "RGB":
+        if predictor.model.image_format != "RGB":
             image = image[..., ::-1]
         height, width = image.shape[:2]
         views = cut_views(image, crop_views((height, width), settings), engine.spec.image_side)
-        annotations = segment(engine, views, height, width, settings)
+        with on_its_own(engine):
+            annotations = segment(engine, views, height, width, settings)
         return [to_record(annotation, height, width, self.output_mode) for annotation in annotations]
 
     def _settings(self) -> GeneratorConfig | None:
         """What the attributes say now; None where segment-anything's own code must work, which is said."""
         own = [name for name in STEPS if getattr(type(self), name) is not getattr(_Published, name)]
+        own += ["predictor"] if type(self.predictor) is not SamPredictor else []
         if own:
             warn_of(f"{type(self).__name__} has its own {', '.join(own)}")
             return None
@@ -250,6 +249,11 @@ def warn_of(fault: str) -> None:
     warnings.warn(f"segment-anything's own code is used, which is slower: {fault}", stacklevel=2)
 
 
+def on_its_own(engine: TorchEngine) -> torch.autocast:
+    """Out of the caller's autocast: an engine has a precision of its own."""
+    return torch.autocast(torch.device(engine.spec.device).type, enabled=False)
+
+
 def to_prompts(
     points: Tensor | None, labels: Tensor | None, boxes: Tensor | None, masks: Tensor | None, multimask: bool
 ) -> Prompts:
@@ -289,8 +293,9 @@ def decode(engine: TorchEngine, features: Tensor, prompts: Prompts) -> tuple[Ten
     embedding = Embeddings((features.to(DTYPES[engine.spec.precision]),))
 
     def decode_some(some: slice) -> tuple[Tensor, Tensor]:
-        scored = engine.score(embedding, part_of(prompts, some))
-        logits_Khw = engine.finish(scored, torch.ones_like(scored.iou).nonzero())
+        with on_its_own(engine):
+            scored = engine.score(embedding, part_of(prompts, some))
+            logits_Khw = engine.finish(scored, torch.ones(scored.iou.shape).nonzero())
         return scored.iou, torch.unflatten(logits_Khw, 0, scored.iou.shape)
 
     if len(prompts) == 0:

@@ -196,6 +196,13 @@ class TestWhatPeopleDo:
         engine = predictor.engines.engine_of(predictor.model)
         assert (engine.spec.device, predictor.predict(box=BOX)[0].shape) == ("cpu", (3, 90, 128))
 
+    def test_the_callers_autocast_changes_nothing(self, predictor):
+        expected = predictor.predict(box=BOX)
+        with torch.autocast("cpu", torch.bfloat16):
+            predictor.set_image(IMAGE)
+            found = predictor.predict(box=BOX)
+        assert all(map(np.array_equal, found, expected))
+
     def test_a_lower_threshold_of_the_model_counts(self, predictor):
         before = predictor.predict(box=BOX)[0].sum()
         predictor.model.mask_threshold = -1.0
@@ -240,7 +247,7 @@ class TestWhatTheEngineCannotDo:
         sam = small_sam(lively=False)
         sam.image_encoder = Rebuilt(sam.image_encoder)
         with pytest.warns(UserWarning, match="Rebuilt"):
-            assert SamAutomaticMaskGenerator(sam, 2, pred_iou_thresh=-9.0, stability_score_thresh=0.0).generate(IMAGE)
+            assert SamAutomaticMaskGenerator(sam, 2, pred_iou_thresh=0.0, stability_score_thresh=0.0).generate(IMAGE)
 
     def test_an_unknown_precision_is_refused(self):
         with pytest.raises(ValueError, match="precision is 'fp8'"):
@@ -297,6 +304,12 @@ class TestGenerator:
         with pytest.warns(UserWarning, match="Own has its own _process_batch"):
             assert generator.generate(IMAGE)
         assert generator.points == 9
+
+    def test_a_predictor_of_ones_own_is_taken(self):
+        generator = SamAutomaticMaskGenerator(small_sam(), **SETTINGS)
+        generator.predictor = segment_anything.SamPredictor(small_sam())
+        with pytest.warns(UserWarning, match="has its own predictor"):
+            assert generator.generate(IMAGE)
 
     def test_settings_out_of_our_range_are_segment_anythings_business(self):
         with pytest.warns(UserWarning, match="pred_iou_thresh"):
