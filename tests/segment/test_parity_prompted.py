@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -21,10 +21,10 @@ from benchmarks.harness import weights
 from sam_batch import compat
 from sam_batch.config import InputConfig
 from sam_batch.data import pixels
-from sam_batch.engine.protocol import Engine
+from sam_batch.engine.protocol import Embeddings, Engine
 from sam_batch.masks.low_res import mask_logits
 from sam_batch.model.load import load_model
-from sam_batch.records import ImageRef, LoadedImage, Prompt, UInt8Array
+from sam_batch.records import ImageRef, LoadedImage, Prompt, UInt8Array, View
 from sam_batch.segment.embeddings import Embedder
 from sam_batch.segment.prompted import Answer, Prompted
 from sam_batch.segment.views import cut_views, whole_view
@@ -71,12 +71,25 @@ def prompts_of(case: str, image: UInt8Array) -> list[Prompt]:
     return [prompt(**parts) for parts in CASES[case]]
 
 
-def answers(engine: Engine, image: UInt8Array, prompts: list[Prompt], **options: Any) -> list[Answer]:
-    size = (image.shape[0], image.shape[1])
-    views = cut_views(image, whole_view(size), engine.spec.image_side)
-    loaded = LoadedImage(ImageRef(0, "", ""), *size, "", b"", views, prompts=tuple(prompts))
+class Look(NamedTuple):
+    """An engine that has embedded an image, once for all prompts."""
+
+    engine: Engine
+    image: UInt8Array
+    views: tuple[View, ...]
+    embeddings: Embeddings
+
+
+def look(engine: Engine, image: UInt8Array) -> Look:
+    views = cut_views(image, whole_view((image.shape[0], image.shape[1])), engine.spec.image_side)
     (embeddings,) = Embedder(engine).embed([views])
-    return Prompted(engine, keep_logits=True, **options).find(loaded, embeddings)
+    return Look(engine, image, views, next(embeddings))
+
+
+def answers(seen: Look, prompts: list[Prompt], **options: Any) -> list[Answer]:
+    height, width = seen.image.shape[:2]
+    loaded = LoadedImage(ImageRef(0, "", ""), height, width, "", b"", seen.views, prompts=tuple(prompts))
+    return Prompted(seen.engine, keep_logits=True, **options).find(loaded, iter([seen.embeddings]))
 
 
 def predict(predictor: SamPredictor, prompt: Prompt, multimask: bool, logits: bool = False) -> Any:
@@ -129,9 +142,9 @@ def masks_of(answer: Answer, image: UInt8Array) -> np.ndarray:
     return np.stack([candidate.mask.unpack(*image.shape[:2]) for candidate in answer.candidates])
 
 
-def with_earlier_masks(engine: Engine, image: UInt8Array, prompts: list[Prompt]) -> list[Prompt]:
+def with_earlier_masks(seen: Look, prompts: list[Prompt]) -> list[Prompt]:
     """The same prompts, with the masks that they found."""
-    earlier = answers(engine, image, prompts, choose="best")
+    earlier = answers(seen, prompts, choose="best")
     return [replace(one.prompt, mask=None, logits=one.logits_Mhw[0].numpy().tobytes()) for one in earlier]
 
 
@@ -139,8 +152,8 @@ IMAGE = picture(90, 128, 3)
 
 
 @cache
-def small() -> Engine:
-    return Whole(torch_engine(small_sam()))
+def small() -> Look:
+    return look(Whole(torch_engine(small_sam())), IMAGE)
 
 
 @pytest.fixture(scope="module")
@@ -149,30 +162,30 @@ def standin(bindings: Any, exports: Exports, tmp_path_factory: pytest.TempPathFa
     return built_engine(bindings, exports, tmp_path_factory.mktemp("built"))
 
 
-def prompts_for(engine: Engine, case: str, masked: bool) -> list[Prompt]:
-    prompts = prompts_of(case, IMAGE)
-    return with_earlier_masks(engine, IMAGE, prompts) if masked else prompts
+def prompts_for(seen: Look, case: str, masked: bool) -> list[Prompt]:
+    prompts = prompts_of(case, seen.image)
+    return with_earlier_masks(seen, prompts) if masked else prompts
 
 
 MASKED = pytest.mark.parametrize("masked", [False, True], ids=["plain", "masked"])
 
 
-def assert_equal_alone(engine: Engine, predictor: SamPredictor, prompts: list[Prompt]) -> None:
+def assert_equal_alone(seen: Look, predictor: SamPredictor, prompts: list[Prompt]) -> None:
     """Each prompt for itself, with three masks and with one, to the bit."""
     for choose, multimask in (("all", True), ("single", False)):
-        for answer in answers(engine, IMAGE, prompts, choose=choose, batch=1):
+        for answer in answers(seen, prompts, choose=choose, batch=1):
             masks, scores, logits = predict(predictor, answer.prompt, multimask)
-            assert np.array_equal(masks_of(answer, IMAGE), masks)
+            assert np.array_equal(masks_of(answer, seen.image), masks)
             assert [one.predicted_iou for one in answer.candidates] == scores.tolist()
             assert np.array_equal(answer.logits_Mhw.numpy(), logits)
 
 
-def assert_equal_together(engine: Engine, predictor: SamPredictor, prompts: list[Prompt]) -> None:
+def assert_equal_together(seen: Look, predictor: SamPredictor, prompts: list[Prompt]) -> None:
     """The prompts as one batch, with three masks and with one, to the bit."""
     for choose, multimask in (("all", True), ("single", False)):
         masks, scores, logits = predict_together(predictor, prompts, multimask)
-        found = answers(engine, IMAGE, prompts, choose=choose)
-        assert np.array_equal(np.stack([masks_of(answer, IMAGE) for answer in found]), masks.numpy())
+        found = answers(seen, prompts, choose=choose)
+        assert np.array_equal(np.stack([masks_of(answer, seen.image) for answer in found]), masks.numpy())
         assert [[one.predicted_iou for one in answer.candidates] for answer in found] == scores.tolist()
         assert torch.equal(torch.stack([answer.logits_Mhw for answer in found]), logits)
 
@@ -181,10 +194,10 @@ def assert_equal_together(engine: Engine, predictor: SamPredictor, prompts: list
 @pytest.mark.parametrize("case", CASES)
 def test_on_one_engine_the_masks_are_equal_to_the_bit(case: str, masked: bool) -> None:
     """Alone and together; also with the masks of an earlier round beside."""
-    engine, prompts = small(), prompts_for(small(), case, masked)
-    predictor = predictor_of(as_sam(engine), IMAGE)
-    assert_equal_alone(engine, predictor, prompts)
-    assert_equal_together(engine, predictor, prompts)
+    seen, prompts = small(), prompts_for(small(), case, masked)
+    predictor = predictor_of(as_sam(seen.engine), IMAGE)
+    assert_equal_alone(seen, predictor, prompts)
+    assert_equal_together(seen, predictor, prompts)
 
 
 @MASKED
@@ -198,22 +211,22 @@ def test_the_predictor_of_compat_gives_them_too(case: str, masked: bool) -> None
 @MASKED
 @pytest.mark.parametrize("case", TWO_TOKENS)
 def test_on_a_tensorrt_engine_they_are_equal_to_the_bit(case: str, masked: bool, standin: Engine) -> None:
-    engine, prompts = Whole(standin), prompts_for(standin, case, masked)
-    predictor = predictor_of(as_sam(engine), IMAGE)
-    assert_equal_alone(engine, predictor, prompts)
-    assert_equal_together(engine, predictor, prompts)
+    seen = look(Whole(standin), IMAGE)
+    prompts, predictor = prompts_for(seen, case, masked), predictor_of(as_sam(seen.engine), IMAGE)
+    assert_equal_alone(seen, predictor, prompts)
+    assert_equal_together(seen, predictor, prompts)
 
 
 def assert_near(
     sam: Sam, engine: Engine, image: UInt8Array, score: float, logit: float, iou: float, cases: Iterable[str] = CASES
 ) -> None:
     """Combinations, plain and with earlier masks, within the bounds by which the reference differs from itself."""
-    predictor = predictor_of(sam, image)
+    predictor, seen = predictor_of(sam, image), look(engine, image)
     for case in cases:
         plain = prompts_of(case, image)
-        for prompts in (plain, with_earlier_masks(engine, image, plain)):
+        for prompts in (plain, with_earlier_masks(seen, plain)):
             for choose, multimask in (("all", True), ("single", False)):
-                for answer in answers(engine, image, prompts, choose=choose):
+                for answer in answers(seen, prompts, choose=choose):
                     full, scores, _ = predict(predictor, answer.prompt, multimask, logits=True)
                     ours, theirs = masks_of(answer, image), full > 0
                     np.testing.assert_allclose([one.predicted_iou for one in answer.candidates], scores, atol=score)
