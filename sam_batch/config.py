@@ -316,11 +316,9 @@ class RunConfig(Section):
     """How the work is spread; nothing here changes a result; shard_size counts for new shards alone."""
 
     executor: Neutral[Literal["ray", "inline"]] = Field("ray", description="inline is a plain loop in this process.")
-    shard_size: Neutral[StrictInt] = Field(
-        32,
-        ge=1,
-        le=4096,
-        description="Images a shard, the unit of work, commit and resume; fewer where views take more than 256 MiB.",
+    shard_size: Neutral[Annotated[StrictInt, Field(ge=1, le=4096)] | Literal["auto"]] = Field(
+        "auto",
+        description="Images a shard, the unit of work, commit and resume; auto is 32, fewer in small jobs and inline.",
     )
     actors: Neutral[StrictInt | Literal["auto"]] = Field(
         "auto", description="Engines; auto is one a GPU, or one on the CPU."

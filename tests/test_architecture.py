@@ -8,6 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support import drivers
+from support.jobs import draw_photographs, job_config
+
+from sam_batch import configfile
+from sam_batch.output import ownership
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "sam_batch"
@@ -230,6 +235,16 @@ def test_light_verbs_load_neither_torch_nor_ray_nor_onnx(tmp_path: Path) -> None
     helps = [command("--help"), command("run", "--help"), command("engine", "build", "--help")]
     verbs = [command("plan", *job), command("status", *job), command("engine", "list", *job, "engine.kind=auto")]
     assert not loaded_after(*helps, *verbs) & {"torch", "ray", "onnx"}
+
+
+def test_a_finished_job_loads_neither_torch_nor_ray_nor_a_compiler(tmp_path: Path) -> None:
+    draw_photographs(tmp_path / "photos", 1)
+    path = tmp_path / "job.yaml"
+    path.write_text(configfile.to_yaml(job_config(tmp_path / "photos", tmp_path / "out", run={"executor": "ray"})))
+    drivers.start(configfile.load([path], ["run.executor=inline"])).join(120)
+    # To run elsewhere shapes nothing, but is said in config.yaml.
+    (tmp_path / "out/config.yaml").write_bytes(ownership.sealed(configfile.to_yaml(configfile.load([path]))))
+    assert not loaded_after(command("run", str(path))) & {"torch", "ray", "numba"}
 
 
 def test_the_package_itself_imports_next_to_nothing() -> None:

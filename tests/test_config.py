@@ -25,7 +25,7 @@ def test_own_filters_are_off_by_default():
 
 def test_only_input_and_output_are_required():
     config = Config.model_validate({"input": {"uri": "a"}, "output": {"uri": "b"}})
-    assert config.run.shard_size == 32
+    assert config.run.shard_size == "auto"
 
 
 def test_a_configuration_cannot_be_changed():

@@ -143,7 +143,8 @@ def new_rows(
         OutputError: The file system does not take the names of their results, or somebody else's files have them.
     """
     entries = sorted(entries, key=lambda entry: entry.key)
-    rows = extend(plan, entries, images_per_shard(config), images.prompts_of([entry.key for entry in entries]))
+    prompts = images.prompts_of([entry.key for entry in entries])
+    rows = extend(plan, entries, images_per_shard(config, len(entries)), prompts)
     formats = claims.claimed(storage).union(config.output.formats)
     whole = pa.concat_tables([plan.rows, rows]) if plan else rows
     if rows.num_rows:
@@ -162,7 +163,8 @@ def successor(storage: Storage, images: Images, config: Config, fingerprint: Map
         OutputError: The file system does not take the names of its results.
     """
     entries = images.listed.images
-    rows = extend(None, entries, images_per_shard(config), images.prompts_of([entry.key for entry in entries]))
+    prompts = images.prompts_of([entry.key for entry in entries])
+    rows = extend(None, entries, images_per_shard(config, len(entries)), prompts)
     plan = Plan(rows, dict(fingerprint), parts=1, categories=images.categories)
     _refuse_names(storage, ownership.Names(plan.rows, plan.fingerprint, config.output.formats))
     return plan

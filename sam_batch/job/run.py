@@ -16,8 +16,9 @@ import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from types import FrameType
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 import pyarrow as pa
 from rich.console import Console
@@ -28,7 +29,7 @@ from sam_batch.data.storage import Storage
 from sam_batch.errors import ConfigError, EngineError, JobError, OutageError, OutputError, StorageError
 from sam_batch.export.formats import open_exports, require_known, unwritten
 from sam_batch.job import cluster
-from sam_batch.job.changed import decide, drop_cutouts, successor
+from sam_batch.job.changed import decide, difference_of, drop_cutouts, look_into, successor
 from sam_batch.job.executor import Executor, InlineExecutor
 from sam_batch.job.images import Images, list_images, with_prompts
 from sam_batch.job.notes import noted
@@ -51,7 +52,6 @@ from sam_batch.output.plan import (
 from sam_batch.output.summary import Summary
 from sam_batch.prompts.arrow import GIVEN
 from sam_batch.prompts.needs import Needs
-from sam_batch.report.make import make_report
 from sam_batch.wording import counted
 
 _log = logging.getLogger(__name__)
@@ -63,12 +63,18 @@ PLANNED = ("image_id", "key", "uri")  # the columns a part shares with the plan
 class Run:
     """What the steps of one run share."""
 
-    job: JobSpec
+    config: Config
     storage: Storage
-    executor: Executor
     lease: lease.Lease
     summary: Summary
     console: Console
+
+
+class Workers(NamedTuple):
+    """What it takes to label: a job whose weights and engine are settled, and who runs it."""
+
+    job: JobSpec
+    executor: Executor
 
 
 def run_job(config: Config, console: Console, overwrite: str | None = None) -> Summary:
@@ -97,9 +103,27 @@ def run_job(config: Config, console: Console, overwrite: str | None = None) -> S
         if images.prompts is not None:
             console.print(images.prompts_text(), markup=False, highlight=False, soft_wrap=True)
         summary = Summary(storage.root, config.run.max_failure_rate, listed=images.listed.to_dict(), notes=notes)
-        with _held(storage) as held, _prepared(config, console, _needs(config, images, plan)) as (job, executor):
-            _work(Run(job, storage, executor, held, summary, console), images, overwrite is not None)
+        with _held(storage) as held:
+            run = Run(config, storage, held, summary, console)
+            if plan is not None and _is_finished(run, plan, images):
+                with _summarised(run, plan):
+                    _finish(run, plan, changed=False)
+            else:
+                with _prepared(config, console, _needs(config, images, plan)) as workers:
+                    summary.used = workers.job.used()
+                    console.print(workers.job.to_text(), markup=False, highlight=False, soft_wrap=True)
+                    _work(run, workers, images, overwrite is not None)
     return summary
+
+
+def _is_finished(run: Run, plan: Plan, images: Images) -> bool:
+    """Whether this very configuration has done all there is: then nothing dear need be loaded to say so."""
+    output = Output(run.storage)
+    same = ownership.read_if_there(run.storage, layout.CONFIG) == ownership.sealed(configfile.to_yaml(run.config))
+    if not same or run.config.run.retry_failed or plan.pending(output.done()):
+        return False
+    difference = difference_of(plan, images.listed, run.config)
+    return not difference.new and look_into(output, plan, difference, images, run.config) == (plan.changes, [])
 
 
 def _earlier_plan(storage: Storage, config: Config) -> Plan | None:
@@ -120,7 +144,7 @@ def _needs(config: Config, images: Images, plan: Plan | None) -> Needs | None:
 
 
 @contextlib.contextmanager
-def _prepared(config: Config, console: Console, needs: Needs | None) -> Iterator[tuple[JobSpec, Executor]]:
+def _prepared(config: Config, console: Console, needs: Needs | None) -> Iterator[Workers]:
     """The dear checks: device, weights, Ray, engines. What they need takes seconds to import."""
     import torch
 
@@ -133,7 +157,7 @@ def _prepared(config: Config, console: Console, needs: Needs | None) -> Iterator
     # The signal's handler comes second: Ray sets one of its own.
     with _executor(config, console) as (executor, has_gpus), _sigterm_as_interrupt():
         choice = settle.settle(config, checkpoint, factory.resolve(config.engine, has_gpus), executor, console, needs)
-        yield JobSpec(config, checkpoint, choice), executor
+        yield Workers(JobSpec(config, checkpoint, choice), executor)
 
 
 @contextlib.contextmanager
@@ -161,20 +185,29 @@ def _held(storage: Storage) -> Iterator[lease.Lease]:
         holding.release()
 
 
-def _work(run: Run, images: Images, overwrite: bool) -> None:
-    """Steps 2 to 5; what goes wrong from here on ends in the summary."""
+def _work(run: Run, workers: Workers, images: Images, overwrite: bool) -> None:
+    """Steps 2 to 5."""
     run.storage.clear_temporary(layout.ExportNames(claims.claimed(run.storage), ()).__contains__)
     before = None if overwrite else read_plan(run.storage)
-    plan = _new_plan(run, images) if overwrite else _extended_plan(run, before, images)
+    fingerprint = workers.job.fingerprint()
+    extend = _new_plan if overwrite else partial(_extended_plan, plan=before)
+    plan = extend(run, images, fingerprint)
     recounted = before is not None and before.changes != plan.changes
-    effective = ownership.sealed(configfile.to_yaml(run.job.config))
+    effective = ownership.sealed(configfile.to_yaml(run.config))
     ownership.put_over_own(run.storage, layout.CONFIG, effective, ownership.is_sealed)
+    with _summarised(run, plan):
+        workers = workers._replace(job=replace(workers.job, adopted=plan.fingerprint))
+        changed = _label(run, workers, plan, recounted=recounted)
+        _finish(run, plan, changed)
+
+
+@contextlib.contextmanager
+def _summarised(run: Run, plan: Plan) -> Iterator[None]:
+    """What goes wrong inside ends in the summary, which is written whatever happens; then the report."""
     run.summary.planned, run.summary.planned_prompts = len(plan), plan.prompt_count
     earlier = ownership.read_if_there(run.storage, layout.SUMMARY)
     try:
-        run = replace(run, job=replace(run.job, adopted=plan.fingerprint))
-        changed = _label(run, plan, recounted=recounted)
-        _finish(run, plan, changed)
+        yield
     except (KeyboardInterrupt, JobError, StorageError, EngineError) as error:
         run.summary.interrupted = isinstance(error, KeyboardInterrupt)
         run.summary.error = str(error)
@@ -182,34 +215,35 @@ def _work(run: Run, images: Images, overwrite: bool) -> None:
     # After another driver took over, a summary that was not there before is that driver's.
     if not run.lease.is_lost or ownership.read_if_there(run.storage, layout.SUMMARY) == earlier:
         ownership.put_over_own(run.storage, layout.SUMMARY, run.summary.to_json().encode(), ownership.is_summary)
-        if run.summary.worked and run.job.config.output.report:
+        if run.summary.worked and run.config.output.report:
             _report(run)
 
 
 def _report(run: Run) -> None:
     """Show the rows on one page. It is no result: what goes wrong with it is only warned of."""
+    from sam_batch.report.make import make_report  # draws pictures, and takes a second to import
+
     try:
-        run.summary.page = make_report(run.storage.root, run.job.config.storage)
+        run.summary.page = make_report(run.storage.root, run.config.storage)
     except (ConfigError, JobError, StorageError) as error:
         _log.warning("no report was written: %s", error)
 
 
-def _new_plan(run: Run, images: Images) -> Plan:
+def _new_plan(run: Run, images: Images, fingerprint: dict[str, str]) -> Plan:
     """In the place of the old one, whose results go."""
-    plan = successor(run.storage, images, run.job.config, run.job.fingerprint())
-    ownership.clear(run.storage, ownership.plan_of(run.storage), plan, run.job.config.output.formats)
+    plan = successor(run.storage, images, run.config, fingerprint)
+    ownership.clear(run.storage, ownership.plan_of(run.storage), plan, run.config.output.formats)
     replace_plan(run.storage, plan)
     return plan
 
 
-def _extended_plan(run: Run, plan: Plan | None, images: Images) -> Plan:
-    fingerprint = run.job.fingerprint()
+def _extended_plan(run: Run, images: Images, fingerprint: dict[str, str], plan: Plan | None) -> Plan:
     if plan is not None:
         refuse_other(plan.fingerprint, fingerprint)
         fingerprint = plan.fingerprint  # as it was written: the parts carry its digest
     else:
         ownership.refuse_foreign(run.storage)  # once more: now no other driver writes here
-    decision = decide(Output(run.storage), plan, images, run.job.config, fingerprint)
+    decision = decide(Output(run.storage), plan, images, run.config, fingerprint)
     for note in decision.notes:
         _log.warning("%s", note)
     if plan is not None:
@@ -218,11 +252,11 @@ def _extended_plan(run: Run, plan: Plan | None, images: Images) -> Plan:
     return store(run.storage, plan, decision.rows, fingerprint, images.categories)
 
 
-def _label(run: Run, plan: Plan, *, recounted: bool) -> bool:
+def _label(run: Run, workers: Workers, plan: Plan, *, recounted: bool) -> bool:
     """Steps 3 and 4. Returns whether other rows count than before."""
     done = committed_shards(run.storage)
     pending = plan.pending(done)
-    again = Output(run.storage).failed(plan) if run.job.config.run.retry_failed else []
+    again = Output(run.storage).failed(plan) if run.config.run.retry_failed else []
     if not pending and not again and not recounted:
         return False
     ownership.withdraw_exports(run.storage, plan, layout.EXPORTS)
@@ -230,17 +264,20 @@ def _label(run: Run, plan: Plan, *, recounted: bool) -> bool:
     shards = counted(len(pending) + len(again), "shard")
     run.console.print(f"{total} of {counted(len(plan), 'image')} to do, in {shards}", highlight=False)
     with RunProgress(run.console, total) as progress:
-        _label_shards(run, plan, list(plan.shards(pending)), progress, again=False)
-        _label_shards(run, plan, again, progress, again=True)
+        _label_shards(run, workers, plan, list(plan.shards(pending)), progress, again=False)
+        _label_shards(run, workers, plan, again, progress, again=True)
     return True
 
 
-def _label_shards(run: Run, plan: Plan, shards: Sequence[pa.Table], progress: RunProgress, *, again: bool) -> None:
+def _label_shards(
+    run: Run, workers: Workers, plan: Plan, shards: Sequence[pa.Table], progress: RunProgress, *, again: bool
+) -> None:
     missing = {rows["shard"][0].as_py(): rows for rows in shards}
-    patience = Patience(run.job.config.storage.outage_seconds, run.console)
+    patience = Patience(run.config.storage.outage_seconds, run.console)
     while missing:
         try:
-            for receipt in _receipts(run, plan, missing, again=again):
+            job = replace(workers.job, controls=controls(plan, run.storage))
+            for receipt in _receipts(workers._replace(job=job), missing, again=again):
                 run.lease.check()
                 patience.answered()
                 _account(run, receipt, progress)
@@ -249,17 +286,17 @@ def _label_shards(run: Run, plan: Plan, shards: Sequence[pa.Table], progress: Ru
             patience.wait(outage)
 
 
-def _receipts(run: Run, plan: Plan, missing: Mapping[int, pa.Table], *, again: bool) -> Iterator[Receipt]:
+def _receipts(workers: Workers, missing: Mapping[int, pa.Table], *, again: bool) -> Iterator[Receipt]:
     """Of the shards that the workers finish, and then, from the second pass, of those that are missing still."""
-    job = replace(run.job, controls=controls(plan, run.storage))
-    with closing(run.executor.run(job, list(missing.values()), again=again)) as stream:
+    job, executor = workers
+    with closing(executor.run(job, list(missing.values()), again=again)) as stream:
         for receipt in stream:
             if receipt.error:
                 raise StorageError(receipt.error)
             if receipt.outage:
                 raise OutageError(receipt.outage)
             yield receipt
-    yield from second_pass(run.executor, job, list(missing.values()), again=again)
+    yield from second_pass(executor, job, list(missing.values()), again=again)
 
 
 def _account(run: Run, receipt: Receipt, progress: RunProgress) -> None:
@@ -276,7 +313,7 @@ def _account(run: Run, receipt: Receipt, progress: RunProgress) -> None:
 
 def _finish(run: Run, plan: Plan, changed: bool) -> None:
     """Step 5. Every planned image has exactly one row, made for this plan, or the job has failed."""
-    output, settings = Output(run.storage), run.job.config.output
+    output, settings = Output(run.storage), run.config.output
     output.refuse_foreign_parts(plan)
     missing = settings.formats if changed else unwritten(settings.formats, run.storage, settings)
     run.lease.confirm()

@@ -42,6 +42,25 @@ class JobSpec:
             "engine.precision": json.dumps(self.engine.precision),
         }
 
+    def used(self) -> dict[str, str]:
+        """What the settings came to on this machine, for `summary.json`."""
+        return {
+            "model": self.checkpoint.name,
+            "sha256": self.checkpoint.sha256,
+            "engine": self.engine.kind,
+            "precision": self.engine.precision,
+            "device": self.engine.device,
+            "executor": self.config.run.executor,
+        }
+
+    def to_text(self) -> str:
+        """The same in a line for a person."""
+        place = "in this process" if self.config.run.executor == "inline" else "on Ray"
+        return (
+            f"model {self.checkpoint.name} ({self.checkpoint.sha256[:8]}), {self.engine.kind} engine in "
+            f"{self.engine.precision} on {self.engine.device}, {place}"
+        )
+
     def metadata(self) -> dict[str, str]:
         """What a part's Parquet metadata says of its origin: no times and no host names."""
         return {

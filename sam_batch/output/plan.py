@@ -25,6 +25,8 @@ from sam_batch.segment.algorithm import most_views
 
 FINGERPRINT = b"sam_batch.fingerprint"
 CATEGORIES = b"sam_batch.categories"
+SHARDS_AT_LEAST = 32
+MOST, MOST_INLINE = 32, 4  # images a shard where nobody said otherwise; in a plain loop each may take a minute
 SHARD_BYTES = 256 << 20  # of views; a stage holds them some three times, and there are as many loaders as CPUs
 
 
@@ -148,12 +150,20 @@ def _no_plan(storage: Storage, key: str, reason: str) -> OutputError:
     return OutputError(f"output.uri: {shown(storage.root)}/{key} is no part of a job's plan: {reason}; move it away")
 
 
-def images_per_shard(config: Config) -> int:
-    """At most run.shard_size, and so few that their views take 256 MiB, unless one image alone takes more.
+def images_per_shard(config: Config, images: int) -> int:
+    """How many images new shards have.
 
-    It depends on settings alone, not on images or machines, and only new shards are cut by it.
+    `run.shard_size: auto` is a thirty-second part of a small job, so that progress and resume begin with the first
+    images. Whatever it is, no more than have views of 256 MiB, unless one image alone has more.
+
+    Args:
+        config: The job.
+        images: To be planned.
     """
-    return max(1, min(config.run.shard_size, SHARD_BYTES // (most_views(config) * view_bytes(config.model.name))))
+    asked = config.run.shard_size
+    most = MOST_INLINE if config.run.executor == "inline" else MOST
+    wanted = min(images // SHARDS_AT_LEAST, most) if isinstance(asked, str) else asked
+    return max(1, min(wanted, SHARD_BYTES // (most_views(config) * view_bytes(config.model.name))))
 
 
 def extend(plan: Plan | None, new: Sequence[Entry], shard_size: int, prompts: pa.StructArray | None = None) -> pa.Table:

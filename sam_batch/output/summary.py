@@ -16,11 +16,10 @@ from sam_batch import __version__
 from sam_batch.data.storage import shown
 from sam_batch.errors import ExitCode
 from sam_batch.output.parts import Receipt
-from sam_batch.records import Status
+from sam_batch.records import Stage, Status
 from sam_batch.wording import counted
 
 NAMED = 5  # failed images in the text
-STAGES = ("load", "segment", "write")
 PACKAGES = ("ray", "torch", "torchvision", "segment-anything", "numpy", "pillow", "opencv-python-headless", "pyarrow")
 
 
@@ -44,6 +43,7 @@ class Summary:
         prompt_failures: Failed prompts by kind, over all runs.
         worked: Images this run committed.
         stage_seconds: Worker time of this run by stage.
+        used: Model, engine, precision, device and executor of this run; empty where there was nothing to do.
         notes: What was warned of, here or by workers, each once.
         postprocessing: How masks were made in this run: each way that a worker took, and why.
         interrupted: The user stopped the run.
@@ -65,7 +65,8 @@ class Summary:
     prompts: Counter[str] = field(default_factory=Counter)
     prompt_failures: Counter[str] = field(default_factory=Counter)
     worked: int = 0
-    stage_seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+    stage_seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(map(str, Stage), 0.0))
+    used: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     postprocessing: list[str] = field(default_factory=list)
     interrupted: bool = False
@@ -93,9 +94,9 @@ class Summary:
         self.worked += receipt.images
         self.masks += receipt.masks
         self.status.update({Status.OK: receipt.ok, Status.EMPTY: receipt.empty, Status.FAILED: receipt.failed})
-        self.stage_seconds["load"] += receipt.load_seconds
-        self.stage_seconds["segment"] += receipt.segment_seconds
-        self.stage_seconds["write"] += receipt.write_seconds
+        self.stage_seconds[Stage.LOAD] += receipt.load_seconds
+        self.stage_seconds[Stage.SEGMENT] += receipt.segment_seconds
+        self.stage_seconds[Stage.WRITE] += receipt.write_seconds
 
     def recount(self) -> None:
         """Forget what was counted, before all parts are counted anew."""
@@ -138,6 +139,7 @@ class Summary:
             "failures": dict(sorted(self.failures.items())),
             "pixel_notes": dict(sorted(self.pixel_notes.items())),
             "run": {
+                **self.used,
                 "images": self.worked,
                 "seconds": round(seconds, 3),
                 "images_per_second": round(self.worked / seconds, 3),

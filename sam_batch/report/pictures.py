@@ -24,10 +24,10 @@ def thumbnail(pixels_HW3: UInt8Array) -> str:
     Args:
         pixels_HW3: (H, W, 3) RGB.
     """
-    scale = _scale(*pixels_HW3.shape[:2])
-    small_hw3 = (
-        cv2.resize(pixels_HW3, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else pixels_HW3
-    )
+    height, width = pixels_HW3.shape[:2]
+    scale = _scale(height, width)
+    size_wh = max(1, round(width * scale)), max(1, round(height * scale))  # of a strip of pixels, too
+    small_hw3 = cv2.resize(pixels_HW3, size_wh, interpolation=cv2.INTER_AREA) if scale < 1 else pixels_HW3
     _, encoded = cv2.imencode(".jpg", cv2.cvtColor(small_hw3, cv2.COLOR_RGB2BGR), (cv2.IMWRITE_JPEG_QUALITY, QUALITY))
     return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")
 

@@ -46,9 +46,18 @@ def test_shards_hold_every_image_once_in_order(first, second, shard_size):
 def test_crops_make_shards_smaller_and_never_larger_than_asked_for(layers, images):
     def cut(shard_size):
         sections = {"generator": {"points_per_side": 32, "crop_n_layers": layers}, "run": {"shard_size": shard_size}}
-        return plans.images_per_shard(job_config("in", "out", model={"name": "vit_h"}, **sections))
+        return plans.images_per_shard(job_config("in", "out", model={"name": "vit_h"}, **sections), 10_000)
 
     assert [cut(1000), cut(2)] == [images, min(2, images)]
+
+
+@pytest.mark.parametrize(
+    ("executor", "images", "size"),
+    [("ray", 4, 1), ("ray", 200, 6), ("ray", 10**6, 32), ("inline", 4, 1), ("inline", 10**6, 4)],
+)
+def test_where_nobody_says_otherwise_small_jobs_and_plain_loops_have_small_shards(executor, images, size):
+    config = job_config("in", "out", run={"executor": executor, "shard_size": "auto"})
+    assert plans.images_per_shard(config, images) == size
 
 
 def test_only_the_wanted_shards_are_given():

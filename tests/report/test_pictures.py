@@ -32,6 +32,11 @@ def test_small_pictures_keep_their_size():
     assert decoded(thumbnail(picture(40, 30))).shape == (40, 30, 3)
 
 
+def test_a_strip_of_pixels_stays_one():
+    assert decoded(thumbnail(picture(1, 3000))).shape == (1, SIDE, 3)
+    assert decoded(thumbnail(picture(3000, 2))).shape == (SIDE, 1, 3)
+
+
 def test_masks_come_large_ones_first_and_are_bounded():
     masks = drawn_masks(row(random_masks(40, 50, MOST_MASKS + 5)))
     areas = [mask["area"] for mask in masks]
