@@ -295,6 +295,23 @@ class CocoConfig(Section):
     )
 
 
+class YoloConfig(Section):
+    """A YOLO data set."""
+
+    task: Neutral[Literal["segment", "detect"]] = Field("segment", description="Lines of polygons, or of boxes.")
+    images: Neutral[Literal["copy", "none"]] = Field("copy", description="Copies of the pictures beside the labels.")
+    val: Neutral[UnitInterval] = Field(0.1, description="Share of the images that is for validation, chosen by key.")
+
+
+class LabelStudioConfig(Section):
+    """Tasks of Label Studio."""
+
+    image_prefix: Neutral[str | None] = Field(
+        None,
+        description="Before each image's key, as /data/local-files/?d=photos/; null is where the image was read.",
+    )
+
+
 class OutputConfig(Section):
     """What is written, and where."""
 
@@ -305,6 +322,8 @@ class OutputConfig(Section):
     report: Neutral[bool] = Field(True, description="Write report.html when the job ends.")
     exports: Neutral[tuple[str, ...]] = Field(("coco",), description="Formats that are written when the job ends.")
     coco: CocoConfig = Field(default_factory=lambda: CocoConfig())
+    yolo: YoloConfig = Field(default_factory=lambda: YoloConfig())
+    label_studio: LabelStudioConfig = Field(default_factory=lambda: LabelStudioConfig())
 
     @property
     def formats(self) -> tuple[str, ...]:

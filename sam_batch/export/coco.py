@@ -1,12 +1,12 @@
 """Annotation parts to COCO instance annotations, streamed: memory holds one part, a local temporary folder the rest.
 
 What the files say: every image that was decoded, with or without masks, under the `image_id` of the plan (from 0) and
-its key as `file_name`; every mask with an id of its own, from 1 in the order of the plan, with `iscrowd` 0, in the one
-category "object" (1). Where masks were made from prompts, ids and categories are those of the prompts' source, and what
+its key as `file_name`; every mask with an id of its own (`export.numbers`), with `iscrowd` 0, in the one category
+"object" (1). Where masks were made from prompts, ids and categories are those of the prompts' source, and what
 it says besides of an object stands beside its mask (`export.numbers`). Besides COCO's fields a mask has
-segment-anything's: predicted_iou, stability_score, point_coords and crop_box. Failed images have no size and are left
-out. Above a number of bytes there are several files, each complete in itself: image and annotation ids go on from file
-to file.
+segment-anything's: predicted_iou, stability_score, point_coords and crop_box; and the two scores under the names that
+readers look for: `score`, and in `attributes`. Failed images have no size and are left out. Above a number of bytes
+there are several files, each complete in itself, with ids that are unique over all.
 """
 
 import json
@@ -22,7 +22,7 @@ import pyarrow as pa
 from sam_batch.config import CocoConfig, OutputConfig
 from sam_batch.data.storage import Storage
 from sam_batch.errors import StorageError
-from sam_batch.export.numbers import Numbers
+from sam_batch.export.numbers import Numbers, shortest
 from sam_batch.masks.polygons import edge_polygons, run_lengths_of
 from sam_batch.output.layout import COCO
 from sam_batch.output.plan import Plan
@@ -143,16 +143,22 @@ class CocoExport:
         return {"id": number, "file_name": row["key"], "width": row["width"], "height": row["height"]}
 
     def _mask(self, mask: _Row, row: _Row, prompt: _Row | None) -> _Row:
+        scores = {name: shortest(mask[name]) for name in ("predicted_iou", "stability_score")}
+        own = json.loads(prompt["attributes"] or "{}") if prompt else {}
+        attributes = own.get("attributes")
         return {
-            **(json.loads(prompt["attributes"] or "{}") if prompt else {}),
-            "id": self._numbers.annotation(prompt),
+            "score": scores["predicted_iou"],
+            **own,
+            "attributes": {**(attributes if isinstance(attributes, dict) else {}), **scores},
+            "id": self._numbers.annotation(row["image_id"], mask["mask_id"], prompt),
             "image_id": self._numbers.image(row["image_id"]),
             "category_id": self._numbers.category(prompt),
             "segmentation": _SPELLINGS[self._settings.segmentation](mask["counts"], row["height"], row["width"]),
             "area": mask["area"],
             "bbox": mask["bbox"],
             "iscrowd": 0,
-            **{name: mask[name] for name in ("predicted_iou", "stability_score", "point_coords", "crop_box")},
+            **scores,
+            **{name: mask[name] for name in ("point_coords", "crop_box")},
             **({"prompt_id": prompt["prompt_id"], "prompt_box": _xywh(prompt["box"])} if prompt else {}),
         }
 

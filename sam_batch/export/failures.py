@@ -49,7 +49,7 @@ def failed_rows(part: pa.Table) -> list[dict[str, str]]:
 
 
 def to_csv(rows: list[dict[str, str]]) -> str:
-    """The rows as CSV: quoted where a comma, a quote or a line's end asks for it."""
+    """The rows as CSV, all quoted: messages may hold line ends of any kind."""
     text = io.StringIO()
-    csv.DictWriter(text, COLUMNS, lineterminator="\n").writerows(rows)
+    csv.DictWriter(text, COLUMNS, lineterminator="\n", quoting=csv.QUOTE_ALL).writerows(rows)
     return text.getvalue()

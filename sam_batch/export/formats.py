@@ -44,6 +44,11 @@ Opener: TypeAlias = Callable[[Storage, OutputConfig, Plan], AbstractContextManag
 
 FORMATS: Final = {
     "coco": "sam_batch.export.coco:open_coco",
+    "yolo": "sam_batch.export.yolo:open_yolo",
+    "label-studio": "sam_batch.export.label_studio:open_label_studio",
+    "labelme": "sam_batch.export.labelme:open_labelme",
+    "sa1b": "sam_batch.export.sa1b:open_sa1b",
+    "amg": "sam_batch.export.amg:open_amg",
     "failures": "sam_batch.export.failures:open_failures",
 }
 """What opens an `Export` for as long as a `with` lasts, an `Opener`, as `module:function`: a format may need packages

@@ -1,19 +1,22 @@
 """The numbers and categories of a data set as it is exported: those of the prompts' source, where it has some.
 
 So masks that were made from somebody's boxes can be put beside the boxes. What has no number of its own gets one that
-nothing else has.
+nothing else has, and that depends on the image and the mask alone: images that are added, or that succeed after all,
+move no other's numbers.
 """
 
 import json
-from itertools import count
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sam_batch.errors import JobError
 from sam_batch.output.fingerprint import value_of
 from sam_batch.output.plan import Plan
 
+PER_IMAGE: Final = 1_000_000  # numbers of annotations; the last six digits are mask_id, and 1 more
 OBJECT: Final[dict[str, Any]] = {"id": 1, "name": "object", "supercategory": "object"}
 
 
@@ -28,7 +31,7 @@ class Numbers:
         self._images: dict[int, int] = {}
         self._keeps_annotations = False
         self.categories: list[dict[str, Any]] = [OBJECT]
-        self._object, self._ids, self._next_image = OBJECT["id"], count(1), 0
+        self._object, self._first, self._next_image = OBJECT["id"], 1, 0
         if plan is not None:
             self._take(plan)
 
@@ -46,8 +49,8 @@ class Numbers:
         is_number = pc.match_substring_regex(own_ids, r"^(0|[1-9]\d{0,17})$")
         self._keeps_annotations = bool(pc.all(is_number).as_py()) and _are_distinct(own_ids)
         self._keeps_annotations &= value_of(plan.fingerprint, "prompts.choose") != "all"
-        first = pc.max(pc.cast(own_ids, pa.int64())).as_py() + 1 if self._keeps_annotations and len(own_ids) else 1
-        self._ids = count(first)
+        if self._keeps_annotations and len(own_ids):
+            self._first = pc.max(pc.cast(own_ids, pa.int64())).as_py() + 1
         self._take_categories(plan, carrying.num_rows < rows.num_rows, pc.struct_field(objects, "category_id"))
 
     def _take_categories(self, plan: Plan, has_others: bool, category_ids: pa.ChunkedArray) -> None:
@@ -65,11 +68,22 @@ class Numbers:
             return image_id
         return self._images.get(image_id, self._next_image + image_id)
 
-    def annotation(self, prompt: dict[str, Any] | None) -> int:
-        """Of the next mask; `prompt` is a row of `prompts.arrow.RESULT`, None for a mask of the grid."""
+    def annotation(self, image_id: int, mask_id: int, prompt: dict[str, Any] | None) -> int:
+        """Of a mask.
+
+        Args:
+            image_id: Of the plan.
+            mask_id: Of the image's.
+            prompt: A row of `prompts.arrow.RESULT`; None for a mask of the grid.
+
+        Raises:
+            JobError: An image has more than a million masks.
+        """
         if prompt is not None and self._keeps_annotations:
             return int(prompt["prompt_id"])
-        return next(self._ids)
+        if mask_id >= PER_IMAGE:
+            raise JobError(f"image {image_id}: has more than {PER_IMAGE} masks, and an export no numbers for them")
+        return self._first + image_id * PER_IMAGE + mask_id
 
     def category(self, prompt: dict[str, Any] | None) -> int:
         """Of the same mask."""
@@ -83,3 +97,8 @@ def _objects(rows: pa.Table) -> pa.ChunkedArray:
 
 def _are_distinct(values: pa.ChunkedArray) -> bool:
     return len(values) == pc.count_distinct(values, mode="all").as_py()
+
+
+def shortest(score: float) -> float:
+    """A score of float32 as the number with the fewest digits that is the same in float32: 0.9, not 0.8999999761."""
+    return float(str(np.float32(score)))

@@ -4,6 +4,7 @@ It opens nothing: which of these names exist, and whose they are, `sam_batch.out
 """
 
 import hashlib
+import posixpath
 import re
 from collections.abc import Callable, Collection
 from functools import cached_property
@@ -87,7 +88,7 @@ def cutout_folder(name: str) -> str | None:
     return match[1] if match else None
 
 
-def output_name(key: str, suffix: str) -> str:
+def output_name(key: str, suffix: str, reserved: re.Pattern[str] | None = None) -> str:
     """Name an output of an image, by its key alone.
 
     The name is the key and the suffix: `a.jpg`, `a.png` and `b/a.jpg` become `a.jpg.png`, `a.png.png` and
@@ -96,7 +97,7 @@ def output_name(key: str, suffix: str) -> str:
 
     * is empty, `.` or `..`, holds control characters, or is not Unicode;
     * would have more than 255 bytes, with the suffix;
-    * is a folder with a picture's extension, as in `a.jpg/b.jpg` beside `a.jpg`;
+    * is a folder with a picture's extension, as in `a.jpg/b.jpg` beside `a.jpg`, with the suffix, or `reserved`;
     * looks like such a replacement already.
 
     A name of more than 800 bytes is replaced as a whole, without its folders.
@@ -104,12 +105,18 @@ def output_name(key: str, suffix: str) -> str:
     Args:
         key: Of the image; any text.
         suffix: Of the output, such as `.png`; may be empty.
+        reserved: Names that no folder may have; they are compared in lower case.
 
     Returns:
         A relative POSIX path of UTF-8 text, without `.` or `..`.
     """
     *folders, file = key.split("/")
-    parts = [_hashed(f"{part}/", part) if _is_unsafe(part) or _PICTURE.fullmatch(part) else part for part in folders]
+
+    def is_usable(folder: str) -> bool:
+        taken = _PICTURE.fullmatch(folder) or (suffix and folder.lower().endswith(suffix))
+        return not (_is_unsafe(folder) or taken or (reserved and reserved.fullmatch(folder.lower())))
+
+    parts = [folder if is_usable(folder) else _hashed(f"{folder}/", folder) for folder in folders]
     parts.append((_hashed(file, file, suffix) if _is_unsafe(file, suffix) else file) + suffix)
     name = "/".join(parts)
     return name if len(name.encode()) <= _MAX_NAME else _hashed(key, file, suffix) + suffix
@@ -137,14 +144,62 @@ class ExportFiles(NamedTuple):
     Attributes:
         fixed: Keys that no image gives.
         of_image: The keys that an image of this key may have.
+        folder_of_image: The folder in which its masks are numbered, as `cutout_folder` has it.
     """
 
     fixed: re.Pattern[str]
     of_image: Callable[[str], tuple[str, ...]] = lambda key: ()
+    folder_of_image: Callable[[str], str] | None = None
+
+
+YOLO_SPLITS: Final = ("train", "val")
+# Readers find labels by putting this folder's name in the place of the other; and files may be called like the others.
+_YOLO_RESERVED: Final = re.compile(r"images|labels|.*\.(txt|img)", re.DOTALL)
+_NONE: Final = re.compile("(?!)")
+
+
+def yolo_label_key(key: str, split: str) -> str:
+    """An image's labels, in one of `YOLO_SPLITS`."""
+    return f"yolo/labels/{split}/{_yolo_stem(key)}.txt"
+
+
+def yolo_image_key(key: str, split: str) -> str:
+    """A copy of the image; its name but for the last extension is that of the labels."""
+    extension = posixpath.splitext(key)[1].lower()
+    suffix = extension if _PICTURE.fullmatch(extension) else ".img"
+    return f"yolo/images/{split}/{_yolo_stem(key)}{suffix}"
+
+
+def _yolo_stem(key: str) -> str:
+    longest = ".jpeg"
+    return output_name(key, longest, _YOLO_RESERVED).removesuffix(longest)
+
+
+def sa1b_key(key: str) -> str:
+    """An image's masks in the format of SA-1B."""
+    return f"sa1b/{output_name(key, '.json')}"
+
+
+def labelme_key(key: str) -> str:
+    """An image's masks for LabelMe."""
+    return f"labelme/{output_name(key, '.json')}"
+
+
+def amg_key(key: str) -> str:
+    """The folder of an image's binary masks."""
+    return f"amg/{output_name(key, '.masks')}"
 
 
 EXPORTS: Final = {
     COCO: ExportFiles(re.compile(r"coco/annotations(-\d{5,})?\.json")),
+    "yolo": ExportFiles(
+        re.compile(r"yolo/data\.yaml"),
+        lambda key: tuple(make(key, split) for split in YOLO_SPLITS for make in (yolo_label_key, yolo_image_key)),
+    ),
+    "label-studio": ExportFiles(re.compile(r"label-studio/tasks-\d{5,}\.json")),
+    "labelme": ExportFiles(_NONE, lambda key: (labelme_key(key),)),
+    "sa1b": ExportFiles(_NONE, lambda key: (sa1b_key(key),)),
+    "amg": ExportFiles(_NONE, lambda key: (f"{amg_key(key)}/metadata.csv",), amg_key),
     "failures": ExportFiles(re.compile(r"failures/failures\.csv")),
 }
 
@@ -171,7 +226,15 @@ class ExportNames:
         files = self._formats.values()
         return frozenset(name for one in files for key in self._keys for name in one.of_image(key))
 
+    @cached_property
+    def folders(self) -> frozenset[str]:
+        """Where masks are numbered."""
+        makers = filter(None, (files.folder_of_image for files in self._formats.values()))
+        return frozenset(make(key) for make in makers for key in self._keys)
+
     def __contains__(self, key: str) -> bool:
         """Whether an export may write this key."""
         files = self._formats.get(key.partition("/")[0])
-        return files is not None and (files.fixed.fullmatch(key) is not None or key in self.of_images)
+        if files is None:
+            return False
+        return files.fixed.fullmatch(key) is not None or key in self.of_images or cutout_folder(key) in self.folders

@@ -169,7 +169,7 @@ def refuse_taken(storage: Storage, names: Names) -> None:
     """
     parts = [layout.part_key(layout.ANNOTATIONS, shard) for shard in names.shards]
     metrics, pictures = map(layout.metrics_key, names.shards), (*names.pictures, *names.cutouts)
-    wanted = [*parts, *metrics, *names.tars, *pictures, *names.exports.of_images]
+    wanted = [*parts, *metrics, *names.tars, *pictures, *names.exports.of_images, *names.exports.folders]
     in_use = {folder for folder in FOLDERS if open_storage(f"{storage.root}/{folder}", storage.config).is_folder()}
     asked = [key for key in wanted if key.partition("/")[0] in in_use]
     with ThreadPoolExecutor(_REQUESTS) as pool:
@@ -180,7 +180,7 @@ def refuse_taken(storage: Storage, names: Names) -> None:
 
 def _taken(storage: Storage, key: str, names: Names) -> str | None:
     """The key, or a cut-out in it, if there is one."""
-    if key not in names.cutouts:
+    if key not in names.cutouts and key not in names.exports.folders:
         return key if storage.exists(key) else None
     inside = (entry.key for entry in storage.list(key, recursive=False))
     return next((name for name in inside if name in names), None)

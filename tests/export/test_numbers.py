@@ -1,7 +1,11 @@
+import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from sam_batch.export.numbers import OBJECT, Numbers
+from sam_batch.errors import JobError
+from sam_batch.export.numbers import OBJECT, PER_IMAGE, Numbers, shortest
 from sam_batch.output.changes import Change, State
 from sam_batch.output.plan import Plan
 from sam_batch.output.schema import PLAN_SCHEMA
@@ -27,16 +31,17 @@ def asked(prompt_id):
     return {"prompt_id": prompt_id, "category_id": 7}
 
 
-def test_without_prompts_images_keep_their_place_and_masks_are_counted():
+def test_without_prompts_images_keep_their_place_and_masks_theirs_in_them():
     for numbers in (Numbers(), Numbers(plan_of(None, None, categories=()))):
-        assert (numbers.image(1), numbers.annotation(None), numbers.annotation(None)) == (1, 1, 2)
+        assert (numbers.image(1), numbers.annotation(0, 0, None), numbers.annotation(2, 3, None)) == (1, 1, 2_000_004)
         assert (numbers.category(None), numbers.categories) == (1, [OBJECT])
 
 
 def test_numbers_of_the_source_are_kept_and_others_stay_clear_of_them():
     numbers = Numbers(plan_of((3, ["8", "5"]), None, (0, ["9"])))
     assert [numbers.image(image_id) for image_id in range(3)] == [3, 5, 0]
-    assert [numbers.annotation(asked("8")), numbers.annotation(None), numbers.annotation(asked("5"))] == [8, 10, 5]
+    assert [numbers.annotation(0, 0, asked(number)) for number in "85"] == [8, 5]
+    assert [numbers.annotation(0, 0, None), numbers.annotation(1, 2, None)] == [10, 1_000_012]
     assert (numbers.category(asked("8")), numbers.category(None)) == (7, 8)
     assert numbers.categories == [{"id": 7, "name": "cup", "supercategory": "thing"}, {**OBJECT, "id": 8}]
 
@@ -57,9 +62,20 @@ def test_a_category_that_nothing_has_is_not_invented():
     ids=["text", "twice", "three masks", "zeros", "replaced"],
 )
 def test_ids_that_are_no_numbers_or_not_distinct_are_counted_anew(plan, expected):
-    assert Numbers(plan).annotation(asked("8")) == expected
+    assert Numbers(plan).annotation(0, 0, asked("8")) == expected
 
 
 def test_images_whose_numbers_stand_twice_keep_their_place():
     numbers = Numbers(plan_of((3, ["8"]), (3, ["9"])))
     assert [numbers.image(0), numbers.image(1)] == [0, 1]
+
+
+def test_more_masks_than_there_are_numbers_for_are_refused():
+    with pytest.raises(JobError, match="more than 1000000 masks"):
+        Numbers().annotation(0, PER_IMAGE, None)
+
+
+@given(st.floats(width=32, allow_nan=False, allow_infinity=False))
+def test_scores_are_printed_without_digits_that_say_nothing(score):
+    assert np.float32(shortest(score)) == np.float32(score)
+    assert len(str(shortest(score))) <= len(str(score))

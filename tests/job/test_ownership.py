@@ -28,7 +28,7 @@ FOLDERS = [
 NAMES = [
     "a.jpg", "b.jpg", "a.jpg.png", "config.yaml", "summary.json", "lease.json", "annotations.json", ".DS_Store",
     "part-00000.parquet", "part-00000.json", "shard-00000.tar", "notes.txt", "0123456789abcdef0123456789abcdef",
-    "export.json", "failures.csv",
+    "export.json", "failures.csv", "data.yaml", "labels/val/a.jpg.txt", "a.jpg.masks/0.png", "tasks-00000.json",
 ]  # fmt: skip
 TREES = st.dictionaries(
     st.builds(lambda folder, name: f"{folder}/{name}".lstrip("/"), st.sampled_from(FOLDERS), st.sampled_from(NAMES)),
@@ -43,7 +43,9 @@ LATER = [  # put into an output of ours, under names that no earlier run has mad
     "annotations/part-7.parquet", "metrics/notes.json", "metrics/part-00099.json", "plan/notes.txt", ".tmp/mine",
     "segments/a.jpg/notes.txt", "segments/new.jpg/0.png", "color_masks/new.jpg.png", "color_masks/other.jpg.png",
     "label_masks/a.jpg.png", "config.yaml", "summary.json", "mine.txt", "segments/shard-00000.tar",
-    "coco/export.json", "failures/export.json", "failures/failures.csv", "failures/notes.txt",
+    "coco/export.json", "failures/export.json", "failures/failures.csv", "failures/notes.txt", "yolo/data.yaml",
+    "yolo/labels/train/new.jpg.txt", "yolo/labels/train/mine.txt", "sa1b/new.jpg.json", "labelme/export.json",
+    "amg/new.jpg.masks/0.png", "amg/a.jpg.masks/mine.png", "label-studio/tasks-00000.json",
 ]  # fmt: skip
 RUNS = st.lists(st.tuples(st.booleans(), st.one_of(st.none(), st.integers(0, 40))), min_size=1, max_size=2)
 

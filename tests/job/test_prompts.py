@@ -56,7 +56,7 @@ def test_boxes_become_masks_under_their_ids_and_categories(tmp_path, job):
     }
     assert [one["id"] for one in made["images"]] == [100, 101, 102]
     first, second = made["annotations"][:2]
-    assert (first["score"], first["attributes"], first["prompt_box"]) == (0.5, {"occluded": True}, [5, 8, 16, 20])
+    assert (first["score"], first["attributes"]["occluded"], first["prompt_box"]) == (0.5, True, [5, 8, 16, 20])
     assert second["area"] > 100
     prompt = rows(tmp_path / "out")[0]["prompts"][0]
     assert (prompt["category"], prompt["category_id"], prompt["box"]) == ("cat", 0, [5.0, 8.0, 21.0, 28.0])
@@ -178,7 +178,7 @@ def test_an_output_made_with_prompts_is_not_gone_on_with_without_them(tmp_path, 
 def test_three_masks_a_prompt_have_numbers_of_their_own(tmp_path, job):
     run(job(write(tmp_path / "boxes.json", dataset()) | {"choose": "all", "refine": 1}))
     made = coco(tmp_path / "out")["annotations"]
-    assert [one["id"] for one in made] == list(range(1, 19))
+    assert [one["id"] for one in made] == [image * 1_000_000 + mask for image in range(3) for mask in range(1, 7)]
     assert [one["prompt_id"] for one in made[:6]] == ["1"] * 3 + ["2"] * 3
 
 

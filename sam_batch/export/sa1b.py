@@ -1,0 +1,60 @@
+"""Annotation parts in the format of the SA-1B data set: a JSON file an image, with all its masks as run lengths.
+
+As https://github.com/facebookresearch/segment-anything#dataset describes it.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import pyarrow as pa
+
+from sam_batch.config import OutputConfig
+from sam_batch.data.storage import Storage
+from sam_batch.export.numbers import Numbers, shortest
+from sam_batch.masks import rle
+from sam_batch.output import layout
+from sam_batch.output.plan import Plan
+from sam_batch.records import Status
+
+_SAME: Final = ("bbox", "area", "point_coords", "crop_box")
+
+
+@contextmanager
+def open_sa1b(storage: Storage, config: OutputConfig, plan: Plan | None = None) -> Iterator["Sa1bExport"]:
+    """Start the files of an output; see `formats.Export`."""
+    del config
+    yield Sa1bExport(storage, Numbers(plan))
+
+
+class Sa1bExport:
+    """Images with and without masks, but failed ones."""
+
+    def __init__(self, storage: Storage, numbers: Numbers) -> None:
+        self._storage, self._numbers = storage, numbers
+
+    def add(self, part: pa.Table) -> None:
+        """Write a part's files."""
+        for row in part.to_pylist():
+            if row["status"] != Status.FAILED:
+                text = json.dumps(self._file(row), allow_nan=False, separators=(",", ":"))
+                self._storage.write(layout.sa1b_key(row["key"]), text.encode())
+
+    def finish(self) -> list[str]:
+        """There is no file over all images."""
+        return []
+
+    def _file(self, row: dict[str, Any]) -> dict[str, Any]:
+        about = {"image_id": self._numbers.image(row["image_id"]), "file_name": row["key"]}
+        prompts = {prompt["prompt_id"]: prompt for prompt in row["prompts"] or ()}
+        masks = [
+            {
+                "id": self._numbers.annotation(row["image_id"], mask["mask_id"], prompts.get(mask["prompt_id"])),
+                "segmentation": rle.as_coco(mask["counts"], row["height"], row["width"]),
+                **{name: mask[name] for name in _SAME},
+                **{name: shortest(mask[name]) for name in ("predicted_iou", "stability_score")},
+            }
+            for mask in row["masks"]
+        ]
+        return {"image": {**about, "width": row["width"], "height": row["height"]}, "annotations": masks}
