@@ -68,7 +68,7 @@ def decode(data: bytes, settings: InputConfig) -> Decoded:
                 shown_HWC, notes = _on_white(shown_HWC, alpha_HW1), notes | {PixelNote.ALPHA_FLATTENED}
         if len({*colour, alpha} - {None}) < image.bands.count:
             notes |= {PixelNote.BANDS_DROPPED}
-        rgb_HW3 = _turned(shown_HWC, loaded.orientation)
+        rgb_HW3 = turned(shown_HWC, loaded.orientation)
     if rgb_HW3.shape[2] == 1:
         rgb_HW3 = np.repeat(rgb_HW3, 3, axis=2)
     notes = notes | loaded.notes
@@ -87,7 +87,7 @@ def _on_white(shown_HWC: UInt8Array, alpha_HW1: UInt8Array) -> UInt8Array:
     return rgb_HW3
 
 
-def _turned(pixels_HWC: UInt8Array, orientation: int) -> UInt8Array:
+def turned(pixels_HWC: UInt8Array, orientation: int) -> UInt8Array:
     """Apply an EXIF orientation; values outside the standard change nothing."""
     match orientation:
         case 2:

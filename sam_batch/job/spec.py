@@ -87,7 +87,8 @@ def refuse_changed_settings(stored: Mapping[str, str], config: Config, sha256: s
     now = known_settings(config) | _decided(config)
     if sha256 is not None:
         now["model.sha256"] = json.dumps(sha256)
-    refuse_other({key: value for key, value in stored.items() if key in now}, now)
+    told = [*now, "prompts.uri"]  # also where the job has none, and the output has
+    refuse_other({key: value for key, value in stored.items() if key in told}, now)
 
 
 def _decided(config: Config) -> dict[str, str]:

@@ -6,6 +6,7 @@ and run lengths alike. Of an image, `file_name` counts; a result's `image_id` ma
 
 import io
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -15,11 +16,11 @@ from sam_batch.config_prompts import PromptsConfig
 from sam_batch.data.storage import shown
 from sam_batch.errors import ConfigError
 from sam_batch.prompts.items import Category, Item, Mistake, Place, SourceImage, SourceObject
+from sam_batch.prompts.json_blocks import json_blocks
 from sam_batch.prompts.segmentation import to_counts
 from sam_batch.records import Prompt, PromptFailure
 from sam_batch.records import PromptFailureKind as Kind
 
-BLOCK: Final = 1 << 16
 _OWN: Final = {"id", "image_id", "category_id", "bbox", "segmentation", "keypoints", "num_keypoints", "iscrowd", "area"}
 _VISIBLE: Final = 2
 _LABELLED: Final = 1
@@ -103,7 +104,7 @@ class CocoReader:
         """Those that are there and taken."""
         use, parts = self._config.use, dict[str, Any]()
         if "box" in use and value.get("bbox"):
-            x, y, width, height = map(float, value["bbox"])
+            x, y, width, height = map(_number, value["bbox"])
             parts["box"] = (x, y, x + width, y + height)
         points = self._points(value.get("keypoints") or ()) if "points" in use else ()
         if points:
@@ -118,7 +119,7 @@ class CocoReader:
             raise ValueError(f"keypoints has {len(keypoints)} numbers, and not three a point")
         least = _LABELLED if self._config.occluded_points else _VISIBLE
         triples = zip(*[iter(keypoints)] * 3, strict=True)
-        return tuple((float(x), float(y)) for x, y, seen in triples if seen >= least)
+        return tuple((_number(x), _number(y)) for x, y, seen in triples if (seen or 0) >= least)
 
 
 def _values(name: str, file: io.BufferedReader, prefixes: list[str]) -> Iterator[tuple[str, Any]]:
@@ -127,7 +128,7 @@ def _values(name: str, file: io.BufferedReader, prefixes: list[str]) -> Iterator
     parsers = [ijson.items_coro(found[prefix], prefix, use_float=True) for prefix in prefixes]
     done, lines = 0, 1
     try:
-        while block := file.read(BLOCK):
+        for block in json_blocks(file):
             for parser in parsers:
                 parser.send(block)
             for prefix in prefixes:
@@ -149,6 +150,11 @@ def _category(name: str, value: Any) -> Item:
         return Category(int(value["id"]), str(value["name"]), _json(rest))
     except (KeyError, TypeError, ValueError, AttributeError):
         raise ConfigError(f"prompts.uri: {shown(name)}: a category lacks id or name: {_short(value)}") from None
+
+
+def _number(value: Any) -> float:
+    """A coordinate; null, which `json_blocks` makes of NaN, is NaN."""
+    return math.nan if value is None else float(value)
 
 
 def _json(rest: Mapping[str, Any]) -> str:

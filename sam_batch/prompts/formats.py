@@ -39,12 +39,14 @@ class Format(NamedTuple):
         extensions: Of its files, by which it is recognised, also in a folder.
         first: How the names of files end that are to be read before the others.
         passed_over: What the base names of files look like that lie in its folders and hold no prompts.
+        is_many_files: A source is a folder of small files, which are fetched several at a time.
     """
 
     reader: str
     extensions: tuple[str, ...]
     first: tuple[str, ...] = ()
     passed_over: str = ""
+    is_many_files: bool = False
 
 
 FORMATS = {
@@ -54,6 +56,7 @@ FORMATS = {
         (".txt", ".yaml", ".yml", ".names"),
         (".yaml", ".yml", ".names", "/classes.txt"),
         r"(?i)readme.*|(train|val|valid|test)\w*\.txt",
+        is_many_files=True,
     ),
     "table": Format("sam_batch.prompts.table:TableReader", (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")),
 }

@@ -8,6 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
+
+from sam_batch.data.pixels import turned
+from sam_batch.masks import rle
+from sam_batch.masks.low_res import is_mask
+from sam_batch.masks.patch import Patch
 from sam_batch.records import Prompt, PromptFailure
 from sam_batch.records import PromptFailureKind as Kind
 
@@ -107,18 +113,19 @@ def _recognise(annotated: Annotated, shot: Shot, frame: Frame) -> Frame | Prompt
 def _placed(prompt: Prompt, scale_wh: Size, stored_wh: Size, orientation: int) -> Prompt:
     scale_x, scale_y = scale_wh
 
-    def turned(x: float, y: float) -> tuple[float, float]:
+    def placed(x: float, y: float) -> tuple[float, float]:
         return turn(x * scale_x, y * scale_y, stored_wh, orientation)
 
     box = prompt.box
     if box is not None:
-        (xa, ya), (xb, yb) = turned(box[0], box[1]), turned(box[2], box[3])
+        (xa, ya), (xb, yb) = placed(box[0], box[1]), placed(box[2], box[3])
         # A reversed box stays one: corners are only put in order as far as the turn has changed it.
         x_turns, y_turns = _flips(orientation)
         box = (xb, ya, xa, yb) if x_turns else (xa, ya, xb, yb)
         box = (box[0], box[3], box[2], box[1]) if y_turns else box
-    points = tuple(turned(x, y) for x, y in prompt.points)
-    return replace(prompt, points=points, box=box, fault=prompt.fault or _mask_fault(prompt, orientation))
+    points = tuple(placed(x, y) for x, y in prompt.points)
+    mask = prompt.mask if prompt.mask is None else _turned_mask(prompt.mask, stored_wh, orientation)
+    return replace(prompt, points=points, box=box, mask=mask)
 
 
 def turn(x: float, y: float, stored_wh: Size, orientation: int) -> tuple[float, float]:
@@ -135,8 +142,11 @@ def _flips(orientation: int) -> tuple[bool, bool]:
     return orientation in (2, 3, 6, 7), orientation in (3, 4, 7, 8)
 
 
-def _mask_fault(prompt: Prompt, orientation: int) -> PromptFailure | None:
-    if prompt.mask is None or orientation == UPRIGHT:
-        return None
-    message = "its mask is of the stored pixels of an image that EXIF turns; give it as the image is shown"
-    return PromptFailure(Kind.UNKNOWN_FRAME, message)
+def _turned_mask(counts: str, stored_wh: Size, orientation: int) -> str:
+    """Run lengths of stored pixels as those of the oriented image; what is no mask of them stays, and fails later."""
+    width, height = stored_wh
+    if orientation == UPRIGHT or not is_mask(counts, height, width):
+        return counts
+    stored_HW = rle.decode(counts, height, width)
+    shown_HW = turned(stored_HW.view(np.uint8)[..., None], orientation)[..., 0].view(bool)
+    return rle.encode_patch(Patch.of(shown_HW), *shown_HW.shape)

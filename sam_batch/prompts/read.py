@@ -5,18 +5,22 @@ import io
 import posixpath
 import re
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from itertools import islice
 
 from sam_batch.config import Config, StorageConfig
 from sam_batch.data import globs
-from sam_batch.data.storage import Entry, open_storage, shown, stat_uri
+from sam_batch.data.storage import Entry, open_storage, read_uri, shown, stat_uri
 from sam_batch.data.storage_stream import open_stream
 from sam_batch.data.walk import Walk
-from sam_batch.errors import ConfigError, NotFoundError, StorageError
+from sam_batch.errors import ConfigError, ImageError, NotFoundError, StorageError
 from sam_batch.prompts.coco import CocoReader
 from sam_batch.prompts.collect import Collector, GivenPrompts
 from sam_batch.prompts.formats import FORMATS, Reader, format_of, open_reader, require_known
 from sam_batch.prompts.items import Category
+
+REQUESTS = 16  # in flight: object stores answer slowly, not narrowly
 
 
 def read_prompts(config: Config, listed: Sequence[Entry], known: Sequence[Category] = ()) -> GivenPrompts:
@@ -42,14 +46,28 @@ def read_prompts(config: Config, listed: Sequence[Entry], known: Sequence[Catego
         for uri in settings.uris:
             name = format_of(uri, settings.format)
             reader = readers.setdefault(name, open_reader(name, settings))
-            for place in _files(uri, name, storage):
-                with closing(open_stream(place, storage)) as file:
-                    collector.add(reader.read(place, _unpacked(place, file)))
+            for place, file in _contents(_files(uri, name, storage), storage, FORMATS[name].is_many_files):
+                collector.add(reader.read(place, _unpacked(place, file)))
     except NotFoundError:
         raise
-    except (StorageError, EOFError, gzip.BadGzipFile) as error:
+    except (StorageError, ImageError, EOFError, gzip.BadGzipFile) as error:
         raise ConfigError(f"prompts.uri: {error}") from error
     return collector.finish(listed)
+
+
+def _contents(
+    files: Iterator[str], storage: StorageConfig, is_many_files: bool
+) -> Iterator[tuple[str, io.BufferedReader]]:
+    """Each file and its content: a stream, or of many small files the bytes, fetched ahead."""
+    if not is_many_files:
+        for place in files:
+            with closing(open_stream(place, storage)) as file:
+                yield place, file
+        return
+    with ThreadPoolExecutor(REQUESTS) as pool:
+        while some := list(islice(files, 8 * REQUESTS)):
+            for place, data in zip(some, pool.map(lambda one: read_uri(one, storage), some), strict=True):
+                yield place, io.BufferedReader(io.BytesIO(data))
 
 
 def _unpacked(uri: str, file: io.BufferedReader) -> io.BufferedReader:

@@ -1,4 +1,5 @@
 import json
+import math
 
 import pytest
 from pycocotools import mask as coco_mask
@@ -69,6 +70,13 @@ def test_what_cannot_be_asked_keeps_its_reason(changes, kind):
     assert prompt.fault.kind is kind
 
 
+def test_nan_is_that_objects_and_not_the_files():
+    first, second = prompts(
+        objects(annotation(1, 100, [math.nan, 0, 2, 2], score=math.nan), annotation(2, 100, [0, 0, 2, 2]))
+    )
+    assert (math.isnan(first.box[0]), first.attributes, second.box) == (True, '{"score":null}', (0.0, 0.0, 2.0, 2.0))
+
+
 @pytest.mark.parametrize(
     "changes",
     [{"bbox": [1, 2, 3]}, {"bbox": ["a", 2, 3, 4]}, {"image_id": None}, {"category_id": "cup"}, {"keypoints": [1, 2]}],
@@ -85,13 +93,12 @@ def test_a_wrong_object_is_named_and_its_neighbours_are_read(changes):
     [
         (b'{"images": [\n{"id": 1,, }', "a.json: is no JSON in UTF-8 after line 1"),
         (b'{"images": [', "is no JSON"),
-        (b'[{"image_id": 1, "bbox": [NaN, 1, 1, 1]}]', "is no JSON"),
         ('{"images": [{"id": 1, "file_name": "é.jpg"}]}'.encode("latin-1"), "is no JSON in UTF-8"),
         (b"\x89PNG", "is no COCO file"),
         (b'{"images": [{"id": 1}]}', "an image lacks id or file_name: {'id': 1}"),
         (b'{"categories": [{"id": "x", "name": "y"}]}', "a category lacks id or name"),
     ],
-    ids=["broken", "cut off", "NaN", "encoding", "no JSON", "image", "category"],
+    ids=["broken", "cut off", "encoding", "no JSON", "image", "category"],
 )
 def test_a_file_that_cannot_be_read_is_refused_with_its_place(content, reason):
     with pytest.raises(ConfigError) as refused:

@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 
-from sam_batch.data.pixels import _turned
+from sam_batch.data.pixels import turned as turn_pixels
+from sam_batch.masks import rle
+from sam_batch.masks.patch import Patch
 from sam_batch.prompts.frame import Annotated, Shot, place
 from sam_batch.records import Prompt
 from sam_batch.records import PromptFailureKind as Kind
@@ -14,7 +16,7 @@ def shot_of(orientation, marked):
     """The image of STORED_HW, turned, and where its marked pixels are then: the frame as `pixels.decode` makes it."""
     stored = np.zeros((*STORED_HW, 1), np.uint8)
     stored[marked] = 1
-    turned = _turned(stored, orientation)[..., 0]
+    turned = turn_pixels(stored, orientation)[..., 0]
     return Shot(*turned.shape, orientation), np.nonzero(turned)
 
 
@@ -74,6 +76,15 @@ def test_an_upright_image_leaves_pixels_as_they_are():
     assert place([given], Annotated(5, 7), Shot(7, 5), "auto") == (given,)
 
 
-def test_a_mask_of_stored_pixels_is_not_turned_in_silence():
+@pytest.mark.parametrize("orientation", TURNED)
+def test_a_mask_of_stored_pixels_is_turned_with_them(orientation):
+    shot, expected = shot_of(orientation, np.s_[1:3, 2:6])
+    stored = np.zeros(STORED_HW, bool)
+    stored[1:3, 2:6] = True
+    (placed,) = place([Prompt(mask=rle.encode_patch(Patch.of(stored), *STORED_HW))], Annotated(), shot, "stored")
+    np.testing.assert_array_equal(np.nonzero(rle.decode(placed.mask, shot.height, shot.width)), expected)
+
+
+def test_what_is_no_mask_of_the_image_stays_as_it_is():
     (placed,) = place([Prompt(mask="01")], Annotated(), Shot(7, 5, 6), "stored")
-    assert placed.fault.kind is Kind.UNKNOWN_FRAME
+    assert placed.mask == "01"
