@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from functools import partial
 
 import pytest
@@ -15,29 +14,6 @@ from support.jobs import draw_photographs, job_config, result_files, rows, run
 from sam_batch import configfile
 
 IMAGES = 60
-PATIENCE = 120  # seconds for what takes a few: who hangs fails, who is slow does not
-
-
-def file_count(folder):
-    return sum(path.is_file() for path in folder.rglob("*"))
-
-
-def wait_until(condition, driver_ended):
-    deadline = time.monotonic() + PATIENCE
-    while not condition() and not driver_ended():
-        assert time.monotonic() < deadline, "the driver does nothing"
-        time.sleep(0.03)
-
-
-def kill_at_random(driver, output, moments):
-    """Kill the driver after a random number of new files and a random moment; False if it was done before."""
-    enough = file_count(output) + moments.randrange(60)
-    wait_until(lambda: file_count(output) >= enough, lambda: not driver.is_alive())
-    time.sleep(moments.uniform(0, 0.05))
-    driver.kill()
-    driver.join(PATIENCE)
-    assert driver.exitcode in (0, -signal.SIGKILL)
-    return driver.exitcode != 0
 
 
 @pytest.mark.parametrize(
@@ -57,13 +33,13 @@ def test_kills_at_random_moments_leave_the_files_of_an_uninterrupted_run(tmp_pat
     moments = random.Random(0)
     kills = 0
     while kills < count:
-        if kill_at_random(drivers.start(config), killed, moments):
+        if drivers.kill_at_random(drivers.start(config), killed, moments):
             kills += 1
         else:  # on a fast machine: there is nothing left to be killed at
             assert result_files(killed) == result_files(clean)
             shutil.rmtree(killed)
     last = drivers.start(config)
-    last.join(PATIENCE)
+    last.join(drivers.PATIENCE)
     assert last.exitcode == 0
     assert result_files(killed) == result_files(clean)
     assert not list((killed / ".tmp").iterdir())
@@ -80,9 +56,9 @@ def test_a_signal_ends_the_program_with_a_summary_and_the_next_run_goes_on(tmp_p
     listening = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a background shell's children ignore Ctrl-C
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=listening)
     parts = tmp_path / "out/annotations"
-    wait_until(lambda: len(list(parts.glob("*.parquet"))) >= 3, lambda: process.poll() is not None)
+    drivers.wait_until(lambda: len(list(parts.glob("*.parquet"))) >= 3, lambda: process.poll() is not None)
     process.send_signal(sent)
-    told, _ = process.communicate(timeout=PATIENCE)
+    told, _ = process.communicate(timeout=drivers.PATIENCE)
     assert process.returncode == 130
     assert "interrupted" in told
     assert (tmp_path / "out/summary.json").is_file()

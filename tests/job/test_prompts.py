@@ -250,12 +250,9 @@ def test_killed_at_ten_moments_and_repeated_it_ends_with_the_same_files(tmp_path
     config = job_config(tmp_path / "photos", tmp_path / "killed", **settings)
     moments, kills = random.Random(0), 0
     while kills < 10:
-        driver = drivers.start(config)
-        driver.join(moments.uniform(0.05, 0.5))
-        driver.kill()
-        driver.join(60)
-        kills += driver.exitcode != 0
-        if driver.exitcode == 0:
+        if drivers.kill_at_random(drivers.start(config), tmp_path / "killed", moments, most=8):
+            kills += 1
+        else:  # on a fast machine: there is nothing left to be killed at
             assert result_files(tmp_path / "killed") == result_files(tmp_path / "clean")
             shutil.rmtree(tmp_path / "killed")
     assert run(config).exit_code == ExitCode.OK

@@ -1,8 +1,12 @@
 """Drivers of jobs, to be killed."""
 
 import multiprocessing
+import random
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +14,13 @@ from sam_batch import configfile
 from sam_batch.config import Config
 from support.jobs import run
 
+PATIENCE = 120  # seconds for what takes a few: who hangs fails, who is slow does not
+
 # To load torch takes a driver longer than a little job, so plain ones are forked from a process that has done so.
 _forks = multiprocessing.get_context("forkserver")
-_forks.set_forkserver_preload(["sam_batch.job.run", "sam_batch.engine.factory", "sam_batch.segment.everything"])
+_forks.set_forkserver_preload(
+    ["sam_batch.job.run", "sam_batch.engine.factory", "sam_batch.segment.everything", "sam_batch.segment.prompted"]
+)
 
 
 def start(config: Config) -> Any:
@@ -22,6 +30,28 @@ def start(config: Config) -> Any:
     driver = _forks.Process(target=_drive, args=(config,))
     driver.start()
     return driver
+
+
+def file_count(folder: Path) -> int:
+    return sum(path.is_file() for path in folder.rglob("*"))
+
+
+def wait_until(condition: Callable[[], bool], driver_ended: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition() and not driver_ended():
+        assert time.monotonic() < deadline, "the driver does nothing"
+        time.sleep(0.03)
+
+
+def kill_at_random(driver: Any, output: Path, moments: random.Random, most: int = 60) -> bool:
+    """Kill the driver after a random number of new files and a random moment; False if it was done before."""
+    enough = file_count(output) + moments.randrange(most)
+    wait_until(lambda: file_count(output) >= enough, lambda: not driver.is_alive())
+    time.sleep(moments.uniform(0, 0.05))
+    driver.kill()
+    driver.join(PATIENCE)
+    assert driver.exitcode in (0, -signal.SIGKILL)
+    return driver.exitcode != 0
 
 
 def _drive(config: Config) -> None:
