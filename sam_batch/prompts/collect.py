@@ -26,6 +26,7 @@ from sam_batch.records import Prompt, PromptFailure
 from sam_batch.records import PromptFailureKind as Kind
 from sam_batch.wording import counted
 
+NAMED = 10  # of many mistakes
 CHUNK = 1 << 14  # objects that are Python's before they are Arrow's
 
 
@@ -70,8 +71,8 @@ class Collector:
         self._waiting: list[SourceObject] = []
         self._chunks: list[pa.RecordBatch] = []
         self._places: dict[tuple[str, str], int] = {}  # files, and what their rows are called
-        self._mistakes: list[str] = []
-        self._count = self._low_scores = self._unused_masks = 0
+        self._mistakes: list[str] = []  # the first of them
+        self._count = self._mistake_count = self._low_scores = self._unused_masks = 0
         self._largest = 0.0  # coordinate in pixels
 
     def add(self, items: Iterable[Item]) -> None:
@@ -89,7 +90,9 @@ class Collector:
                 case Category():
                     self._categories.add(item)
                 case Mistake():
-                    self._mistakes.append(f"{item.place}: {item.reason}")
+                    self._mistake_count += 1
+                    if self._mistake_count <= NAMED:
+                        self._mistakes.append(f"{item.place}: {item.reason}")
 
     def _image(self, image: SourceImage) -> None:
         other = self._images.setdefault(image.reference, image)
@@ -153,12 +156,15 @@ class Collector:
 
     def _check(self, table: pa.Table) -> list[str]:
         notes = []
-        if self._mistakes and self._config.bad_rows == "refuse":
-            message = f"prompts.uri: {counted(len(self._mistakes), 'row')} cannot be understood: "
-            message += f"{some(self._mistakes, '; ')}; prompts.bad_rows=skip leaves them out"
-            raise ConfigError(message)
         if self._mistakes:
-            notes.append(f"prompts: {counted(len(self._mistakes), 'row')} left out: {some(self._mistakes[:3], '; ')}")
+            more = self._mistake_count - len(self._mistakes)
+            named = "; ".join(map(shown, self._mistakes)) + (f" and {more} more" if more else "")
+            rows = counted(self._mistake_count, "row")
+            if self._config.bad_rows == "refuse":
+                raise ConfigError(
+                    f"prompts.uri: {rows} cannot be understood: {named}; prompts.bad_rows=skip leaves them out"
+                )
+            notes.append(f"prompts: {rows} left out: {named}")
         if self._low_scores:
             notes.append(f"prompts: {counted(self._low_scores, 'object')} below prompts.min_score left out")
         if self._unused_masks:
@@ -180,7 +186,7 @@ class Collector:
             return
         names = list(self._places)
         where = np.flatnonzero(np.asarray(pc.is_in(ids, value_set=twice)))
-        rows = table.select(["place", "number"]).take(where[:10])
+        rows = table.select(["place", "number"]).take(where[:NAMED])
         shown = [
             f"{ids[int(row)]} ({Place(names[place][0], names[place][1], number)})"
             for row, place, number in zip(where, rows["place"].to_pylist(), rows["number"].to_pylist(), strict=False)

@@ -81,7 +81,7 @@ class TableReader:
 
     def _items(self, place: Place, count: int, row: _Row) -> Iterator[Item]:
         try:
-            image = next((str(row[name]) for name in IMAGE if row.get(name) is not None), None)
+            image = next((str(row[name]) for name in IMAGE if not _is_nothing(row.get(name))), None)
             if image is None:
                 yield Mistake(place, f"it names no image; a column should be called {', '.join(IMAGE)}")
                 return
@@ -111,7 +111,7 @@ class TableReader:
             **parts,
             prompt_id=prompt_id,
             category_id=_whole(row.get("category_id")),
-            category=None if row.get("category") is None else str(row["category"]),
+            category=None if _is_nothing(row.get("category")) else str(row["category"]),
             attributes=_attributes(row, {*_KNOWN, *IMAGE, *names}),
             fault=fault,
         )
@@ -119,8 +119,8 @@ class TableReader:
 
     def _id(self, place: Place, count: int, given: Any) -> str:
         """The row's own, or its number; with the table's name from the second table on."""
-        if given is not None:
-            return str(given)
+        if not _is_nothing(given):
+            return str(int(given) if isinstance(given, float) and given.is_integer() else given)
         return str(count) if self._tables == 1 else f"{place.file.rpartition('/')[2]}:{count}"
 
     def _box(self, row: _Row) -> tuple[Sequence[str], _Box | None]:
@@ -149,8 +149,22 @@ def _points(row: _Row) -> tuple[tuple[tuple[float, float], ...], tuple[int, ...]
 
 
 def _attributes(row: _Row, known: set[str]) -> str:
-    rest = {name: value for name, value in row.items() if name not in known and value is not None}
+    rest = {name: _finite(value) for name, value in row.items() if name not in known and not _is_nothing(value)}
     return json.dumps(rest, ensure_ascii=False, separators=(",", ":"), default=str) if rest else ""
+
+
+def _finite(value: Any) -> Any:
+    """The value, with null for the numbers that JSON has not."""
+    if isinstance(value, list):
+        return [_finite(one) for one in value]
+    if isinstance(value, dict):
+        return {name: _finite(one) for name, one in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _is_nothing(value: Any) -> bool:
+    """Whether a cell is empty; pandas writes NaN for that."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def _listed(value: Any) -> Any:
@@ -159,7 +173,7 @@ def _listed(value: Any) -> Any:
 
 
 def _whole(value: Any) -> int | None:
-    if value is None or value != value:
+    if _is_nothing(value):
         return None
     number = float(value)
     if not number.is_integer():
@@ -168,7 +182,7 @@ def _whole(value: Any) -> int | None:
 
 
 def _number(value: Any) -> float | None:
-    return None if value is None or math.isnan(float(value)) else float(value)
+    return None if _is_nothing(value) else float(value)
 
 
 def _csv(file: io.BufferedReader) -> Iterator[tuple[int, _Row | str]]:

@@ -14,7 +14,7 @@ from support.results import failed, failed_results, loaded_images, random_masks,
 
 from sam_batch.errors import StorageError
 from sam_batch.output import schema
-from sam_batch.records import Failure, FailureKind, ImageResult, LoadedImage, Stage
+from sam_batch.records import Failure, FailureKind, ImageResult, LoadedImage, Prompt, Stage
 
 METADATA = {"model": "demo", "fingerprint": "f" * 64}
 
@@ -82,6 +82,14 @@ def assert_same(before, after):
     assert [(view.box, view.layer) for view in after.views] == [(view.box, view.layer) for view in before.views]
     for view, original in zip(after.views, before.views, strict=True):
         np.testing.assert_array_equal(view.pixels, original.pixels)
+
+
+def test_an_image_as_a_plans_row_keeps_its_prompts():
+    ref = schema.ImageRef(3, "a", "a", None, (Prompt(box=(1.0, 2.0, 3.0, 4.0), prompt_id="7"),))
+    for one in (ref, replace(ref, prompts=None), replace(ref, prompts=())):
+        row = schema.plan_row(one)
+        assert row.schema.equals(schema.PLAN_SCHEMA)
+        assert schema.refs(row) == [one]
 
 
 def test_pixels_of_views_are_not_copied_out_of_the_table():

@@ -1,8 +1,11 @@
 import io
 import json
+import math
 from functools import partial
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from support.prompts import mistakes, prompts, read
 
@@ -92,6 +95,22 @@ def test_masks_and_logits_are_taken_where_they_are_asked_for():
     assert prompt.logits == b"\0\0\0\0"
     (prompt,) = prompts(read("a.parquet", parquet([row])))
     assert (prompt.mask, prompt.fault.kind) == (None, "nothing_given")
+
+
+def test_what_pandas_writes_for_nothing_is_nothing():
+    numbers = {"id": 3.0, "score": 0.5, "weight": 2.0, "width": 64.0}
+    columns = {name: pa.array([number, math.nan]) for name, number in numbers.items()}
+    boxes = {name: pa.array([row[name] for row in ROWS]) for name in ("image", "xmin", "ymin", "xmax", "ymax")}
+    sink = io.BytesIO()
+    pq.write_table(pa.table({**boxes, **columns, "category": pa.array(["cup", None])}), sink)
+    first, second = prompts(read("a.parquet", sink.getvalue()))
+    assert (first.prompt_id, first.attributes) == ("3", '{"weight":2.0}')
+    assert (second.prompt_id, second.category, second.attributes) == ("2", None, "")
+
+
+def test_numbers_that_json_has_not_are_null_among_the_attributes():
+    (prompt,) = prompts(read("a.parquet", parquet([ROWS[0] | {"by": [1.0, float("inf")]}])))
+    assert json.loads(prompt.attributes) == {"by": [1.0, None]}
 
 
 broken = partial("image,xmin,ymin,xmax,ymax\na.jpg,1,2,3,4\n{}\na.jpg,5,6,7,8\n".format)
