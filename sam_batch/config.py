@@ -157,6 +157,11 @@ class VerifyConfig(Section):
 class TensorRTConfig(Section):
     """How TensorRT engines are built, and where they lie."""
 
+    flavour: Neutral[Literal["auto", "classic", "rtx"]] = Field(
+        "auto",
+        description="Which library: classic is TensorRT, rtx is TensorRT for RTX; auto is the one that is installed, "
+        "and classic where both are.",
+    )
     folder: Neutral[str] = Field("engines", min_length=1, description="Where engines are built and looked for.")
     build: Neutral[Literal["never", "on_start"]] = Field(
         "never", description="on_start builds the engines that are missing before a job starts."

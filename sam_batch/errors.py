@@ -10,6 +10,7 @@
     │   │   └── LeaseError         another driver works on it, found before the job began
     │   ├── CheckpointError    the weights are missing, damaged or of another model
     │   └── EngineFileError          a TensorRT plan is missing, altered, unverified or of another machine
+    │       └── UnverifiedError    it is whole and fits, but was not verified on this machine
     ├── StorageError           one read or write failed after its retries
     │   ├── NotFoundError
     │   ├── AlreadyExistsError
@@ -102,6 +103,10 @@ class CheckpointError(ConfigError):
 
 class EngineFileError(ConfigError):
     """A TensorRT plan is missing, altered, unverified or of another machine; names the command that mends it."""
+
+
+class UnverifiedError(EngineFileError):
+    """TensorRT plans are whole and fit, but nobody has compared them with torch on this machine."""
 
 
 class StorageError(SamBatchError):

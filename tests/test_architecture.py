@@ -76,6 +76,7 @@ WITHOUT_OWN_TEST = {
     "data/readers/bare.py": "values only; readers/test_png.py and test_jpeg.py make them",
     "engine/choice.py": "values only; engine/test_factory.py makes them",
     "model/sam/models.py": "values only; model/sam/test_family.py holds them against the modules",
+    "engine/tensorrt/plan_key.py": "values only; engine/tensorrt/test_plans.py makes them",
     "model/family.py": "declarations only; model/sam/test_family.py and the toy family keep them",
 }
 

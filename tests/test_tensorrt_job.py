@@ -13,8 +13,8 @@ from support.threads import one_thread
 from typer.testing import CliRunner
 
 from sam_batch.cli import main as cli
-from sam_batch.engine.tensorrt import engine_set
 from sam_batch.engine.tensorrt import host as tensorrt_host
+from sam_batch.engine.tensorrt import plan_set
 from sam_batch.errors import EngineFileError
 
 __all__ = ["export_once", "one_thread"]
@@ -32,8 +32,8 @@ def machine(bindings, export_once):
 
     with pytest.MonkeyPatch.context() as patch:
         host = tensorrt_standin.host(bindings)
-        patch.setattr(tensorrt_host, "find_host", lambda: host)
-        patch.setattr(engine_set, "export", export_once)
+        patch.setattr(tensorrt_host, "find_host", lambda flavour: host)
+        patch.setattr(plan_set, "export", export_once)
         yield host
 
 
@@ -75,7 +75,7 @@ def require_twins(found, expected, at_least):
 def test_engines_are_built_and_verified_on_the_jobs_photograph(built, call):
     assert "1 photographs: embedding cosine 0.99" in built
     assert "ready: engine.kind auto and tensorrt use these engines" in built
-    assert call("engine", "list").count("Stand-in  verified") == 3
+    assert call("engine", "list").count("verified on Stand-in") == 3
     assert "passed" in call("engine", "verify", "engine.precision=fp16")
     assert "encoder: " in call("engine", "inspect", "engine.precision=fp16")
 

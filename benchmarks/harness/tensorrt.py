@@ -13,7 +13,7 @@ from sam_batch.engine.onnx.export import export
 from sam_batch.engine.tensorrt import host as tensorrt_host
 from sam_batch.engine.tensorrt.build import build_plan, options
 from sam_batch.engine.tensorrt.engine import TensorRTEngine
-from sam_batch.engine.tensorrt.engine_set import profiles
+from sam_batch.engine.tensorrt.plan_set import profiles
 from sam_batch.errors import ConfigError
 from sam_batch.model.sam.family import SAM
 
@@ -25,7 +25,7 @@ def build(sam: Sam, generator: GeneratorConfig, choice: EngineChoice) -> TensorR
         ConfigError: TensorRT or a GPU is missing, or the precision is one that engines do not have.
         EngineError: TensorRT refuses.
     """
-    host = tensorrt_host.find_host()
+    host = tensorrt_host.find_host("auto")
     if choice.precision == "bf16":
         raise ConfigError("TensorRT engines are fp16 or fp32")
     settings = TensorRTConfig(max_prompts=min(1024, generator.points_per_batch), max_images=1)
@@ -37,5 +37,5 @@ def build(sam: Sam, generator: GeneratorConfig, choice: EngineChoice) -> TensorR
         for name, shapes in profiles(graphs, settings).items():
             how = options(settings.workspace_bytes)
             built = build_plan(host, folder / f"{name}.onnx", shapes, how, cache, progress)
-            plans[name], cache = built.plan, built.timing_cache
-    return TensorRTEngine(host, graphs, plans, SAM, sam)
+            plans[name], cache = bytes(built.plan), built.timing_cache
+    return TensorRTEngine(host, graphs, plans, SAM, sam, dict.fromkeys(plans, b""))

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from sam_batch.cli.arguments import Arguments, read_config
 from sam_batch.cli.terminal import answer
+from sam_batch.errors import ConfigError
 
 engine_app = typer.Typer(help="Build and verify TensorRT engines.", no_args_is_help=True)
 
@@ -41,13 +42,28 @@ def build(
     arguments: Arguments,
     force: Force = False,
     cluster: Annotated[bool, typer.Option("--cluster", help="On each node with a GPU of the Ray cluster.")] = False,
+    ahead: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--for",
+            metavar="CAPABILITY",
+            help="For GPUs of this compute capability, such as 8.9, without one; they are verified on the first "
+            "that uses them. May be given again. Needs TensorRT for RTX.",
+        ),
+    ] = None,
 ) -> None:
     """Build the engines that are missing, and verify them on the job's first photographs."""
     config = read_config(arguments, "engine build")
+    if ahead and cluster:
+        raise ConfigError("--for: builds on this machine alone; leave out --cluster")
     from sam_batch.engine.factory import resolve_weights
     from sam_batch.job import settle
 
     checkpoint, rebuild = resolve_weights(config), uuid4().hex if force else None
+    if ahead:
+        settle.build_ahead(config, checkpoint, ahead, Console(stderr=True), rebuild=rebuild)
+        answer(f"built for {', '.join(ahead)}; the first job on such a GPU verifies them before it uses them")
+        return
     if cluster:
         settle.build_on_cluster(config, checkpoint, Console(stderr=True), rebuild=rebuild)
     else:

@@ -95,7 +95,9 @@ def build(choice: EngineChoice, checkpoint: ResolvedCheckpoint, threads: int | N
         case TensorRTChoice():
             from sam_batch.engine.tensorrt.engine_set import EngineSet  # with ONNX's exporter, which jobs do without
 
-            return EngineSet(tensorrt_host.find_host(), choice.settings, checkpoint, choice.precision).load()
+            return EngineSet(
+                tensorrt_host.find_host(choice.settings.flavour), choice.settings, checkpoint, choice.precision
+            ).load()
         case TorchChoice():
             if choice.on_gpu and not torch.cuda.is_available():
                 raise EngineError("this worker sees no GPU; it was promised one (CUDA_VISIBLE_DEVICES, driver)")

@@ -19,7 +19,8 @@ from sam_batch.engine.choice import EngineChoice, TensorRTChoice
 from sam_batch.engine.factory import tensorrt_choice
 from sam_batch.engine.onnx.graph_set import GraphSet
 from sam_batch.engine.tensorrt import host as tensorrt_host
-from sam_batch.engine.tensorrt.engine_set import EngineSet, exported, graphs_folder
+from sam_batch.engine.tensorrt.engine_set import EngineSet
+from sam_batch.engine.tensorrt.plan_set import PlanSet, exported, graphs_folder
 from sam_batch.engine.tensorrt.plans import PlanStore
 from sam_batch.engine.verify import Comparison
 from sam_batch.errors import (
@@ -32,6 +33,7 @@ from sam_batch.errors import (
     NotFoundError,
     PermissionDeniedError,
     SamBatchError,
+    UnverifiedError,
 )
 from sam_batch.job.cluster import connected
 from sam_batch.job.executor import Answer, Executor
@@ -50,7 +52,7 @@ def engine_set(config: Config, checkpoint: ResolvedCheckpoint) -> EngineSet:
         ConfigError: TensorRT is not installed, or there is no GPU.
     """
     choice = tensorrt_choice(config.engine)
-    return EngineSet(tensorrt_host.find_host(), choice.settings, checkpoint, choice.precision)
+    return EngineSet(tensorrt_host.find_host(choice.settings.flavour), choice.settings, checkpoint, choice.precision)
 
 
 def export(
@@ -101,11 +103,44 @@ def build(
         with contextlib.suppress(ConfigError, EngineError):  # what is missing or damaged is mended below
             return engines.require_verified()
     pictures = photographs(config, checkpoint.image_side)  # what the input lacks shows before minutes of building
-    for record in engines.build(console, rebuild=rebuild):
-        console.print(f"built {record.name}, {record.size / 1e6:.1f} MB in {record.seconds:.0f} s", highlight=False)
+    _build(engines, console, rebuild)
     with contextlib.suppress(EngineFileError):  # another may have built and verified them meanwhile
         return engines.require_verified()
     return _verify(engines, pictures, config, console)
+
+
+def build_ahead(
+    config: Config,
+    checkpoint: ResolvedCheckpoint,
+    capabilities: Iterable[str],
+    console: Console,
+    *,
+    rebuild: str | None = None,
+) -> None:
+    """Build what is missing for GPUs that need not be here; it is verified where it is first used.
+
+    Args:
+        config: The job; its input is not looked at.
+        checkpoint: The weights.
+        capabilities: Of the GPUs, such as 8.9.
+        console: For progress.
+        rebuild: As for `build`.
+
+    Raises:
+        ConfigError: Something that building needs is missing, TensorRT for RTX does not serve such a GPU, or the folder
+            cannot be written.
+        EngineError: It cannot be built.
+    """
+    choice = tensorrt_choice(config.engine)
+    targets = [tensorrt_host.find_target(choice.settings.flavour, capability) for capability in capabilities]
+    for target in targets:
+        _build(PlanSet(target, choice.settings, checkpoint, choice.precision), console, rebuild)
+
+
+def _build(plans: PlanSet, console: Console, rebuild: str | None) -> None:
+    for record in plans.build(console, rebuild=rebuild):
+        told = f"built {record.name}, {record.size / 1e6:.1f} MB in {record.seconds:.0f} s"
+        console.print("; ".join(filter(None, (told, record.inside))), highlight=False, soft_wrap=True)
 
 
 def verify(config: Config, checkpoint: ResolvedCheckpoint, console: Console) -> Comparison:
@@ -231,7 +266,17 @@ def _ready_here(config: Config, checkpoint: ResolvedCheckpoint, console: Console
     """On a node: why its engines cannot be used, or nothing; builds them first where that is wanted."""
     if config.engine.tensorrt.build == "on_start":
         return _build_here(config, checkpoint, rebuild=None, console=console)
-    return _fault(lambda: engine_set(config, checkpoint).require_verified())
+    return _fault(lambda: _verify_once(config, checkpoint, console or Console(quiet=True)))
+
+
+def _verify_once(config: Config, checkpoint: ResolvedCheckpoint, console: Console) -> None:
+    """Verify engines that were built elsewhere, or by a build that was cut off, before they are first used here."""
+    engines = engine_set(config, checkpoint)
+    try:
+        engines.require_verified()
+    except UnverifiedError:
+        console.print("engine: TensorRT's is compared with torch in float32 before its first use", highlight=False)
+        _verify(engines, photographs(config, checkpoint.image_side), config, console)
 
 
 def _build_here(config: Config, checkpoint: ResolvedCheckpoint, rebuild: str | None, console: Console | None) -> str:

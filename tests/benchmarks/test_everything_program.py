@@ -94,7 +94,7 @@ def test_tensorrt_engines_find_the_masks_of_the_reference(
     image: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, host: Host
 ) -> None:
     """On the stand-in; it takes the seconds of an export."""
-    monkeypatch.setattr(tensorrt_host, "find_host", lambda: host)
+    monkeypatch.setattr(tensorrt_host, "find_host", lambda flavour: host)
     lines, summary = run(image, capsys, "--skip", "huggingface", "--skip", "ours", "--precision", "fp32")
     assert summary["tensorrt_images_per_second"] > 0
     (line,) = [one for one in lines if one.startswith("tensorrt: ")]

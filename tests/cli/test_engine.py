@@ -7,7 +7,8 @@ import pytest
 from support.jobs import draw_photographs, job_config
 
 from sam_batch import configfile
-from sam_batch.engine.tensorrt.plans import Machine, PlanKey, PlanStore
+from sam_batch.engine.tensorrt.plan_key import Machine, PlanKey
+from sam_batch.engine.tensorrt.plans import PlanStore
 
 
 @pytest.fixture
@@ -22,7 +23,8 @@ def job(tmp_path):
 @pytest.fixture(autouse=True)
 def without_tensorrt(monkeypatch):
     """A machine without TensorRT."""
-    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    for module in ("tensorrt", "tensorrt_rtx"):
+        monkeypatch.setitem(sys.modules, module, None)
 
 
 @pytest.mark.parametrize("verb", ["build", "verify", "inspect"])
@@ -72,6 +74,24 @@ def test_each_force_is_a_rebuild_of_its_own(job, call, monkeypatch, where, verb)
         assert call("engine", "build", job, *where, *force)[0] == 0
     assert told[0] is None
     assert len(set(told)) == 3
+
+
+def test_to_build_ahead_needs_tensorrt_for_rtx(job, call):
+    code, _, told = call("engine", "build", job, "--for", "8.9")
+    assert code == 2
+    assert "pip install 'sam-batch[tensorrt-rtx]'" in told
+
+
+def test_what_is_built_ahead_is_for_the_gpus_that_are_named(job, call, monkeypatch):
+    from sam_batch.job import settle
+
+    asked = []
+    monkeypatch.setattr(settle, "build_ahead", lambda config, checkpoint, ahead, *_, **__: asked.append(ahead))
+    code, text, _ = call("engine", "build", job, "--for", "8.9", "--for", "12.0")
+    assert (code, asked) == (0, [["8.9", "12.0"]])
+    assert "built for 8.9, 12.0; the first job on such a GPU verifies them" in text
+    code, _, told = call("engine", "build", job, "--for", "8.9", "--cluster")
+    assert (code, "leave out --cluster" in told) == (2, True)
 
 
 def test_an_interrupted_build_says_so_and_ends_in_130(job, call, monkeypatch):

@@ -106,7 +106,7 @@ def test_the_fake_engine_has_no_tensorrt_engines():
 
 
 def test_a_worker_loads_tensorrt_engines_that_were_built_and_no_others(host, tmp_path, monkeypatch):
-    monkeypatch.setattr(factory.tensorrt_host, "find_host", lambda: host)
+    monkeypatch.setattr(factory.tensorrt_host, "find_host", lambda flavour: host)
     choice = factory.tensorrt_choice(EngineConfig(kind="tensorrt", tensorrt={"folder": str(tmp_path)}))
     with pytest.raises(EngineFileError, match="sam-batch engine build"):
         factory.build(choice, ResolvedCheckpoint("demo", "weights", "a" * 64, 256))

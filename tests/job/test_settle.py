@@ -23,6 +23,7 @@ from sam_batch.errors import (
     JobError,
     NotFoundError,
     PermissionDeniedError,
+    UnverifiedError,
 )
 from sam_batch.job import settle
 from sam_batch.job.executor import Answer, InlineExecutor
@@ -119,7 +120,7 @@ class TestSettle:
             assert executor.asked == asked
 
     def test_a_plain_loop_asks_this_machine(self, config, console, monkeypatch):
-        def none():
+        def none(flavour):
             raise ConfigError("no GPU here")
 
         monkeypatch.setattr(settle.tensorrt_host, "find_host", none)
@@ -178,7 +179,7 @@ class TestPhotographs:
 
 
 def test_an_input_without_photographs_shows_before_anything_is_built(config, console, tmp_path, monkeypatch, host):
-    monkeypatch.setattr(settle.tensorrt_host, "find_host", lambda: host)
+    monkeypatch.setattr(settle.tensorrt_host, "find_host", lambda flavour: host)
     for path in (tmp_path / "photos").iterdir():
         path.unlink()
     with pytest.raises(InputError):
@@ -217,6 +218,44 @@ class TestBuild:
     def test_what_another_has_built_and_verified_meanwhile_is_taken(self, config, console, imagined, fault):
         imagined.answers = [fault, "ready"]
         assert settle.build(config(), CHECKPOINT, console) == "ready"
+
+
+class TestFirstUse:
+    """Engines that were built elsewhere, or by a build that was cut off."""
+
+    @pytest.fixture
+    def imagined(self, monkeypatch):
+        made = SimpleNamespace(verified=False, pictures=0)
+
+        def require_verified():
+            if not made.verified:
+                raise UnverifiedError("not verified on Stand-in")
+
+        def verify(pictures, thresh):
+            made.verified, made.pictures = True, len(pictures)
+            return SimpleNamespace(to_text=lambda: "cosine 1")
+
+        made.require_verified, made.verify = require_verified, verify
+        monkeypatch.setattr(settle, "engine_set", lambda *_: made)
+        return made
+
+    def test_they_are_verified_once_before_a_job_uses_them(self, config, console, imagined):
+        asked = config(kind="tensorrt")
+        for pictures in (2, 0):
+            imagined.pictures = 0
+            choice = factory.resolve(asked.engine, False)
+            assert settle.settle(asked, CHECKPOINT, choice, InlineExecutor(), console).kind == "tensorrt"
+            assert imagined.pictures == pictures
+        assert "compared with torch in float32 before its first use" in console.export_text()
+
+    def test_those_that_fail_are_not_used(self, config, console, imagined, monkeypatch):
+        def fail(pictures, thresh):
+            raise EngineFileError("differ too much from torch")
+
+        monkeypatch.setattr(imagined, "verify", fail)
+        asked = config(kind="tensorrt")
+        with pytest.raises(EngineFileError, match="differ too much"):
+            settle.settle(asked, CHECKPOINT, factory.resolve(asked.engine, False), InlineExecutor(), console)
 
 
 class TestCluster:

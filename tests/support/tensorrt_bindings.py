@@ -8,11 +8,13 @@ process can hold one version.
 
 import ctypes
 import importlib
+import importlib.util
 import re
 import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -23,7 +25,9 @@ from filelock import FileLock
 
 NEWEST = "tensorrt-cu13-bindings==11.4.0.106"
 OLDEST = "tensorrt-cu12-bindings==10.3.0"
-OTHERS = (OLDEST, "tensorrt-cu12-bindings==10.16.1.11", "tensorrt-cu12-bindings==11.0.0.114")
+RTX = "tensorrt_rtx"  # a whole library, of the packages for development
+OTHERS = (OLDEST, "tensorrt-cu12-bindings==10.16.1.11", "tensorrt-cu12-bindings==11.0.0.114", RTX)
+LEAN = ("tensorrt-lean-cu13-libs==11.4.0.106", "tensorrt-lean-cu13-bindings==11.4.0.106")  # 45 MB
 VARIABLE = "SAM_BATCH_TEST_TENSORRT"  # names another version for a whole run of tests
 
 # What the bindings link against, declared in TensorRT's public headers.
@@ -43,12 +47,22 @@ LIBRARIES = ("libnvinfer", "libnvinfer_plugin", "libnvonnxparser")
 
 @cache
 def load(requirement: str) -> ModuleType:
-    """Import the bindings of a version; skips the test where PyPI or a C compiler is missing."""
+    """Import the bindings of a version; skips the test where PyPI, a C compiler or a wheel is missing."""
+    if requirement == RTX:
+        return pytest.importorskip(RTX, reason="there is no wheel of TensorRT for RTX for this machine")
     folder = fetch(requirement)
     for library in LIBRARIES:  # found by their names from now on
-        ctypes.CDLL(str(folder / f"{library}.so.{_major(requirement)}"), ctypes.RTLD_GLOBAL)
+        ctypes.CDLL(str(folder / f"{library}.so.{_major(requirement)}"))
     sys.path.insert(0, str(folder))
     return importlib.import_module("tensorrt_bindings")
+
+
+def require(requirement: str) -> None:
+    """Skip the test where `load` would, without loading what this process may hold in another version."""
+    if requirement != RTX:
+        fetch(requirement)
+    elif importlib.util.find_spec(RTX) is None:
+        pytest.skip("there is no wheel of TensorRT for RTX for this machine")
 
 
 def fetch(requirement: str) -> Path:
@@ -56,12 +70,32 @@ def fetch(requirement: str) -> Path:
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
         pytest.skip("no C compiler, which the stand-in of TensorRT's libraries needs")
-    folder = Path(pooch.os_cache("sam-batch-tests")) / f"{requirement}-{sys.implementation.cache_tag}"
+
+    def fill(folder: Path) -> None:
+        _unpack(requirement, folder)
+        _compile(compiler, folder, _major(requirement))
+
+    return _kept(requirement, fill)
+
+
+def fetch_lean() -> Path:
+    """A folder with NVIDIA's lean runtime of classic TensorRT, which loads plans and builds none; as `fetch`."""
+
+    def fill(folder: Path) -> None:
+        for requirement in LEAN:
+            _unpack(requirement, folder)
+
+    return _kept(LEAN[0], fill)
+
+
+def _kept(name: str, fill: Callable[[Path], None]) -> Path:
+    """A folder that is filled once a user."""
+    folder = Path(pooch.os_cache("sam-batch-tests")) / f"{name}-{sys.implementation.cache_tag}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
         if not (folder / "complete").exists():
-            _unpack(requirement, folder)
-            _compile(compiler, folder, _major(requirement))
+            shutil.rmtree(folder, ignore_errors=True)
+            fill(folder)
             (folder / "complete").touch()
     return folder
 
@@ -71,7 +105,6 @@ def _major(requirement: str) -> str:
 
 
 def _unpack(requirement: str, folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
     command += ["--only-binary=:all:", f"--dest={folder}", requirement]
     try:
@@ -84,6 +117,7 @@ def _unpack(requirement: str, folder: Path) -> None:
     (wheel,) = folder.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(folder)
+    wheel.unlink()
 
 
 def _compile(compiler: str, folder: Path, major: str) -> None:

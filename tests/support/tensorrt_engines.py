@@ -13,7 +13,7 @@ from rich.console import Console
 
 from sam_batch.config import TensorRTConfig
 from sam_batch.engine.protocol import Engine
-from sam_batch.engine.tensorrt import engine_set
+from sam_batch.engine.tensorrt import engine_set, plan_set
 from sam_batch.engine.tensorrt.engine_set import EngineSet
 from sam_batch.engine.tensorrt.host import Host
 from sam_batch.engine.verify import Photograph
@@ -38,8 +38,8 @@ def exports(tmp_path_factory: pytest.TempPathFactory, export_once: ExportOnce) -
         folder = tmp_path_factory.mktemp("engines")
         with pytest.MonkeyPatch.context() as patch:
             hold_small_sam(patch)
-            patch.setattr(engine_set, "export", export_once)
-            engine_set.exported(settings(folder), CHECKPOINT, precision, QUIET, masks=True)
+            patch.setattr(plan_set, "export", export_once)
+            plan_set.exported(settings(folder), CHECKPOINT, precision, QUIET, masks=True)
         return folder
 
     return export
@@ -47,7 +47,8 @@ def exports(tmp_path_factory: pytest.TempPathFactory, export_once: ExportOnce) -
 
 def hold_small_sam(patch: pytest.MonkeyPatch, seed: int = 0) -> None:
     """Every checkpoint holds the small SAM's weights."""
-    patch.setattr(engine_set, "load_resolved", lambda _: small_sam(seed, lively=False))
+    for module in (engine_set, plan_set):
+        patch.setattr(module, "load_resolved", lambda _: small_sam(seed, lively=False))
 
 
 def settings(folder: Path, **keys: Any) -> TensorRTConfig:

@@ -22,7 +22,10 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
+from google.protobuf.message import DecodeError
+from onnx.shape_inference import InferenceError
 
+from sam_batch.engine.tensorrt.flavour import CLASSIC, RTX, Flavour
 from sam_batch.engine.tensorrt.host import Host, host_of
 
 IMITATED = ("Builder", "OnnxParser", "Runtime")
@@ -63,19 +66,26 @@ class CpuGpu:
 
     STREAM = 4096  # a handle of no stream
 
-    def __init__(self, name: str = "Stand-in", compute_capability: str = "9.0") -> None:
-        self.device, self.name, self.compute_capability = torch.device("cpu"), name, compute_capability
+    def __init__(self, name: str = "Stand-in", compute_capability: str = "8.9", driver: str = "580.1") -> None:
+        self.device, self.name, self.driver = torch.device("cpu"), name, driver
+        self.compute_capability = compute_capability
         self.recorded = 0
 
-    def record(self, work: Callable[[int], None]) -> Callable[[], None]:
+    def record(self, work: Callable[[int], None], can_be_recorded: Callable[[int], bool]) -> Callable[[], None]:
         self.recorded += 1
         work(self.STREAM)
+        assert can_be_recorded(self.STREAM)
         return lambda: work(self.STREAM)
 
 
 def host(real: ModuleType, gpu: CpuGpu | None = None) -> Host:
     """A machine with the stand-in."""
-    return host_of(stand_in(real), gpu or CpuGpu(), cuda="13")
+    return host_of(flavour_of(real), stand_in(real), gpu or CpuGpu(), cuda="13")
+
+
+def flavour_of(real: ModuleType) -> Flavour:
+    """Which of the two libraries some bindings are of."""
+    return RTX if hasattr(real, "ComputeCapability") else CLASSIC
 
 
 # The strictness
@@ -161,7 +171,7 @@ def _fits(signature: inspect.Signature, arguments: tuple[Any, ...], named: dict[
 
 
 def _is_a(value: Any, annotation: str) -> bool:
-    short = annotation.rpartition(".")[2]
+    short = re.split(r"\.|::", annotation)[-1]
     if short in ("int", "SupportsInt"):
         return type(value) is int
     if short in ("str", "bool", "tuple", "list"):
@@ -176,14 +186,8 @@ def _is_a(value: Any, annotation: str) -> bool:
 # The builder's side
 
 
-class HostMemory(Imitation):
+class HostMemory(Imitation, bytes):
     of = "IHostMemory"
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-
-    def __bytes__(self) -> bytes:
-        return self._data
 
 
 class TimingCache(Imitation):
@@ -206,7 +210,7 @@ class ParserError(Imitation):
         return self._reason
 
     def node(self) -> int:
-        return 0
+        return 0 if self._operator else -1
 
     def node_name(self) -> str:
         return f"node_{self._operator}"
@@ -222,8 +226,8 @@ class Profile(Imitation):
         self._shapes: dict[str, tuple[Any, Any, Any]] = {}
 
     def set_shape(self, input: str, min: Any, opt: Any, max: Any) -> None:  # noqa: A002 - the real names
-        if not all(low <= usual <= high for low, usual, high in zip(min, opt, max, strict=True)):
-            raise ValueError("inconsistent shapes")
+        if any(size < 0 for size in (*min, *opt, *max)):
+            raise RuntimeError("dimensions must be non-negative")
         self._shapes[input] = tuple(min), tuple(opt), tuple(max)
 
 
@@ -232,10 +236,14 @@ class BuilderConfig(Imitation):
     progress_monitor = None
     builder_optimization_level = 3
     profiling_verbosity = None
+    num_compute_capabilities = 0
 
-    def __init__(self) -> None:
+    def __init__(self, logger: Any) -> None:
+        self._logger = logger
         self._profiles: list[Profile] = []
         self._cleared: list[Any] = []
+        self._flags: list[Any] = []
+        self._target: Any = None
 
     def set_memory_pool_limit(self, pool: Any, pool_size: int) -> None:
         KNOBS.pool_limits.append(pool_size)
@@ -243,7 +251,15 @@ class BuilderConfig(Imitation):
     def clear_flag(self, flag: Any) -> None:
         self._cleared.append(flag)
 
+    def set_flag(self, flag: Any) -> None:
+        self._flags.append(flag)
+
+    def set_compute_capability(self, compute_capability: Any, index: int) -> bool:
+        self._target = compute_capability
+        return index < self.num_compute_capabilities and compute_capability != self.real.ComputeCapability.NONE
+
     def create_timing_cache(self, serialized_timing_cache: bytes) -> TimingCache:
+        assert flavour_of(self.real) is CLASSIC, "timing caches of RTX do nothing, with a warning"
         return TimingCache(bytes(serialized_timing_cache))
 
     def set_timing_cache(self, cache: TimingCache, ignore_mismatch: bool) -> bool:
@@ -253,6 +269,11 @@ class BuilderConfig(Imitation):
         return fits
 
     def add_optimization_profile(self, profile: Profile) -> int:
+        for name, shapes in profile._shapes.items():
+            if not all(low <= usual <= high for low, usual, high in zip(*shapes, strict=True)):
+                text = f"Invalid optimization profiles for input tensors {name}, please ensure that MIN<=OPT<=MAX"
+                self._logger.log(self.real.ILogger.ERROR, text)
+                return -1
         self._profiles.append(profile)
         return len(self._profiles) - 1
 
@@ -277,7 +298,7 @@ class Builder(Imitation):
         return Network()
 
     def create_builder_config(self) -> BuilderConfig:
-        return BuilderConfig()
+        return BuilderConfig(self._logger)
 
     def create_optimization_profile(self) -> Profile:
         return Profile()
@@ -287,14 +308,35 @@ class Builder(Imitation):
         shapes = config._profiles[0]._shapes if config._profiles else {}
         free = [one.name for one in network._model.graph.input if -1 in _declared(one)]
         if any(name not in shapes for name in free):
-            self._logger.log(error, f"Network has dynamic or shape inputs, but no profile for {free}")
+            text = "Network has dynamic or shape inputs, but no optimization profile has been defined."
+            self._logger.log(error, f"Error Code 4: API Usage Error ({text})")
             return None
+        if not network._model.graph.output:
+            self._logger.log(error, "Network must have at least one output")
+            return None
+        if flavour_of(self.real) is RTX:
+            assert config._target is not None, "TensorRT for RTX is told what it builds for"
+            assert self.real.BuilderFlag.REQUIRE_USER_ALLOCATION in config._flags, "without it nothing can be recorded"
         if not KNOBS.builds:
             self._logger.log(error, KNOBS.build_error)
             return None
         if not _drive(config.progress_monitor):
+            self._logger.log(error, "Error Code 7: BuildCanceled (Build canceled by user)")
             return None
+        _log_layers(self._logger, network._model)
         return HostMemory(pickle.dumps((self.real.__version__, network._model.SerializeToString(), shapes)))
+
+
+def _log_layers(logger: Any, model: onnx.ModelProto) -> None:
+    """As the builder ends its log where verbosity is DETAILED."""
+    logger.log(logger.INFO, "Total Activation Memory: 4096 bytes")
+    lines = [
+        f"Name: {node.name}, LayerType: kgen, Inputs: [ {{ Name: x, Datatype: Float }}], Constants: [], "
+        "Outputs: [ { Name: y, Dimensions: [-1,3], Datatype: Float, Format: (Linear) Row major linear format }], "
+        f"TacticName: standin, StreamId: 0, Metadata: [ONNX Layer: {node.name}]"
+        for node in model.graph.node
+    ]
+    logger.log(logger.VERBOSE, "\n".join(["Layers:", *lines]))
 
 
 def _drive(monitor: Any) -> bool:
@@ -303,11 +345,11 @@ def _drive(monitor: Any) -> bool:
         return True
     monitor.phase_start("Building engine", None, KNOBS.steps)
     for step in range(KNOBS.steps):
+        if KNOBS.on_step is not None:
+            KNOBS.on_step()
         monitor.phase_start("Tactics", "Building engine", 1)
         monitor.step_complete("Tactics", 0)
         monitor.phase_finish("Tactics")
-        if KNOBS.on_step is not None:
-            KNOBS.on_step()
         if not monitor.step_complete("Building engine", step):
             monitor.phase_finish("Building engine")
             return False
@@ -329,14 +371,22 @@ class OnnxParser(Imitation):
         return len(self._errors)
 
     def parse_from_file(self, model: str) -> bool:
+        if not Path(model).read_bytes():
+            return True  # and a network without outputs
         try:
             onnx.checker.check_model(model)
-            self._network._model = onnx.load(model)
-        except (onnx.checker.ValidationError, FileNotFoundError) as error:
-            operator = re.search(r"op_type:\s*(\w+)|No Op registered for (\w+)", str(error))
+            loaded = onnx.shape_inference.infer_shapes(onnx.load(model), strict_mode=True)
+        except (DecodeError, onnx.checker.ValidationError, FileNotFoundError, InferenceError) as error:
+            operator = re.search(r"op_type:\s*(\w+)|No Op registered for (\w+)|\(op_type:(\w+)", str(error))
             name = next((one for one in operator.groups() if one), "") if operator else ""
             self._errors.append(ParserError(str(error).strip().splitlines()[0], name))
-        return not self._errors
+            return False
+        refused = next((node for node in loaded.graph.node if node.op_type == "NonZero"), None)
+        if refused is not None and flavour_of(self.real) is RTX:
+            self._errors.append(ParserError("NonZero plugin creator version 1 was not found", refused.op_type))
+            return False
+        self._network._model = loaded
+        return True
 
     def get_error(self, index: int) -> ParserError:
         return self._errors[index]
@@ -407,10 +457,50 @@ class CudaEngine(Imitation):
         return [self.real.Dims(one) for one in self._shapes.get(name, fixed)]
 
     def create_execution_context(self, strategy: Any = None) -> "Context | None":
+        if isinstance(strategy, RuntimeConfig):
+            strategy._cache._data += b"compiled"
+            strategy = strategy._strategy
         return Context(self, strategy) if KNOBS.contexts else None
+
+    def create_runtime_config(self) -> "RuntimeConfig":
+        return RuntimeConfig()
 
     def create_engine_inspector(self) -> "Inspector":
         return Inspector(self._model)
+
+
+class RuntimeCache(Imitation):
+    of = "IRuntimeCache"
+
+    def __init__(self) -> None:
+        self._data = b""
+
+    def deserialize(self, blob: bytes) -> bool:
+        fits = blob.startswith(b"compiled")
+        self._data = blob if fits else self._data
+        return fits
+
+    def serialize(self) -> HostMemory:
+        return HostMemory(self._data)
+
+
+class RuntimeConfig(Imitation):
+    of = "IRuntimeConfig"
+    dynamic_shapes_kernel_specialization_strategy = None
+
+    def __init__(self) -> None:
+        self._strategy: Any = None
+        self._cache = RuntimeCache()
+
+    def set_execution_context_allocation_strategy(self, strategy: Any) -> None:
+        self._strategy = strategy
+
+    def create_runtime_cache(self) -> RuntimeCache:
+        return RuntimeCache()
+
+    def set_runtime_cache(self, cache: RuntimeCache) -> bool:
+        self._cache = cache
+        return True
 
 
 class Inspector(Imitation):
@@ -454,6 +544,9 @@ class Context(Imitation):
     def set_tensor_address(self, name: str, memory: int) -> bool:
         self._addresses[name] = memory
         return memory != 0 and name in {*self._engine._inputs, *self._engine._outputs}
+
+    def is_stream_capturable(self, stream: int) -> bool:
+        return stream == CpuGpu.STREAM
 
     def infer_shapes(self) -> list[str]:
         return [name for name in self._engine._inputs if name not in self._shapes]

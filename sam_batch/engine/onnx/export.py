@@ -66,11 +66,12 @@ def export(
         precision: fp32 or fp16.
         folder: Made if it is missing; nobody else may export into it meanwhile.
         opset: ONNX's version of operators, 20 to 23.
-        attention: Use the Attention operator in the encoder; needs opset 23.
+        attention: Use the Attention operator in the encoder; needs opset 23 and fp16.
         masks: Also write the graph for prompts with masks of an earlier round.
 
     Raises:
-        ConfigError: A package is missing, the precision or the opset cannot be, or the family has no graphs.
+        ConfigError: A package is missing, the precision, the opset or the operator cannot be, or the family has no
+            graphs.
         OutputError: The folder cannot be written.
         EngineError: This version of torch exports what an engine could not be built from.
     """
@@ -81,6 +82,11 @@ def export(
         raise ConfigError(f"opset {opset} is not supported; use {OPSETS.start} to {OPSETS.stop - 1}")
     if attention and opset < ATTENTION_OPSET:
         raise ConfigError(f"opset {opset} has no Attention operator; use opset {ATTENTION_OPSET} or leave it out")
+    if attention and precision == "fp32":
+        raise ConfigError(
+            "engine.precision: TensorRT has no kernel for the Attention operator in fp32 and does not take it apart; "
+            "set fp16, or leave --attention out"
+        )
     graphs = family.graphs(module, precision, attention=attention, masks=masks)
     try:
         _write(graphs, folder, opset)

@@ -1,9 +1,10 @@
-"""One ONNX file to one TensorRT plan, in memory. One path serves TensorRT 10.3 to 11.4.
+"""One ONNX file to one TensorRT plan, in memory. One path serves TensorRT 10.3 to 11.4, and TensorRT for RTX.
 
 Networks are strongly typed: every precision is the one in the ONNX file, and TensorRT 11 knows no others. What a plan
-is called and where it is kept is `tensorrt_plans`' work; whether it can be trusted, `verify`'s.
+is called and where it is kept is `plans`' work; whether it can be trusted, `engine.verify`'s.
 """
 
+import re
 import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -13,9 +14,10 @@ from typing import Any
 
 from rich.progress import Progress
 
-from sam_batch.engine.tensorrt.host import Host
-from sam_batch.engine.tensorrt.log import Errors, get_logger, make_monitor
-from sam_batch.engine.tensorrt.plans import Profile
+from sam_batch.engine.tensorrt.host import Target
+from sam_batch.engine.tensorrt.inspect import Inspection, read_log, summarise
+from sam_batch.engine.tensorrt.log import get_logger, make_monitor, start
+from sam_batch.engine.tensorrt.plan_key import Profile
 from sam_batch.errors import EngineError
 
 OPTIMIZATION_LEVEL = 3  # TensorRT's own default; part of every plan's key
@@ -26,12 +28,14 @@ class BuiltPlan:
     """What the builder made.
 
     Attributes:
-        plan: To be stored.
+        plan: To be stored; TensorRT's own memory, which can be gigabytes.
         timing_cache: With this build's measurements; empty if there are none.
+        inside: What the builder has said of it; None where it has said nothing.
     """
 
-    plan: bytes
+    plan: memoryview
     timing_cache: bytes
+    inside: Inspection | None
 
 
 def options(workspace_bytes: int | None) -> dict[str, int | None]:
@@ -40,17 +44,17 @@ def options(workspace_bytes: int | None) -> dict[str, int | None]:
 
 
 def build_plan(
-    host: Host,
+    target: Target,
     onnx: Path,
     profiles: Mapping[str, Profile],
     options: Mapping[str, int | None],
     timing_cache: bytes,
     progress: Progress,
 ) -> BuiltPlan:
-    """Build a plan for this machine; minutes for a large model.
+    """Build a plan; minutes for a large model.
 
     Args:
-        host: Where it will run.
+        target: What it is built with, and for.
         onnx: With its weights beside it.
         profiles: For each input with a free size, its smallest, most usual and largest shape.
         options: What `options` returned.
@@ -59,69 +63,97 @@ def build_plan(
 
     Raises:
         EngineError: TensorRT refuses the graph, lacks memory, or does not start.
-        KeyboardInterrupt: After the builder has stopped.
+        KeyboardInterrupt: After TensorRT has stopped.
     """
-    trt = host.trt
-    logger, errors = get_logger(trt)
-    errors.clear()
-    builder = _start(trt, logger, errors)
-    network = _parse(trt, builder, logger, onnx)
-    config = _configure(trt, builder, profiles, options)
-    cache = _use_timing_cache(config, timing_cache)
-    plan = _build(trt, builder, network, config, progress, onnx.stem)
+    cancelled = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        # All of it in a thread that hears no Ctrl-C: TensorRT swallows what is raised while it calls the logger.
+        try:
+            return pool.submit(_build, target, onnx, profiles, options, timing_cache, progress, cancelled).result()
+        finally:
+            cancelled.set()  # after Ctrl-C TensorRT still works, and leaving the block waits for it
+
+
+def _build(
+    target: Target,
+    onnx: Path,
+    profiles: Mapping[str, Profile],
+    options: Mapping[str, int | None],
+    timing_cache: bytes,
+    progress: Progress,
+    cancelled: threading.Event,
+) -> BuiltPlan:
+    trt = target.trt
+    builder = start(trt, "Builder")
+    network = _parse(trt, builder, onnx)
+    config = _configure(target, builder, profiles, options)
+    cache = None if target.flavour.builds_anywhere else _use_timing_cache(config, timing_cache)
+    config.progress_monitor = make_monitor(trt, progress, onnx.stem, cancelled)
+    _, errors = get_logger(trt)
+    errors.clear()  # of timing caches, which say nothing of this build
+    plan = None if cancelled.is_set() else builder.build_serialized_network(network, config)
     if plan is None:
         reason = errors.text()
-        raise EngineError(f"{onnx}: TensorRT could not build it: {reason}; {_cure(reason)}")
-    measured = cache.serialize()
-    return BuiltPlan(bytes(plan), b"" if measured is None else bytes(measured))
+        raise EngineError(f"{onnx}: TensorRT could not build it: {reason}; {_cure(reason, options)}")
+    measured = cache.serialize() if cache is not None else None
+    layers = list(read_log(errors.layers))
+    inside = summarise(onnx.stem, layers, errors.activation_bytes) if layers else None
+    return BuiltPlan(memoryview(plan).cast("B"), b"" if measured is None else bytes(measured), inside)
 
 
-def _cure(reason: str) -> str:
-    """A layer without an implementation is one whose scratch memory exceeds the limit, with memory to spare or not."""
-    fewer = "lower engine.tensorrt.max_images or engine.tensorrt.max_prompts"
-    if any(words in reason.lower() for words in ("any implementation", "insufficient")):
+def _cure(reason: str, options: Mapping[str, int | None]) -> str:
+    """What to do about TensorRT's reason.
+
+    A layer without an implementation is one whose scratch memory exceeds the limit, with memory to spare or not.
+    """
+    words, fewer = reason.lower(), "lower engine.tensorrt.max_images or engine.tensorrt.max_prompts"
+    if "driver" in words or "cudaerror" in words:
+        return "see whether nvidia-smi works and the driver is new enough for this TensorRT"
+    out_of_workspace = ("any implementation", "no tactics", "workspace limit", "insufficient")
+    limited = options["workspace_bytes"] is not None and "requested size" in words
+    if limited or any(one in words for one in out_of_workspace):
         return f"raise engine.tensorrt.workspace_bytes (null for all of the GPU's memory), or {fewer}"
     return f"if memory was short, end what else uses the GPU, or {fewer}"
 
 
-def _start(trt: Any, logger: Any, errors: Errors) -> Any:
-    try:
-        return trt.Builder(logger)
-    except TypeError as error:  # how the bindings say that the library returned nothing
-        raise EngineError(
-            f"TensorRT {trt.__version__} does not start: {errors.text()} ({error}); "
-            "see whether nvidia-smi works and the driver is new enough for this TensorRT"
-        ) from error
-
-
-def _parse(trt: Any, builder: Any, logger: Any, onnx: Path) -> Any:
+def _parse(trt: Any, builder: Any, onnx: Path) -> Any:
     # TensorRT 10 needs the flag, 11 ignores it; its number differs between them.
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     if network is None:
         raise EngineError(f"{onnx}: TensorRT made no network for it")
+    logger, _ = get_logger(trt)
     parser = trt.OnnxParser(network, logger)
     if not parser.parse_from_file(str(onnx)):
         found = [parser.get_error(index) for index in range(parser.num_errors)]
-        reasons = "; ".join(f"node {one.node()} {one.node_operator()} {one.node_name()}: {one.desc()}" for one in found)
-        raise EngineError(
-            f"{onnx}: TensorRT {trt.__version__} does not understand the graph: {reasons or 'no reason given'}; "
-            "export it anew with an older opset (sam-batch engine export), or use a newer TensorRT"
-        )
+        reasons = "; ".join(map(_describe, found)) or "no reason given"
+        cure = "export it anew: sam-batch engine export CONFIG --force"
+        if any(error.node() >= 0 for error in found):
+            cure += ", with an older --opset; or use a newer TensorRT"
+        raise EngineError(f"{onnx}: TensorRT {trt.__version__} does not understand the graph: {reasons}; {cure}")
     return network
 
 
-def _configure(trt: Any, builder: Any, profiles: Mapping[str, Profile], options: Mapping[str, int | None]) -> Any:
-    config = builder.create_builder_config()
+def _describe(error: Any) -> str:
+    """A parser's error in one line; those outside of nodes are of a node -1."""
+    where = f"node {error.node()} {error.node_operator()} {error.node_name()}: " if error.node() >= 0 else ""
+    return where + re.sub(r"\s+", " ", error.desc()).strip()
+
+
+def _configure(target: Target, builder: Any, profiles: Mapping[str, Profile], options: Mapping[str, int | None]) -> Any:
+    trt, config = target.trt, builder.create_builder_config()
     if options["workspace_bytes"] is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options["workspace_bytes"])
     config.builder_optimization_level = options["optimization_level"]
     config.clear_flag(trt.BuilderFlag.TF32)  # float32 means float32
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # else `engine inspect` sees names alone
+    target.flavour.configure(trt, config, target.machine.compute_capability)
     profile = builder.create_optimization_profile()
     for name, (smallest, usual, largest) in profiles.items():
         profile.set_shape(name, smallest, usual, largest)
+    _, errors = get_logger(trt)
+    errors.clear()
     if profiles and config.add_optimization_profile(profile) < 0:
-        raise EngineError(f"TensorRT refuses the shapes {dict(profiles)}")
+        raise EngineError(f"TensorRT refuses the shapes {dict(profiles)}: {errors.text()}")
     return config
 
 
@@ -133,14 +165,3 @@ def _use_timing_cache(config: Any, data: bytes) -> Any:
         if cache is None or not config.set_timing_cache(cache, False):
             raise EngineError("TensorRT takes no timing cache, not even an empty one")
     return cache
-
-
-def _build(trt: Any, builder: Any, network: Any, config: Any, progress: Progress, title: str) -> Any:
-    """In a thread of its own, so that this one hears Ctrl-C while the builder works."""
-    cancelled = threading.Event()
-    config.progress_monitor = make_monitor(trt, progress, title, cancelled)
-    with ThreadPoolExecutor(1) as pool:
-        try:
-            return pool.submit(builder.build_serialized_network, network, config).result()
-        finally:
-            cancelled.set()  # after Ctrl-C the builder still works, and leaving the block waits for it

@@ -5,6 +5,7 @@ and boxes become tokens in torch, in float32: it is little work, and coordinates
 and trusts whoever hands it a plan.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import NamedTuple
 
@@ -41,17 +42,24 @@ class TensorRTEngine:
         plans: The plan of each graph, checked; taken out one by one, so that none is held twice.
         family: Of the model.
         module: The same weights, of which only the prompt encoder is kept.
+        compiled: Of each plan, what was compiled of it on this GPU before, or empty.
 
     Raises:
         EngineError: A plan cannot be loaded.
     """
 
     def __init__(
-        self, host: Host, graphs: GraphSet, plans: dict[str, bytes], family: Family, module: nn.Module
+        self,
+        host: Host,
+        graphs: GraphSet,
+        plans: dict[str, bytes],
+        family: Family,
+        module: nn.Module,
+        compiled: Mapping[str, bytes],
     ) -> None:
         self._device, self._graphs = host.gpu.device, graphs
         self._encode_prompts = family.prompt_encoder(module, self._device)
-        self._plans = {name: PlanRunner(host, plans.pop(name), name) for name in list(plans)}
+        self._plans = {name: PlanRunner(host, plans.pop(name), name, compiled[name]) for name in list(plans)}
         scratch_bytes = max(plan.scratch_bytes for plan in self._plans.values())
         scratch = torch.empty(max(1, scratch_bytes), dtype=torch.uint8, device=self._device)
         for plan in self._plans.values():
@@ -109,6 +117,10 @@ class TensorRTEngine:
             ]
         require_finite(logits_Khw, "a mask logit")
         return logits_Khw
+
+    def compiled(self) -> dict[str, bytes]:
+        """Of each plan, what was compiled of it on this GPU so far; empty where nothing is to be kept."""
+        return {name: plan.compiled() for name, plan in self._plans.items()}
 
     def close(self) -> None:
         """Free the device's memory."""

@@ -1,41 +1,33 @@
-"""From weights to engines that may be used: export the graphs, build the plans, verify them, load them.
+"""Engines that may be used: plans that were verified together on this machine, loaded.
 
-What a job runs on is plans that belong together: of the encoder, of the decoder's first half, and of its second half;
-one more of the first half where prompts have masks of an earlier round. They are used when all are there, match this
-machine and these settings, and were verified together within the limits of the configuration.
+What a job runs on is used when all plans are there, match this machine and these settings, and were verified together
+within the limits of the configuration. How plans come about is `plan_set`'s work.
 """
 
 import contextlib
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
-from pathlib import Path
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from torch import nn
 
 from sam_batch.config import TensorRTConfig
-from sam_batch.engine.onnx.export import export
-from sam_batch.engine.onnx.graph_set import MASKED, GraphSet, read_graphs
+from sam_batch.engine.onnx.graph_set import GraphSet
 from sam_batch.engine.preprocess import preprocess
-from sam_batch.engine.tensorrt.build import build_plan, options
 from sam_batch.engine.tensorrt.engine import TensorRTEngine
 from sam_batch.engine.tensorrt.host import Host
 from sam_batch.engine.tensorrt.inspect import Inspection, inspect
-from sam_batch.engine.tensorrt.plans import PlanKey, PlanStore, Profile, Record
+from sam_batch.engine.tensorrt.plan_set import PlanSet
+from sam_batch.engine.tensorrt.plans import Record
 from sam_batch.engine.torch_engine import TorchEngine
 from sam_batch.engine.verify import Comparison, Photograph, compare
-from sam_batch.errors import ConfigError, EngineError, EngineFileError
+from sam_batch.errors import EngineError, EngineFileError, UnverifiedError
 from sam_batch.model.checkpoints import ResolvedCheckpoint
 from sam_batch.model.families import family_of
 from sam_batch.model.load import load_resolved
 from sam_batch.records import UInt8Array
 
-DEFAULT_OPSET = 20  # the newest that every supported TensorRT reads
 
-
-class EngineSet:
+class EngineSet(PlanSet):
     """The engines of one model in one precision, on one machine.
 
     Args:
@@ -43,7 +35,7 @@ class EngineSet:
         settings: Folder, sizes and limits.
         checkpoint: The weights.
         precision: fp16 or fp32.
-        masks: Whether prompts will have masks of an earlier round; without them a plan less is built and held.
+        masks: As for plans.
     """
 
     def __init__(
@@ -55,35 +47,10 @@ class EngineSet:
         *,
         masks: bool = False,
     ) -> None:
-        self._host, self._settings = host, settings
-        self._checkpoint, self._precision, self._masks = checkpoint, precision, masks
+        super().__init__(host, settings, checkpoint, precision, masks=masks)
+        self._host = host
+        self._where = host.flavour.verified_on(host.machine)
         self._family = family_of(checkpoint.name)
-        self.store = PlanStore(Path(settings.folder))
-
-    def build(self, console: Console, *, rebuild: str | None = None) -> list[Record]:
-        """Build the plans that are missing, with a bar for each.
-
-        Args:
-            console: For the bars, and to say that another builds here and is waited for.
-            rebuild: Build those that are there as well, but for what was built in the rebuild of this name: machines
-                that share the folder build once.
-
-        Returns:
-            What was built; empty if all were there.
-
-        Raises:
-            ConfigError: A package that exports is missing.
-            OutputError: The folder cannot be written.
-            EngineError: A graph cannot be built or stored. What was finished stays.
-        """
-        with _alone(self.store, console):
-            graphs = _exported(
-                self._settings, self._checkpoint, self._precision, None, attention=False, masks=self._masks, anew=False
-            )
-            missing = {name: key for name, key in self.keys(graphs).items() if not self._is_there(key, rebuild)}
-            bars = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-            with Progress(*bars, console=console, disable=not console.is_terminal) as progress:
-                return [self._build(name, key, graphs, rebuild, progress) for name, key in missing.items()]
 
     def verify(self, pictures: Sequence[UInt8Array], pred_iou_thresh: float) -> Comparison:
         """Compare the engine with torch in float32 and keep what comes out beside the plans.
@@ -96,27 +63,34 @@ class EngineSet:
             EngineFileError: Plans are missing, altered, or built anew meanwhile.
             EngineError: The engine fails, or the GPU's memory is too little for it and torch side by side.
         """
-        graphs = self._graphs()
+        graphs = self.graphs()
         records, plans = self._read(graphs)
         try:
-            with self._both(graphs, plans) as (engine, reference):
+            with self._both(graphs, records, plans) as (engine, reference):
                 photographs = [Photograph(preprocess(one, engine.spec)[0], *one.shape[:2]) for one in pictures]
                 found = compare(engine, reference, photographs, pred_iou_thresh, masks=self._masks)
+                compiled = engine.compiled()
         except torch.OutOfMemoryError as error:
             raise EngineError(
                 "too little GPU memory to verify: the engine and torch in float32 must fit side by side; end what else "
                 "uses the GPU, or lower engine.tensorrt.max_images or engine.tensorrt.max_prompts and build anew"
             ) from error
-        self.store.set_verified(records, found.to_json())
+        with self.store.locked():  # other GPUs may share the folder
+            self.store.set_verified(records, self._where, found.to_json())
+            for record in records:
+                if data := compiled[record.key["graph"]]:
+                    self.store.store_compiled(record, self._where, data)
         return found
 
     @contextlib.contextmanager
-    def _both(self, graphs: GraphSet, plans: dict[str, bytes]) -> Iterator[tuple[TensorRTEngine, TorchEngine]]:
+    def _both(
+        self, graphs: GraphSet, records: Sequence[Record], plans: dict[str, bytes]
+    ) -> Iterator[tuple[TensorRTEngine, TorchEngine]]:
         """The engine, and torch in float32 with the same weights."""
         module, name = load_resolved(self._checkpoint), graphs.model
         device = str(self._host.gpu.device)
         with (
-            contextlib.closing(TensorRTEngine(self._host, graphs, plans, self._family, module)) as engine,
+            contextlib.closing(self._engine(graphs, records, plans, module)) as engine,
             contextlib.closing(
                 TorchEngine(module, self._family, model=name, precision="fp32", device=device)
             ) as reference,
@@ -128,17 +102,18 @@ class EngineSet:
         """What verification found, if these engines may be used.
 
         Raises:
-            EngineFileError: They may not; says why, and which command mends it.
+            EngineFileError: They may not; says why, and which command mends it. `UnverifiedError` where it is known of
+                none of them.
         """
-        keys = self.keys(self._graphs())
+        keys = self.keys(self.graphs())
         return self._require_verified([self.store.find(key) for key in keys.values()])
 
     def _require_verified(self, records: Sequence[Record]) -> Comparison:
-        stored = self.store.verified(records)
+        stored = self.store.verified(records, self._where)
         try:
             found = Comparison.of(stored)
         except KeyError:
-            raise EngineFileError(
+            raise UnverifiedError(
                 f"{self._settings.folder}: was verified by another version; run sam-batch engine verify CONFIG"
             ) from None
         if not found.masks:
@@ -163,10 +138,17 @@ class EngineSet:
             EngineFileError: As `require_verified`.
             EngineError: TensorRT refuses a plan.
         """
-        graphs = self._graphs()  # reads all of their gigabytes, so once
+        graphs = self.graphs()  # reads all of their gigabytes, so once
         records, plans = self._read(graphs)
         self._require_verified(records)
-        return TensorRTEngine(self._host, graphs, plans, self._family, load_resolved(self._checkpoint))
+        return self._engine(graphs, records, plans, load_resolved(self._checkpoint))
+
+    def _engine(
+        self, graphs: GraphSet, records: Sequence[Record], plans: dict[str, bytes], module: nn.Module
+    ) -> TensorRTEngine:
+        """With what was compiled of the plans when they ran here before."""
+        compiled = {record.key["graph"]: self.store.compiled(record, self._where) for record in records}
+        return TensorRTEngine(self._host, graphs, plans, self._family, module, compiled)
 
     def _read(self, graphs: GraphSet) -> tuple[list[Record], dict[str, bytes]]:
         """All plans, by their graphs, and the sidecars they were compared with: others may build anew meanwhile."""
@@ -180,163 +162,6 @@ class EngineSet:
             EngineFileError: Plans are missing or altered.
             EngineError: TensorRT refuses one.
         """
-        for name, key in self.keys(self._graphs()).items():
+        for name, key in self.keys(self.graphs()).items():
             _, plan = self.store.read(key)
             yield inspect(self._host, plan, name)
-
-    def keys(self, graphs: GraphSet) -> dict[str, PlanKey]:
-        """The key of each graph's plan, on this machine and with these settings."""
-        shapes = profiles(graphs, self._settings)
-        return {
-            name: PlanKey(
-                graph=name,
-                model=graphs.model,
-                precision=graphs.precision,
-                checkpoint_sha256=graphs.checkpoint_sha256,
-                onnx_sha256=graphs.sha256[name],
-                machine=self._host.machine,
-                profiles=shapes[name],
-                options=options(self._settings.workspace_bytes),
-            )
-            for name in graphs.inputs
-            if self._masks or name != MASKED
-        }
-
-    def _graphs(self) -> GraphSet:
-        folder = graphs_folder(self._settings, self._checkpoint, self._precision)
-        if not folder.is_dir():
-            raise EngineFileError(
-                f"{self._settings.folder}: no TensorRT engines of {self._checkpoint.name} in {self._precision} "
-                "were built here; run sam-batch engine build CONFIG"
-            )
-        graphs = read_graphs(folder)
-        if self._masks and not graphs.takes_masks:
-            raise EngineFileError(
-                f"{self._settings.folder}: the engines of {self._checkpoint.name} were built for prompts without "
-                "masks; run sam-batch engine build CONFIG"
-            )
-        return graphs
-
-    def _is_there(self, key: PlanKey, rebuild: str | None) -> bool:
-        try:
-            record = self.store.find(key)
-        except EngineFileError:
-            return False
-        return rebuild in (None, record.rebuild)
-
-    def _build(self, name: str, key: PlanKey, graphs: GraphSet, rebuild: str | None, progress: Progress) -> Record:
-        onnx = graphs_folder(self._settings, self._checkpoint, self._precision) / f"{name}.onnx"
-        started = time.monotonic()
-        cache = self.store.timing_cache(self._host.machine)
-        try:
-            built = build_plan(self._host, onnx, key.profiles, key.options, cache, progress)
-        except EngineError as error:
-            if name != "encoder" or not graphs.attention:
-                raise
-            raise EngineError(  # TensorRT does not take that operator apart
-                f"{error}; if there is no fused kernel for its Attention operator, "
-                "export it without: sam-batch engine export CONFIG --opset 20"
-            ) from error
-        record = self.store.store(key, built.plan, time.monotonic() - started, rebuild)
-        if built.timing_cache:
-            self.store.store_timing_cache(self._host.machine, built.timing_cache)
-        return record
-
-
-def graphs_folder(settings: TensorRTConfig, checkpoint: ResolvedCheckpoint, precision: str) -> Path:
-    """Where a model's ONNX graphs lie."""
-    return Path(settings.folder) / "onnx" / f"{checkpoint.name}-{precision}-{checkpoint.sha256[:12]}"
-
-
-def exported(
-    settings: TensorRTConfig,
-    checkpoint: ResolvedCheckpoint,
-    precision: str,
-    console: Console,
-    *,
-    opset: int | None = None,
-    attention: bool = False,
-    masks: bool = False,
-    anew: bool = False,
-) -> GraphSet:
-    """A model's ONNX graphs: those that are there, which need no folder that can be written, else exported now.
-
-    Args:
-        settings: Names the folder.
-        checkpoint: The weights.
-        precision: fp16 or fp32.
-        console: Is told that another builds here and is waited for.
-        opset: Of ONNX; None takes what is there, and exports in `DEFAULT_OPSET`.
-        attention: With the operator of that name; False takes it as well where `opset` is None.
-        masks: With the graph for prompts with masks; False takes it as well.
-        anew: Export them in any case.
-
-    Raises:
-        ConfigError: A package that exports is missing.
-        OutputError: The folder cannot be written.
-        EngineError: They cannot be exported.
-    """
-    if not anew and (graphs := _there(graphs_folder(settings, checkpoint, precision), opset, attention, masks)):
-        return graphs
-    with _alone(PlanStore(Path(settings.folder)), console):  # a build reads the graphs
-        return _exported(settings, checkpoint, precision, opset, attention=attention, masks=masks, anew=anew)
-
-
-def _exported(
-    settings: TensorRTConfig,
-    checkpoint: ResolvedCheckpoint,
-    precision: str,
-    opset: int | None,
-    *,
-    attention: bool,
-    masks: bool,
-    anew: bool,
-) -> GraphSet:
-    """As `exported`, for who holds the folder."""
-    folder = graphs_folder(settings, checkpoint, precision)
-    if not anew and (graphs := _there(folder, opset, attention, masks)):
-        return graphs
-    return export(
-        load_resolved(checkpoint),
-        family_of(checkpoint.name),
-        model=checkpoint.name,
-        checkpoint_sha256=checkpoint.sha256,
-        precision=precision,
-        folder=folder,
-        opset=opset or DEFAULT_OPSET,
-        attention=attention,
-        masks=masks,
-    )
-
-
-def _there(folder: Path, opset: int | None, attention: bool, masks: bool) -> GraphSet | None:
-    """The graphs of a folder, if they are whole and what is asked for."""
-    with contextlib.suppress(ConfigError, EngineError):  # none, or what is there is damaged
-        graphs = read_graphs(folder)
-        asked_for = (opset, attention) in ((None, False), (graphs.opset, graphs.attention))
-        if asked_for and (graphs.takes_masks or not masks):
-            return graphs
-    return None
-
-
-def _alone(store: PlanStore, console: Console) -> AbstractContextManager[None]:
-    """Hold the folder, as the only one who writes there."""
-    told = f"another build is at work in {store.folder}; waiting for its end"
-    return store.locked(lambda: console.print(told, highlight=False, soft_wrap=True))
-
-
-def profiles(graphs: GraphSet, settings: TensorRTConfig) -> dict[str, dict[str, Profile]]:
-    """For each graph, the shapes that its plan takes; tuned for full batches, of which a job consists."""
-    most = {"images": settings.max_images, "prompts": settings.max_prompts}
-
-    def profile(shape: Sequence[int | str]) -> Profile:
-        smallest, largest = (
-            tuple(size if isinstance(size, int) else free[size] for size in shape)
-            for free in (dict.fromkeys(most, 1), most)
-        )
-        return smallest, largest, largest
-
-    return {
-        name: {given: profile(shape) for given, shape in inputs.items() if any(size in most for size in shape)}
-        for name, inputs in graphs.inputs.items()
-    }

@@ -5,6 +5,7 @@ note, and answer.
 """
 
 import logging
+import re
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -19,16 +20,40 @@ log = logging.getLogger(__name__)
 
 KEPT_ERRORS = 8
 
+_ACTIVATION = re.compile(r"Total Activation Memory: (\d+) bytes")
+
 
 class Errors(deque[str]):
-    """The last error messages of TensorRT, of which an exception says why something was refused."""
+    """The last error messages of TensorRT, of which an exception says why something was refused.
+
+    Attributes:
+        layers: What a builder has said last of the layers it made, or empty.
+        activation_bytes: Likewise, of the memory that they need while they run.
+    """
 
     def __init__(self) -> None:
         super().__init__(maxlen=KEPT_ERRORS)
+        self.layers, self.activation_bytes = "", 0
+
+    def clear(self) -> None:
+        """Forget what was said so far."""
+        super().clear()
+        self.layers, self.activation_bytes = "", 0
+
+    def take(self, message: str, is_error: bool) -> None:
+        """Hear a message."""
+        if is_error:
+            self.append(message)
+        elif message.startswith("Layers:"):
+            self.layers = message
+        elif found := _ACTIVATION.match(message):
+            self.activation_bytes = int(found[1])
 
     def text(self) -> str:
         """All of them, in one line."""
-        return "; ".join(" ".join(one.split()) for one in self) or "TensorRT gave no reason"
+        return (
+            "; ".join(" ".join(one.split()) for one in self) or "TensorRT gave no reason (it may be on standard error)"
+        )
 
     def ask(self, refusal: str, call: Callable[..., Any], *arguments: Any) -> Any:
         """What a call answers; None and False are how TensorRT refuses.
@@ -46,6 +71,33 @@ class Errors(deque[str]):
         if answer is None or answer is False:
             raise EngineError(f"{refusal}: {self.text()}")
         return answer
+
+
+_BROKEN: list[Any] = []  # objects whose use, and whose end, TensorRT does not survive
+
+
+def start(trt: Any, name: str) -> Any:
+    """A `Builder` or a `Runtime`.
+
+    Where CUDA cannot be used, TensorRT says so and returns an object all the same; the process dies of its first use,
+    and of its end. So what it says meanwhile decides, and such an object is kept for ever.
+
+    Raises:
+        EngineError: TensorRT does not start.
+    """
+    logger, errors = get_logger(trt)
+    errors.clear()
+    try:
+        made = getattr(trt, name)(logger)
+    except TypeError:  # how the bindings say that the library returned nothing
+        made = None
+    if made is None or errors:
+        _BROKEN.append(made)
+        raise EngineError(
+            f"TensorRT {trt.__version__} does not start: {errors.text()}; see whether nvidia-smi works and the "
+            "driver is new enough for it"
+        )
+    return made
 
 
 def get_logger(trt: Any) -> tuple[Any, Errors]:
@@ -69,8 +121,7 @@ def _make_logger(base: Any) -> tuple[Any, Errors]:
         def log(self, severity: Any, msg: str) -> None:
             level = levels[severity]
             log.log(min(level, logging.INFO), "%s", msg)  # whoever asked reports the errors
-            if level == logging.ERROR:
-                errors.append(msg)
+            errors.take(msg, level == logging.ERROR)
 
     return Logger(), errors
 

@@ -6,6 +6,7 @@ does not match its key or its hash never reaches TensorRT. This module imports n
 
     <folder>/plans/<model>-<precision>-<graph>-<key>.plan   the plan
     <folder>/plans/<model>-<precision>-<graph>-<key>.json   its sidecar: key, hash, what verification said
+    <folder>/plans/<...>-<key>.<GPU and driver>.compiled    what TensorRT for RTX has compiled of it
     <folder>/timing/<machine>.cache                         TensorRT's timing cache
 """
 
@@ -23,63 +24,12 @@ from typing import Any
 from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 
-from sam_batch.errors import EngineError, EngineFileError, OutputError
+from sam_batch.engine.tensorrt.plan_key import Machine, PlanKey
+from sam_batch.errors import EngineError, EngineFileError, OutputError, UnverifiedError
 from sam_batch.section import flatten
 
-Shape = tuple[int, ...]
-Profile = tuple[Shape, Shape, Shape]  # smallest, most usual, largest
 BUILD_COMMAND = "sam-batch engine build CONFIG"
 FOLDER = "engine.tensorrt.folder"
-
-
-@dataclass(frozen=True, slots=True)
-class Machine:
-    """What binds a plan to where it was built.
-
-    Attributes:
-        tensorrt: Full version.
-        cuda: Major version of CUDA that this TensorRT was built for.
-        platform: System and processor.
-        gpu: Its name, as the driver tells.
-        compute_capability: Such as 9.0.
-    """
-
-    tensorrt: str
-    cuda: str
-    platform: str
-    gpu: str
-    compute_capability: str
-
-
-@dataclass(frozen=True, slots=True)
-class PlanKey:
-    """Everything a plan depends on.
-
-    Attributes:
-        graph: encoder, score, score_masked or finish.
-        model: demo, vit_b, vit_l or vit_h.
-        precision: fp32 or fp16.
-        checkpoint_sha256: Of the weights.
-        onnx_sha256: Of the graph with its weights.
-        machine: Where it may run.
-        profiles: For each input with a free size, its smallest, most usual and largest shape.
-        options: Of the builder.
-    """
-
-    graph: str
-    model: str
-    precision: str
-    checkpoint_sha256: str
-    onnx_sha256: str
-    machine: Machine
-    profiles: Mapping[str, Profile]
-    options: Mapping[str, int | None]
-
-    @property
-    def name(self) -> str:
-        """Of the plan's files, without extension; no other key has it."""
-        digest = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
-        return f"{self.model}-{self.precision}-{self.graph}-{digest[:16]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +42,10 @@ class Record:
         sha256: Of the plan.
         size: In bytes.
         seconds: That its build took.
-        verified: What `engine.verify` found, with `plans`, the hashes of those it ran with; None before.
+        verified: Where (`Flavour.verified_on`) `engine.verify` has found what, with `plans`, the hashes of those that
+            it ran with.
         rebuild: Name of the rebuild it was made in, if one was asked for.
+        inside: What the builder has said of its layers and memory, `inspect.Inspection` in words.
     """
 
     name: str
@@ -101,15 +53,17 @@ class Record:
     sha256: str
     size: int
     seconds: float
-    verified: dict[str, Any] | None = None
+    verified: dict[str, dict[str, Any]] | None = None
     rebuild: str | None = None
+    inside: str = ""
 
     def to_text(self) -> str:
         """For a person."""
         told = flatten(self.key)
-        library, gpu = told.get("machine.tensorrt"), told.get("machine.gpu")
-        state = "verified" if self.verified else "not verified"
-        return f"{self.name}  {self.size / 1e6:.1f} MB  TensorRT {library}  {gpu}  {state}"
+        library = "TensorRT for RTX" if told.get("machine.flavour") == "rtx" else "TensorRT"
+        gpu = told.get("machine.gpu") or f"compute capability {told.get('machine.compute_capability')}"
+        state = f"verified on {'; '.join(self.verified)}" if self.verified else "not verified"
+        return f"{self.name}  {self.size / 1e6:.1f} MB  {library} {told.get('machine.tensorrt')}  {gpu}  {state}"
 
 
 _SIDECAR = TypeAdapter(Record)
@@ -181,7 +135,9 @@ class PlanStore:
         _require_unaltered(path, hashlib.sha256(data).hexdigest(), record)
         return record, data
 
-    def store(self, key: PlanKey, plan: bytes, seconds: float, rebuild: str | None = None) -> Record:
+    def store(
+        self, key: PlanKey, plan: bytes | memoryview, seconds: float, rebuild: str | None = None, inside: str = ""
+    ) -> Record:
         """Put a freshly built plan into the folder: whole, or not at all.
 
         Raises:
@@ -189,41 +145,58 @@ class PlanStore:
             EngineError: It cannot be written; nothing is left behind.
         """
         digest = hashlib.sha256(plan).hexdigest()
-        record = Record(key.name, _as_json(key), digest, len(plan), seconds, rebuild=rebuild)
+        record = Record(key.name, _as_json(key), digest, len(plan), seconds, rebuild=rebuild, inside=inside)
         self._make(self._plans)
         self._write(self._path(key.name, "plan"), plan)
         self._write_record(record)  # last: without its sidecar a plan does not exist
         return record
 
-    def set_verified(self, records: Sequence[Record], found: Mapping[str, Any]) -> None:
-        """Note in each sidecar what the verification of these plans, run together, has found.
+    def set_verified(self, records: Sequence[Record], where: str, found: Mapping[str, Any]) -> None:
+        """Note in each sidecar what the verification of these plans, run together in one place, has found.
 
         Raises:
             EngineFileError: One is not there any more, or another in its place.
             EngineError: A sidecar cannot be written.
         """
-        for record in records:
-            there = _parse(self._path(record.name, "json"))
-            if there is None or there.sha256 != record.sha256:
+        there = [_parse(self._path(record.name, "json")) for record in records]
+        for before, now in zip(records, there, strict=True):
+            if now is None or now.sha256 != before.sha256:
                 raise EngineFileError(
-                    f"{self.folder}: {record.name} was changed while it was verified; "
+                    f"{self.folder}: {before.name} was changed while it was verified; "
                     "run sam-batch engine verify CONFIG again"
                 )
-        for record in records:
-            self._write_record(replace(record, verified={**found, "plans": _hashes(records)}))
+        for record in filter(None, there):
+            verdict = {**found, "plans": _hashes(records)}
+            self._write_record(replace(record, verified={**(record.verified or {}), where: verdict}))
 
-    def verified(self, records: Sequence[Record]) -> dict[str, Any]:
-        """What verification found for exactly these plans together.
+    def verified(self, records: Sequence[Record], where: str) -> dict[str, Any]:
+        """What verification found for exactly these plans together, in one place.
 
         Raises:
-            EngineFileError: They were never verified.
+            UnverifiedError: They never were.
         """
-        for record in records:
-            if record.verified is None or record.verified.get("plans") != _hashes(records):
-                raise EngineFileError(
-                    f"{self.folder}: {record.name} was built but not verified; run sam-batch engine verify CONFIG"
+        verdicts = [(record.verified or {}).get(where, {}) for record in records]
+        for record, verdict in zip(records, verdicts, strict=True):
+            if verdict.get("plans") != _hashes(records):
+                raise UnverifiedError(
+                    f"{self.folder}: {record.name} was built but not verified on {where}; "
+                    "run sam-batch engine verify CONFIG"
                 )
-        return dict(records[0].verified or {})
+        return verdicts[0]
+
+    def compiled(self, record: Record, where: str) -> bytes:
+        """What was compiled of a plan as it ran in a place; empty if nothing was."""
+        with contextlib.suppress(OSError):
+            return self._compiled_path(record, where).read_bytes()
+        return b""
+
+    def store_compiled(self, record: Record, where: str, data: bytes) -> None:
+        """Keep what was compiled, for the next process.
+
+        Raises:
+            EngineError: It cannot be written.
+        """
+        self._write(self._compiled_path(record, where), data)
 
     def timing_cache(self, machine: Machine) -> bytes:
         """What earlier builds on such a machine have measured; empty before the first."""
@@ -244,10 +217,13 @@ class PlanStore:
     def _path(self, name: str, extension: str) -> Path:
         return self._plans / f"{name}.{extension}"
 
+    def _compiled_path(self, record: Record, where: str) -> Path:
+        """Beside the plan: it is native code as well, and this folder is its owner's alone."""
+        return self._path(record.name, f"{_as_file_name(where)}.compiled")
+
     def _timing_path(self, machine: Machine) -> Path:
         words = f"{machine.tensorrt}-cuda{machine.cuda}-{machine.gpu}-sm{machine.compute_capability}"
-        safe = "".join(letter if letter.isalnum() or letter in ".-" else "_" for letter in words)
-        return self.folder / "timing" / f"{safe}.cache"
+        return self.folder / "timing" / f"{_as_file_name(words)}.cache"
 
     def _make(self, folder: Path) -> None:
         try:
@@ -258,7 +234,7 @@ class PlanStore:
 
     def _sweep(self) -> None:
         """Remove what killed builders have left half written; only who holds the lock writes such files."""
-        for pattern in ("plans/.*.plan.tmp", "timing/.*.cache.tmp"):
+        for pattern in ("plans/.*.plan.tmp", "plans/.*.compiled.tmp", "timing/.*.cache.tmp"):
             with contextlib.suppress(OSError):
                 for path in self.folder.glob(pattern):
                     path.unlink()
@@ -305,7 +281,7 @@ class PlanStore:
     def _write_record(self, record: Record) -> None:
         self._write(self._path(record.name, "json"), (json.dumps(asdict(record), indent=2) + "\n").encode())
 
-    def _write(self, path: Path, data: bytes) -> None:
+    def _write(self, path: Path, data: bytes | memoryview) -> None:
         try:
             _write_whole(path, data)
         except OSError as error:
@@ -315,7 +291,7 @@ class PlanStore:
             ) from error
 
 
-def _write_whole(path: Path, data: bytes) -> None:
+def _write_whole(path: Path, data: bytes | memoryview) -> None:
     """Through a temporary file in the same folder, which is gone whatever happens."""
     descriptor, temporary = tempfile.mkstemp(prefix=".", suffix=f"{path.suffix}.tmp", dir=path.parent)
     try:
@@ -349,6 +325,10 @@ def _require_unaltered(path: Path, digest: str, record: Record) -> None:
         raise EngineFileError(f"{path}: was altered since it was built (its sha256 is another); {_mend()}")
 
 
+def _as_file_name(words: str) -> str:
+    return "".join(letter if letter.isalnum() or letter in ".-" else "_" for letter in words)
+
+
 def _hashes(records: Sequence[Record]) -> list[str]:
     return sorted(record.sha256 for record in records)
 
@@ -365,7 +345,8 @@ def _differing(wanted: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]
 
 def _describe(key: PlanKey) -> str:
     machine = key.machine
-    return f"{key.model} {key.graph} in {key.precision} for TensorRT {machine.tensorrt} on {machine.gpu}"
+    where = machine.gpu or f"compute capability {machine.compute_capability}"
+    return f"{key.model} {key.graph} in {key.precision} for TensorRT {machine.tensorrt} on {where}"
 
 
 def _mend() -> str:

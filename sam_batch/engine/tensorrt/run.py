@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from sam_batch.engine.tensorrt.host import Host
-from sam_batch.engine.tensorrt.log import get_logger
+from sam_batch.engine.tensorrt.log import get_logger, start
 from sam_batch.errors import EngineError
 
 
@@ -23,6 +23,7 @@ class PlanRunner:
         host: The machine it was built on.
         plan: From `PlanStore.read`, which has checked it.
         name: For messages.
+        compiled: What was compiled of it in an earlier process, or empty.
 
     Attributes:
         largest: How many images or prompts it takes at once.
@@ -32,9 +33,10 @@ class PlanRunner:
         EngineError: TensorRT refuses it.
     """
 
-    def __init__(self, host: Host, plan: bytes, name: str) -> None:
+    def __init__(self, host: Host, plan: bytes, name: str, compiled: bytes = b"") -> None:
         self._host, self._name = host, name
         self.engine = load_plan(host, plan, name)
+        self._maker = host.flavour.contexts(host.trt, self.engine, compiled)
         self._inputs, self._outputs = self._names()
         shapes = {one: tuple(self.engine.get_tensor_shape(one)) for one in (*self._inputs, *self._outputs)}
         self._free = {one for one, shape in shapes.items() if shape[0] == -1}
@@ -93,20 +95,24 @@ class PlanRunner:
         results = {
             name: self._buffers[name].new_empty((count, *self._buffers[name].shape[1:])) for name in self._outputs
         }
-        for start in range(0, count, self.largest):
-            rows = slice(start, min(start + self.largest, count))
+        for first in range(0, count, self.largest):
+            rows = slice(first, min(first + self.largest, count))
             # By length: to TensorRT a size that can only be 1 is not free.
             part = {name: given[rows] if len(given) == count else given for name, given in inputs.items()}
-            for name, made in self(part, rows.stop - start).items():
+            for name, made in self(part, rows.stop - first).items():
                 results[name][rows] = made
         return results
+
+    def compiled(self) -> bytes:
+        """What was compiled of it on this GPU, for `compiled` of the next process; empty if nothing was."""
+        return self._maker.compiled()
 
     def close(self) -> None:
         """Free its memory."""
         self._forget()
         self._buffers.clear()
         self._scratch = None
-        del self.engine
+        del self._maker, self.engine
 
     def _forget(self) -> None:
         self._replays.clear()
@@ -142,18 +148,16 @@ class PlanRunner:
         def work(stream: int) -> None:
             self._ask("does not run", context.execute_async_v3, stream)
 
-        return self._host.gpu.record(work)
+        return self._host.gpu.record(work, lambda stream: self._maker.can_be_recorded(context, stream))
 
     def _context(self) -> Any:
         """A context on the shared scratch memory, or on its own where none is shared."""
         if self._scratch is None:
             self._scratch = torch.empty(max(1, self.scratch_bytes), dtype=torch.uint8, device=self._host.gpu.device)
-        strategy = self._host.trt.ExecutionContextAllocationStrategy.USER_MANAGED
-        create = self.engine.create_execution_context
-        context = create(strategy)
+        context = self._maker.create()
         if context is None:
             torch.cuda.empty_cache()  # TensorRT asks CUDA for memory, and cannot have what torch keeps for later
-            context = self._ask("makes no context (memory is short?)", create, strategy)
+            context = self._ask("makes no context (memory is short?)", self._maker.create)
         context.set_device_memory(self._scratch.data_ptr(), self._scratch.numel())
         self._contexts.append(context)
         return context
@@ -179,16 +183,9 @@ def load_plan(host: Host, plan: bytes, name: str) -> Any:
     Raises:
         EngineError: TensorRT refuses it.
     """
-    logger, errors = get_logger(host.trt)
-    runtime = errors.ask(f"the plan {name}: TensorRT starts no runtime", _start, host.trt, logger)
+    runtime = start(host.trt, "Runtime")
+    _, errors = get_logger(host.trt)
     return errors.ask(f"the plan {name}: TensorRT does not load the plan", runtime.deserialize_cuda_engine, plan)
-
-
-def _start(trt: Any, logger: Any) -> Any:
-    try:
-        return trt.Runtime(logger)
-    except TypeError:  # how the bindings say that the library returned nothing
-        return None
 
 
 def _dtypes(trt: Any) -> dict[Any, torch.dtype]:

@@ -62,7 +62,7 @@ class Exported:
 SMALL, DEMO, VIT_B = (lambda: small_sam(lively=False)), (lambda: load_model("demo")), random_vit_b
 SETS = [
     pytest.param((SMALL, "fp32", {}), id="small-fp32"),
-    pytest.param((SMALL, "fp32", OPERATOR), id="small-fp32-operator"),
+    pytest.param((SMALL, "fp16", OPERATOR), id="small-fp16-operator"),
     pytest.param((DEMO, "fp32", {}), id="demo-fp32"),
     pytest.param((DEMO, "fp16", {}), id="demo-fp16"),
     pytest.param((VIT_B, "fp32", {}), id="vit_b-fp32", marks=pytest.mark.slow),
@@ -211,6 +211,7 @@ def test_weights_too_many_for_one_file_lie_beside_it(tmp_path, monkeypatch):
         ({"precision": "bf16"}, "precision bf16 is unknown; use fp32 or fp16"),
         ({"opset": 19}, "opset 19 is not supported; use 20 to 23"),
         ({"opset": 20, "attention": True}, "opset 20 has no Attention operator; use opset 23"),
+        (OPERATOR, r"engine\.precision: TensorRT has no kernel for the Attention operator in fp32"),
     ],
 )
 def test_what_cannot_be_exported_is_refused_before_anything_is_written(tmp_path, options, reason):

@@ -34,15 +34,15 @@ def test_a_graph_becomes_a_plan_and_a_bar_reaches_its_end(build, progress):
     assert (task.description, task.completed, task.total) == ("little", KNOBS.steps, KNOBS.steps)
 
 
-def test_measurements_of_earlier_builds_are_used_and_grow(build):
-    first = build().timing_cache
-    assert build(timing_cache=first).timing_cache.startswith(first)
-    assert KNOBS.timing_caches == [b"", first]
+class TestTimingCache:
+    def test_measurements_of_earlier_builds_are_used_and_grow(self, build):
+        first = build().timing_cache
+        assert build(timing_cache=first).timing_cache.startswith(first)
+        assert KNOBS.timing_caches == [b"", first]
 
-
-def test_a_timing_cache_of_another_gpu_is_left_aside(build):
-    KNOBS.timing_caches_fit = False
-    assert build(timing_cache=b"of another GPU").timing_cache == b"measured"
+    def test_a_timing_cache_of_another_gpu_is_left_aside(self, build):
+        KNOBS.timing_caches_fit = False
+        assert build(timing_cache=b"of another GPU").timing_cache == b"measured"
 
 
 def test_an_operator_that_tensorrt_lacks_is_named_with_its_node(build, tmp_path):
@@ -51,7 +51,7 @@ def test_an_operator_that_tensorrt_lacks_is_named_with_its_node(build, tmp_path)
 
 
 def test_a_missing_profile_is_an_error_with_tensorrts_own_reason(build):
-    with pytest.raises(EngineError, match=r"could not build it: Network has dynamic .* no profile"):
+    with pytest.raises(EngineError, match=r"could not build it: .*Network has dynamic .* no optimization profile"):
         build(profiles={})
 
 
@@ -77,13 +77,37 @@ def test_a_failure_says_nothing_of_those_before(build):
 
 
 @pytest.mark.parametrize(
-    "reason", ["Could not find any implementation for node {ForeignNode[a...b]}", "due to insufficient workspace"]
+    "reason",
+    [
+        "Could not find any implementation for node {ForeignNode[a...b]}",
+        "due to insufficient workspace",
+        "Tactic Selection: no tactics to implement the operation within workspace limit.",
+        "Error Code 2: OutOfMemory (Requested size was 286183440 bytes.)",
+    ],
 )
 def test_too_little_scratch_memory_names_the_limit_to_raise(build, reason):
     KNOBS.builds, KNOBS.build_error = False, reason
     with pytest.raises(
         EngineError, match=r"raise engine\.tensorrt\.workspace_bytes .*or lower engine\.tensorrt\.max_images"
     ):
+        build()
+
+
+def test_a_driver_that_is_too_old_is_no_want_of_memory(build):
+    KNOBS.builds, KNOBS.build_error = False, "cudaError 35: CUDA driver version is insufficient for CUDA runtime"
+    with pytest.raises(EngineError, match="see whether nvidia-smi works"):
+        build()
+
+
+def test_a_library_that_complains_as_it_starts_is_not_used(host, build, monkeypatch):
+    """Classic returns an object then, whose first use ends the process."""
+
+    def complain(logger):
+        logger.log(host.trt.ILogger.ERROR, "CUDA initialization failure with error: 35")
+        return object()
+
+    monkeypatch.setattr(host.trt, "Builder", complain)
+    with pytest.raises(EngineError, match=r"does not start: CUDA initialization failure with error: 35; see whether"):
         build()
 
 

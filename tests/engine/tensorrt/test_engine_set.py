@@ -1,27 +1,18 @@
-import errno
-import io
-import json
 import shutil
-import time
 import weakref
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from filelock import FileLock
-from rich.console import Console
 from support import tensorrt_standin
-from support.tensorrt_engines import CHECKPOINT, PICTURE, QUIET, engine_set_in, hold_small_sam, settings
+from support.tensorrt_engines import PICTURE, QUIET, engine_set_in, hold_small_sam
 from support.tensorrt_standin import KNOBS, CpuGpu
 
 from sam_batch.engine.onnx.graph_set import MASKED, read_graphs, write_manifest
 from sam_batch.engine.protocol import Prompts
 from sam_batch.engine.tensorrt import engine_set
-from sam_batch.engine.tensorrt.engine_set import exported, profiles
-from sam_batch.engine.tensorrt.plans import PlanStore
-from sam_batch.errors import EngineError, EngineFileError, OutputError
+from sam_batch.errors import EngineError, EngineFileError
 
 GRAPHS = ["encoder", "score", "finish"]  # of a job whose prompts have no masks
 
@@ -45,7 +36,7 @@ def verify(engines, thresh=0.0):
 
 def store_another(engines):
     """As who builds anew: another plan of the encoder comes into the place of the one that is there."""
-    key = engines.keys(engines._graphs())["encoder"]
+    key = engines.keys(engines.graphs())["encoder"]
     engines.store.store(key, b"another", 1.0)
 
 
@@ -142,7 +133,7 @@ def test_a_worker_reads_each_plan_once(engines, monkeypatch):
 def test_without_verification_nothing_is_loaded(engines):
     engines.build(QUIET)
     KNOBS.plans_loaded = 0
-    with pytest.raises(EngineFileError, match="not verified; run sam-batch engine verify"):
+    with pytest.raises(EngineFileError, match=r"not verified on Stand-in.*; run sam-batch engine verify"):
         engines.load()
     assert KNOBS.plans_loaded == 0
 
@@ -179,15 +170,15 @@ def test_what_is_loaded_is_what_was_verified_though_others_build_meanwhile(engin
     engines.build(QUIET)
     verify(engines)
     load, loaded, real = engine_set.load_resolved, [], engine_set.TensorRTEngine
-    wanted = [engines.store.read(key)[1] for key in engines.keys(engines._graphs()).values()]
+    wanted = [engines.store.read(key)[1] for key in engines.keys(engines.graphs()).values()]
 
     def build_anew_and_load(checkpoint):
         store_another(engines)
         return load(checkpoint)
 
-    def keep(host, graphs, plans, *weights):
+    def keep(host, graphs, plans, *others):
         loaded.extend(plans.values())
-        return real(host, graphs, plans, *weights)
+        return real(host, graphs, plans, *others)
 
     monkeypatch.setattr(engine_set, "load_resolved", build_anew_and_load)
     monkeypatch.setattr(engine_set, "TensorRTEngine", keep)
@@ -198,7 +189,7 @@ def test_what_is_loaded_is_what_was_verified_though_others_build_meanwhile(engin
 def test_what_another_version_has_verified_is_to_be_verified_again(engines, host, folder):
     engines.build(QUIET)
     verify(engines)
-    engines.store.set_verified(list(engines.store.records()), {"an older figure": 1.0})
+    engines.store.set_verified(list(engines.store.records()), "Stand-in", {"an older figure": 1.0})
     with pytest.raises(EngineFileError, match="verified by another version; run sam-batch engine verify"):
         engines.load()
 
@@ -240,7 +231,7 @@ def test_too_little_memory_to_verify_says_what_to_do_and_frees_both_engines(engi
     ("change", "difference"),
     [
         ({"gpu": CpuGpu("Another GPU")}, "gpu (Stand-in, here Another GPU)"),
-        ({"gpu": CpuGpu(compute_capability="8.6")}, "compute_capability (9.0, here 8.6)"),
+        ({"gpu": CpuGpu(compute_capability="8.6")}, "compute_capability (8.9, here 8.6)"),
         ({"max_prompts": 5}, "profiles.tokens"),
         ({"workspace_bytes": 1 << 25}, "options.workspace_bytes"),
     ],
@@ -276,102 +267,3 @@ def test_nothing_built_at_all_names_the_command(host, tmp_path):
 def test_every_graph_can_be_looked_into(engines):
     engines.build(QUIET)
     assert [one.graph for one in engines.inspect()] == GRAPHS
-
-
-def refuse(*_, **__):
-    raise OSError(errno.ENOLCK, "No locks available")
-
-
-class TestExported:
-    @pytest.fixture
-    def exporting(self, monkeypatch, exports):
-        """Exports are counted, and copied from one that was made before."""
-        calls = []
-
-        def export(*_, folder, opset, attention, **__):
-            calls.append(opset)
-            made = engine_set.graphs_folder(settings(exports("fp32")), CHECKPOINT, "fp32")
-            shutil.copytree(made, folder, dirs_exist_ok=True)
-            graphs = replace(read_graphs(folder), opset=opset, attention=attention)
-            write_manifest(graphs, folder)
-            return graphs
-
-        hold_small_sam(monkeypatch)
-        monkeypatch.setattr(engine_set, "export", export)
-        return calls
-
-    def test_graphs_that_are_there_are_not_exported_again(self, tmp_path, exporting):
-        first = exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET)
-        assert exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET) == first
-        assert exporting == [20]
-
-    def test_damaged_graphs_another_opset_or_force_export_them_anew(self, tmp_path, exporting):
-        exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET)
-        folder = engine_set.graphs_folder(settings(tmp_path), CHECKPOINT, "fp32")
-        (folder / "score.onnx").write_bytes(b"")
-        for keys in ({}, {"opset": 23}, {"anew": True}):
-            exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET, **keys)
-        assert exporting == [20, 20, 23, 20]
-
-    def test_graphs_of_another_version_are_exported_anew(self, tmp_path, exporting):
-        first = exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET)
-        folder = engine_set.graphs_folder(settings(tmp_path), CHECKPOINT, "fp32")
-        write_manifest(replace(first, version=0), folder)
-        assert exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET) == first
-        assert exporting == [20, 20]
-
-    def test_graphs_with_and_without_the_attention_operator_are_told_apart(self, tmp_path, exporting):
-        operator = {"opset": 23, "attention": True}
-        for asked, has_it in ((operator, True), (operator, True), ({}, True), ({"opset": 23}, False), (operator, True)):
-            assert exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET, **asked).attention == has_it
-        assert exporting == [23, 23, 23]
-
-    @pytest.mark.parametrize("asked", [{}, {"opset": 23, "attention": True}])
-    def test_a_build_that_fails_names_the_attention_operator_where_there_is_one(self, tmp_path, exporting, host, asked):
-        exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET, **asked)
-        KNOBS.builds = False
-        with pytest.raises(EngineError) as failed:
-            engine_set_in(host, tmp_path).build(QUIET)
-        assert ("no fused kernel for its Attention operator" in str(failed.value)) == bool(asked)
-
-    def test_a_folder_that_cannot_be_locked_is_named(self, tmp_path, exporting, monkeypatch):
-        monkeypatch.setattr(FileLock, "acquire", refuse)
-        with pytest.raises(
-            OutputError, match=f"{tmp_path}: cannot be locked: .*No locks available; set engine.tensorrt.folder"
-        ):
-            exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET)
-
-    def test_graphs_that_are_there_need_no_folder_that_can_be_written(self, tmp_path, exporting, monkeypatch):
-        first = exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET)
-        monkeypatch.setattr(FileLock, "acquire", refuse)
-        monkeypatch.setattr(Path, "chmod", refuse)
-        assert exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET) == first
-        with pytest.raises(OutputError):
-            exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET, anew=True)
-
-    @pytest.mark.parametrize("verb", ["export", "build"])
-    def test_whoever_comes_second_says_so_and_waits(self, tmp_path, exporting, host, verb):
-        console = Console(file=io.StringIO(), width=500)
-        work = {
-            "export": lambda: exported(settings(tmp_path), CHECKPOINT, "fp32", console),
-            "build": lambda: engine_set_in(host, tmp_path).build(console),
-        }
-        with ThreadPoolExecutor(1) as pool:
-            with PlanStore(tmp_path).locked():
-                second = pool.submit(work[verb])
-                deadline = time.monotonic() + 60
-                while "waiting" not in console.file.getvalue() and time.monotonic() < deadline:
-                    time.sleep(0.01)
-                assert not exporting
-            second.result()
-        assert console.file.getvalue().strip() == f"another build is at work in {tmp_path}; waiting for its end"
-        assert exporting == [20]
-
-
-def test_profiles_are_tuned_for_full_batches(exports):
-    folder = engine_set.graphs_folder(settings(exports("fp32")), CHECKPOINT, "fp32")
-    shapes = profiles(engine_set.read_graphs(folder), settings(folder, max_prompts=64, max_images=4))
-    assert shapes["encoder"]["images"] == ((1, 3, 128, 128), (4, 3, 128, 128), (4, 3, 128, 128))
-    assert shapes["finish"]["cells"] == ((1, 64, 32), (64, 64, 32), (64, 64, 32))
-    assert set(shapes[MASKED]) == {"tokens", "masks"}
-    assert json.dumps(shapes)

@@ -7,8 +7,9 @@ import pytest
 from filelock import FileLock, Timeout
 
 from sam_batch.engine.tensorrt import plans as tensorrt_plans
-from sam_batch.engine.tensorrt.plans import Machine, PlanKey, PlanStore
-from sam_batch.errors import EngineError, EngineFileError, OutputError
+from sam_batch.engine.tensorrt.plan_key import Machine, PlanKey
+from sam_batch.engine.tensorrt.plans import PlanStore
+from sam_batch.errors import EngineError, EngineFileError, OutputError, UnverifiedError
 
 MACHINE = Machine("11.4.0", "13", "linux-x86_64", "Stand-in", "9.0")
 KEY = PlanKey(
@@ -122,7 +123,10 @@ def test_what_is_no_sidecar_is_passed_over(store, content):
 def test_a_sidecar_of_another_version_is_still_told_of(store):
     record = store.store(KEY, b"plan", 1.5)
     assert "TensorRT 11.4.0  Stand-in  not verified" in record.to_text()
-    assert "TensorRT None  None  not verified" in replace(record, key={"machine": ["another form"]}).to_text()
+    assert (
+        "TensorRT None  compute capability None  not verified"
+        in replace(record, key={"machine": ["another form"]}).to_text()
+    )
 
 
 def test_a_sidecar_names_no_other_file(store):
@@ -203,13 +207,33 @@ def test_a_file_in_the_folders_place_is_a_mistake_of_the_configuration(tmp_path)
 def test_plans_count_as_verified_only_together(store):
     decoder = replace(KEY, graph="score")
     built = [store.store(KEY, b"plan", 1.5), store.store(decoder, b"other", 1.5)]
-    with pytest.raises(EngineFileError, match="not verified; run sam-batch engine verify"):
-        store.verified(built)
-    store.set_verified(built, {"cosine": 0.9999})
-    assert store.verified([store.find(KEY), store.find(decoder)])["cosine"] == 0.9999
+    with pytest.raises(EngineFileError, match="not verified on here; run sam-batch engine verify"):
+        store.verified(built, "here")
+    store.set_verified(built, "here", {"cosine": 0.9999})
+    assert store.verified([store.find(KEY), store.find(decoder)], "here")["cosine"] == 0.9999
     store.store(decoder, b"built anew", 1.5)
     with pytest.raises(EngineFileError, match="not verified"):
-        store.verified([store.find(KEY), store.find(decoder)])
+        store.verified([store.find(KEY), store.find(decoder)], "here")
+
+
+def test_what_was_verified_in_one_place_is_not_in_another_and_both_are_kept(store):
+    built = [store.store(KEY, b"plan", 1.5)]
+    store.set_verified(built, "an L4", {"cosine": 0.99})
+    with pytest.raises(UnverifiedError, match="not verified on an L40S; run sam-batch engine verify"):
+        store.verified([store.find(KEY)], "an L40S")
+    store.set_verified(built, "an L40S", {"cosine": 0.98})
+    found = [store.verified([store.find(KEY)], where)["cosine"] for where in ("an L4", "an L40S")]
+    assert found == [0.99, 0.98]
+    assert "verified on an L4; an L40S" in store.find(KEY).to_text()
+
+
+def test_what_was_compiled_of_a_plan_is_kept_beside_it_for_each_place(store):
+    record = store.store(KEY, b"plan", 1.5)
+    assert store.compiled(record, "an L4 with driver 580.1") == b""
+    store.store_compiled(record, "an L4 with driver 580.1", b"kernels")
+    assert store.compiled(record, "an L4 with driver 580.1") == b"kernels"
+    assert store.compiled(record, "an L4 with driver 590.1") == b""
+    assert (store.folder / "plans" / f"{KEY.name}.an_L4_with_driver_580.1.compiled").is_file()
 
 
 @pytest.mark.parametrize(
@@ -222,7 +246,7 @@ def test_what_changed_while_it_was_verified_is_not_marked(store, change):
     with pytest.raises(
         EngineFileError, match=f"{KEY.name} was changed while it was verified; run sam-batch engine verify"
     ):
-        store.set_verified(built, {"cosine": 0.9999})
+        store.set_verified(built, "here", {"cosine": 0.9999})
     assert not any(record.verified for record in store.records())
 
 

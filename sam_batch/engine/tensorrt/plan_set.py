@@ -1,0 +1,242 @@
+"""From weights to plans: export the graphs, and build those plans that are missing.
+
+The plans of a model belong together: of the encoder, of the decoder's first half, and of its second half; one more of
+the first half where prompts have masks of an earlier round. This needs a library and the name of a kind of GPU; running
+them, `engine_set` needs the GPU.
+"""
+
+import contextlib
+import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from sam_batch.config import TensorRTConfig
+from sam_batch.engine.onnx.export import export
+from sam_batch.engine.onnx.graph_set import MASKED, GraphSet, read_graphs
+from sam_batch.engine.tensorrt.build import build_plan, options
+from sam_batch.engine.tensorrt.host import Target
+from sam_batch.engine.tensorrt.plan_key import PlanKey, Profile
+from sam_batch.engine.tensorrt.plans import PlanStore, Record
+from sam_batch.errors import ConfigError, EngineError, EngineFileError
+from sam_batch.model.checkpoints import ResolvedCheckpoint
+from sam_batch.model.families import family_of
+from sam_batch.model.load import load_resolved
+
+DEFAULT_OPSET = 20  # the newest that every supported TensorRT reads
+
+
+class PlanSet:
+    """The plans of one model in one precision, for one kind of machine.
+
+    Args:
+        target: What they are built with, and for.
+        settings: Folder, sizes and limits.
+        checkpoint: The weights.
+        precision: fp16 or fp32.
+        masks: Whether prompts will have masks of an earlier round; without them a plan less is built and held.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        settings: TensorRTConfig,
+        checkpoint: ResolvedCheckpoint,
+        precision: str,
+        *,
+        masks: bool = False,
+    ) -> None:
+        self._target, self._settings = target, settings
+        self._checkpoint, self._precision, self._masks = checkpoint, precision, masks
+        self.store = PlanStore(Path(settings.folder))
+
+    def build(self, console: Console, *, rebuild: str | None = None) -> list[Record]:
+        """Build the plans that are missing, with a bar for each.
+
+        Args:
+            console: For the bars, and to say that another builds here and is waited for.
+            rebuild: Build those that are there as well, but for what was built in the rebuild of this name: machines
+                that share the folder build once.
+
+        Returns:
+            What was built; empty if all were there.
+
+        Raises:
+            ConfigError: A package that exports is missing.
+            OutputError: The folder cannot be written.
+            EngineError: A graph cannot be built or stored. What was finished stays.
+        """
+        with _alone(self.store, console):
+            graphs = _exported(
+                self._settings, self._checkpoint, self._precision, None, attention=False, masks=self._masks, anew=False
+            )
+            missing = {name: key for name, key in self.keys(graphs).items() if not self._is_there(key, rebuild)}
+            bars = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+            with Progress(*bars, console=console, disable=not console.is_terminal) as progress:
+                return [self._build(name, key, graphs, rebuild, progress) for name, key in missing.items()]
+
+    def keys(self, graphs: GraphSet) -> dict[str, PlanKey]:
+        """The key of each graph's plan, for this machine and with these settings."""
+        shapes = profiles(graphs, self._settings)
+        return {
+            name: PlanKey(
+                graph=name,
+                model=graphs.model,
+                precision=graphs.precision,
+                checkpoint_sha256=graphs.checkpoint_sha256,
+                onnx_sha256=graphs.sha256[name],
+                machine=self._target.flavour.bound_to(self._target.machine),
+                profiles=shapes[name],
+                options=options(self._settings.workspace_bytes),
+            )
+            for name in graphs.inputs
+            if self._masks or name != MASKED
+        }
+
+    def graphs(self) -> GraphSet:
+        """The exported graphs that plans are made of.
+
+        Raises:
+            EngineFileError: There are none, or none for prompts with masks where there will be some.
+        """
+        folder = graphs_folder(self._settings, self._checkpoint, self._precision)
+        if not folder.is_dir():
+            raise EngineFileError(
+                f"{self._settings.folder}: no TensorRT engines of {self._checkpoint.name} in {self._precision} "
+                "were built here; run sam-batch engine build CONFIG"
+            )
+        graphs = read_graphs(folder)
+        if self._masks and not graphs.takes_masks:
+            raise EngineFileError(
+                f"{self._settings.folder}: the engines of {self._checkpoint.name} were built for prompts without "
+                "masks; run sam-batch engine build CONFIG"
+            )
+        return graphs
+
+    def _is_there(self, key: PlanKey, rebuild: str | None) -> bool:
+        try:
+            record = self.store.find(key)
+        except EngineFileError:
+            return False
+        return rebuild in (None, record.rebuild)
+
+    def _build(self, name: str, key: PlanKey, graphs: GraphSet, rebuild: str | None, progress: Progress) -> Record:
+        onnx = graphs_folder(self._settings, self._checkpoint, self._precision) / f"{name}.onnx"
+        started = time.monotonic()
+        cache = self.store.timing_cache(self._target.machine)
+        try:
+            built = build_plan(self._target, onnx, key.profiles, key.options, cache, progress)
+        except EngineError as error:
+            if name != "encoder" or not graphs.attention:
+                raise
+            raise EngineError(  # TensorRT does not take that operator apart
+                f"{error}; if there is no fused kernel for its Attention operator, "
+                "export it without: sam-batch engine export CONFIG --opset 20"
+            ) from error
+        inside = built.inside.to_text() if built.inside else ""
+        record = self.store.store(key, built.plan, time.monotonic() - started, rebuild, inside)
+        if built.timing_cache:
+            self.store.store_timing_cache(self._target.machine, built.timing_cache)
+        return record
+
+
+def graphs_folder(settings: TensorRTConfig, checkpoint: ResolvedCheckpoint, precision: str) -> Path:
+    """Where a model's ONNX graphs lie."""
+    return Path(settings.folder) / "onnx" / f"{checkpoint.name}-{precision}-{checkpoint.sha256[:12]}"
+
+
+def exported(
+    settings: TensorRTConfig,
+    checkpoint: ResolvedCheckpoint,
+    precision: str,
+    console: Console,
+    *,
+    opset: int | None = None,
+    attention: bool = False,
+    masks: bool = False,
+    anew: bool = False,
+) -> GraphSet:
+    """A model's ONNX graphs: those that are there, which need no folder that can be written, else exported now.
+
+    Args:
+        settings: Names the folder.
+        checkpoint: The weights.
+        precision: fp16 or fp32.
+        console: Is told that another builds here and is waited for.
+        opset: Of ONNX; None takes what is there, and exports in `DEFAULT_OPSET`.
+        attention: With the operator of that name; False takes it as well where `opset` is None.
+        masks: With the graph for prompts with masks; False takes it as well.
+        anew: Export them in any case.
+
+    Raises:
+        ConfigError: A package that exports is missing.
+        OutputError: The folder cannot be written.
+        EngineError: They cannot be exported.
+    """
+    if not anew and (graphs := _there(graphs_folder(settings, checkpoint, precision), opset, attention, masks)):
+        return graphs
+    with _alone(PlanStore(Path(settings.folder)), console):  # a build reads the graphs
+        return _exported(settings, checkpoint, precision, opset, attention=attention, masks=masks, anew=anew)
+
+
+def _exported(
+    settings: TensorRTConfig,
+    checkpoint: ResolvedCheckpoint,
+    precision: str,
+    opset: int | None,
+    *,
+    attention: bool,
+    masks: bool,
+    anew: bool,
+) -> GraphSet:
+    """As `exported`, for who holds the folder."""
+    folder = graphs_folder(settings, checkpoint, precision)
+    if not anew and (graphs := _there(folder, opset, attention, masks)):
+        return graphs
+    return export(
+        load_resolved(checkpoint),
+        family_of(checkpoint.name),
+        model=checkpoint.name,
+        checkpoint_sha256=checkpoint.sha256,
+        precision=precision,
+        folder=folder,
+        opset=opset or DEFAULT_OPSET,
+        attention=attention,
+        masks=masks,
+    )
+
+
+def _there(folder: Path, opset: int | None, attention: bool, masks: bool) -> GraphSet | None:
+    """The graphs of a folder, if they are whole and what is asked for."""
+    with contextlib.suppress(ConfigError, EngineError):  # none, or what is there is damaged
+        graphs = read_graphs(folder)
+        asked_for = (opset, attention) in ((None, False), (graphs.opset, graphs.attention))
+        if asked_for and (graphs.takes_masks or not masks):
+            return graphs
+    return None
+
+
+def _alone(store: PlanStore, console: Console) -> AbstractContextManager[None]:
+    """Hold the folder, as the only one who writes there."""
+    told = f"another build is at work in {store.folder}; waiting for its end"
+    return store.locked(lambda: console.print(told, highlight=False, soft_wrap=True))
+
+
+def profiles(graphs: GraphSet, settings: TensorRTConfig) -> dict[str, dict[str, Profile]]:
+    """For each graph, the shapes that its plan takes; tuned for full batches, of which a job consists."""
+    most = {"images": settings.max_images, "prompts": settings.max_prompts}
+
+    def profile(shape: Sequence[int | str]) -> Profile:
+        smallest, largest = (
+            tuple(size if isinstance(size, int) else free[size] for size in shape)
+            for free in (dict.fromkeys(most, 1), most)
+        )
+        return smallest, largest, largest
+
+    return {
+        name: {given: profile(shape) for given, shape in inputs.items() if any(size in most for size in shape)}
+        for name, inputs in graphs.inputs.items()
+    }

@@ -1,0 +1,216 @@
+"""What the real library makes of our graphs, and what it says where it refuses. The stand-in shows neither."""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+import torch
+from support import tensorrt_bindings
+from support.tensorrt_engines import settings
+from support.tensorrt_library import attention_profiles, build, needs_library, target, write_attention
+from support.tensorrt_standin import write_onnx
+
+from sam_batch.engine.onnx.graph_set import read_graphs
+from sam_batch.engine.tensorrt import build as tensorrt_build
+from sam_batch.engine.tensorrt.plan_set import profiles
+from sam_batch.engine.tensorrt.run import load_plan
+from sam_batch.errors import EngineError
+from sam_batch.model.checkpoints import resolve_checkpoint
+from sam_batch.model.load import load_resolved
+from sam_batch.model.sam.family import SAM
+
+pytestmark = needs_library
+
+CAPABILITIES = ("8.6", "8.9", "12.0")
+BLOCKS = {"demo": 8, "vit_b": 12, "vit_l": 24, "vit_h": 32}
+LITTLE = {"x": ((1, 4), (8, 4), (8, 4))}
+
+
+@pytest.fixture
+def silence(caplog):
+    """That nothing was said above the level of INFO: warnings of TensorRT are of the package's own INFO."""
+    caplog.set_level(logging.INFO, "sam_batch")
+    yield
+    assert [one.getMessage() for one in caplog.records if one.levelno >= logging.INFO] == []
+
+
+def build_graph(folder, name, capability):
+    graphs = read_graphs(folder)
+    shapes = profiles(graphs, settings(folder, max_prompts=64, max_images=1))
+    return build(folder / f"{name}.onnx", shapes[name], capability=capability).inside
+
+
+class TestDemo:
+    """The demo model's graphs, in full size."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def folders(cls, export_once, tmp_path_factory):
+        made = tmp_path_factory.mktemp("demo")
+        return {one: export_model(export_once, made / one, "demo", one) for one in ("fp16", "fp32")}
+
+    @pytest.mark.parametrize("capability", CAPABILITIES)
+    @pytest.mark.parametrize(("precision", "fused"), [("fp16", 8), ("fp32", 0)])
+    def test_every_attention_of_the_encoder_is_fused_in_half_precision(
+        self, folders, precision, fused, capability, silence
+    ):
+        inside = build_graph(folders[precision], "encoder", capability)
+        assert (inside.fused_attention, inside.softmax) == (fused, 8 - fused)
+        assert inside.scratch_bytes < 16 << 20
+
+    @pytest.mark.parametrize(
+        ("graph", "precision", "capability", "fused"),
+        [
+            ("score", "fp16", "8.6", 2),
+            ("score", "fp16", "12.0", 3),
+            ("score_masked", "fp16", "8.9", 3),
+            ("score_masked", "fp32", "8.9", 0),
+        ],
+    )
+    def test_the_decoders_long_attentions_are_fused_in_half_precision(
+        self, folders, graph, precision, capability, fused, silence
+    ):
+        inside = build_graph(folders[precision], graph, capability)
+        assert (inside.fused_attention, inside.softmax) == (fused, 7 - fused)
+
+    @pytest.mark.parametrize("precision", ["fp16", "fp32"])
+    def test_its_other_half_builds(self, folders, precision, silence):
+        assert build_graph(folders[precision], "finish", "8.9").layers > 5
+
+
+@pytest.mark.slow  # exports, each half a minute
+class TestLargeModels:
+    @pytest.mark.parametrize("precision", ["fp16", "fp32"])
+    @pytest.mark.parametrize("model", list(BLOCKS))
+    def test_every_graph_builds_for_every_kind_of_gpu(self, export_once, tmp_path, model, precision, silence):
+        folder = export_model(export_once, tmp_path, model, precision)
+        for capability in CAPABILITIES:
+            inside = {name: build_graph(folder, name, capability) for name in read_graphs(folder).inputs}
+            fused = BLOCKS[model] if precision == "fp16" else 0
+            assert (inside["encoder"].fused_attention, inside["encoder"].softmax) == (fused, BLOCKS[model] - fused)
+
+
+def export_model(export_once, folder, model, precision):
+    """With random weights where there are none in the package."""
+    module = load_resolved(resolve_checkpoint("demo")) if model == "demo" else SAM.build(model).eval()
+    export_once(module, SAM, model=model, checkpoint_sha256="0" * 64, precision=precision, folder=folder, masks=True)
+    return folder
+
+
+@pytest.mark.parametrize(("half", "fused", "apart"), [(True, 1, 0), (False, 0, 1)])
+def test_what_is_fused_and_what_is_not_is_counted(tmp_path, half, fused, apart):
+    inside = build(write_attention(tmp_path / "attention.onnx", half=half), attention_profiles(4)).inside
+    assert (inside.fused_attention, inside.softmax) == (fused, apart)
+    assert inside.scratch_bytes > 0
+
+
+class TestRefusals:
+    """In its own words, with our advice."""
+
+    def test_too_little_workspace_says_to_raise_it(self, tmp_path):
+        onnx = write_attention(tmp_path / "attention.onnx", half=False, cells=1024)
+        with pytest.raises(EngineError, match=r"workspace limit.*raise engine\.tensorrt\.workspace_bytes"):
+            build(onnx, attention_profiles(4, 1024), workspace_bytes=1 << 20)
+
+    def test_a_plan_without_a_driver_says_to_look_at_the_driver(self, tmp_path):
+        plan = build(write_onnx(tmp_path / "little.onnx"), LITTLE).plan
+        with pytest.raises(EngineError, match=r"does not load the plan: .*CUDA driver version is insufficient"):
+            load_plan(target(), bytes(plan), "little")
+        reason = "cudaError 35: CUDA driver version is insufficient for CUDA runtime version"
+        assert "nvidia-smi" in tensorrt_build._cure(reason, {"workspace_bytes": None})
+
+    @pytest.mark.parametrize(
+        ("operator", "reason"), [("Bogus", r"node 0 Bogus node_Bogus: .*"), ("NonZero", r"node 0 NonZero .*")]
+    )
+    def test_an_operator_it_lacks_is_named_in_one_line(self, tmp_path, operator, reason):
+        with pytest.raises(EngineError, match=f"^[^\n]*does not understand the graph: {reason}; export it anew"):
+            build(write_onnx(tmp_path / "odd.onnx", operator=operator), LITTLE)
+
+    def test_a_damaged_file_is_exported_anew_and_not_in_another_opset(self, tmp_path):
+        path = write_onnx(tmp_path / "little.onnx")
+        path.write_bytes(path.read_bytes()[:-20])
+        with pytest.raises(EngineError, match=r"does not understand the graph: .*--force$") as refused:
+            build(path, LITTLE)
+        assert "node -1" not in str(refused.value)
+        assert "\n" not in str(refused.value)
+
+    def test_an_empty_file_is_refused_by_the_builder(self, tmp_path):
+        (tmp_path / "empty.onnx").write_bytes(b"")
+        with pytest.raises(EngineError, match=r"could not build it: .*Network must have at least one output"):
+            build(tmp_path / "empty.onnx", {})
+
+    def test_shapes_that_contradict_each_other_come_with_its_reason(self, tmp_path):
+        with pytest.raises(EngineError, match=r"refuses the shapes .*MIN<=OPT<=MAX"):
+            build(write_onnx(tmp_path / "little.onnx"), {"x": ((9, 4), (8, 4), (8, 4))})
+
+    def test_a_missing_profile_is_named(self, tmp_path):
+        with pytest.raises(EngineError, match="no optimization profile has been defined"):
+            build(write_onnx(tmp_path / "little.onnx"), {})
+
+    def test_a_failure_says_nothing_of_those_before(self, tmp_path):
+        (tmp_path / "empty.onnx").write_bytes(b"")
+        with pytest.raises(EngineError):
+            build(write_onnx(tmp_path / "little.onnx"), {})
+        with pytest.raises(EngineError) as refused:
+            build(tmp_path / "empty.onnx", {})
+        assert "optimization profile" not in str(refused.value)
+
+    @pytest.mark.parametrize("plan", [b"", b"short", bytes(5000)])
+    def test_what_is_no_plan_is_refused(self, plan):
+        with pytest.raises(EngineError, match=r"does not load the plan: .+"):
+            load_plan(target(), plan, "broken")
+
+
+def interrupt_when(monkeypatch, name):
+    """Send this process Ctrl-C as a step of the build begins, in the thread that builds."""
+    real = getattr(tensorrt_build, name)
+
+    def interrupt(*arguments):
+        assert threading.current_thread() is not threading.main_thread()
+        time.sleep(0.1)  # until that one waits
+        os.kill(os.getpid(), signal.SIGINT)
+        return real(*arguments)
+
+    monkeypatch.setattr(tensorrt_build, name, interrupt)
+
+
+@pytest.mark.parametrize("step", ["_parse", "_configure"])
+def test_ctrl_c_is_heard_while_a_graph_is_parsed_and_while_it_is_built(tmp_path, monkeypatch, step):
+    onnx = write_attention(tmp_path / "attention.onnx", half=True)
+    interrupt_when(monkeypatch, step)
+    threads = set(threading.enumerate())
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            build(onnx, attention_profiles(4))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert set(threading.enumerate()) <= threads
+
+
+CLASSIC = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import tensorrt_lean_bindings as trt
+from sam_batch.engine.tensorrt.log import start
+try:
+    start(trt, "Runtime")
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a driver")
+def test_classic_without_a_driver_is_a_message_and_no_crash():
+    """It returns an object that ends the process, which only a process of its own can show."""
+    folder = tensorrt_bindings.fetch_lean()
+    command = [sys.executable, "-c", CLASSIC, str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("EngineError TensorRT 11.")
+    assert "CUDA initialization failure with error: 35" in done.stdout

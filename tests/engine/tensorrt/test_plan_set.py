@@ -1,0 +1,134 @@
+import errno
+import io
+import json
+import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+from rich.console import Console
+from support.tensorrt_engines import CHECKPOINT, QUIET, engine_set_in, hold_small_sam, settings
+from support.tensorrt_library import needs_library, target
+from support.tensorrt_standin import KNOBS
+
+from sam_batch.engine.onnx.graph_set import MASKED, read_graphs, write_manifest
+from sam_batch.engine.tensorrt import plan_set
+from sam_batch.engine.tensorrt.plan_set import PlanSet, exported, profiles
+from sam_batch.engine.tensorrt.plans import PlanStore
+from sam_batch.errors import EngineError, OutputError
+
+
+def refuse(*_, **__):
+    raise OSError(errno.ENOLCK, "No locks available")
+
+
+class TestExported:
+    @pytest.fixture
+    def exporting(self, monkeypatch, exports):
+        """Exports are counted, and copied from one that was made before."""
+        calls = []
+
+        def export(*_, folder, opset, attention, **__):
+            calls.append(opset)
+            made = plan_set.graphs_folder(settings(exports("fp32")), CHECKPOINT, "fp32")
+            shutil.copytree(made, folder, dirs_exist_ok=True)
+            graphs = replace(read_graphs(folder), opset=opset, attention=attention)
+            write_manifest(graphs, folder)
+            return graphs
+
+        hold_small_sam(monkeypatch)
+        monkeypatch.setattr(plan_set, "export", export)
+        return calls
+
+    def test_graphs_that_are_there_are_not_exported_again(self, tmp_path, exporting):
+        first = exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET)
+        assert exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET) == first
+        assert exporting == [20]
+
+    def test_damaged_graphs_another_opset_or_force_export_them_anew(self, tmp_path, exporting):
+        exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET)
+        folder = plan_set.graphs_folder(settings(tmp_path), CHECKPOINT, "fp32")
+        (folder / "score.onnx").write_bytes(b"")
+        for keys in ({}, {"opset": 23}, {"anew": True}):
+            exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET, **keys)
+        assert exporting == [20, 20, 23, 20]
+
+    def test_graphs_of_another_version_are_exported_anew(self, tmp_path, exporting):
+        first = exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET)
+        folder = plan_set.graphs_folder(settings(tmp_path), CHECKPOINT, "fp32")
+        write_manifest(replace(first, version=0), folder)
+        assert exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET) == first
+        assert exporting == [20, 20]
+
+    def test_graphs_with_and_without_the_attention_operator_are_told_apart(self, tmp_path, exporting):
+        operator = {"opset": 23, "attention": True}
+        for asked, has_it in ((operator, True), (operator, True), ({}, True), ({"opset": 23}, False), (operator, True)):
+            assert exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET, **asked).attention == has_it
+        assert exporting == [23, 23, 23]
+
+    @pytest.mark.parametrize("asked", [{}, {"opset": 23, "attention": True}])
+    def test_a_build_that_fails_names_the_attention_operator_where_there_is_one(self, tmp_path, exporting, host, asked):
+        exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET, **asked)
+        KNOBS.builds = False
+        with pytest.raises(EngineError) as failed:
+            engine_set_in(host, tmp_path).build(QUIET)
+        assert ("no fused kernel for its Attention operator" in str(failed.value)) == bool(asked)
+
+    def test_a_folder_that_cannot_be_locked_is_named(self, tmp_path, exporting, monkeypatch):
+        monkeypatch.setattr(FileLock, "acquire", refuse)
+        with pytest.raises(
+            OutputError, match=f"{tmp_path}: cannot be locked: .*No locks available; set engine.tensorrt.folder"
+        ):
+            exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET)
+
+    def test_graphs_that_are_there_need_no_folder_that_can_be_written(self, tmp_path, exporting, monkeypatch):
+        first = exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET)
+        monkeypatch.setattr(FileLock, "acquire", refuse)
+        monkeypatch.setattr(Path, "chmod", refuse)
+        assert exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET) == first
+        with pytest.raises(OutputError):
+            exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET, anew=True)
+
+    @pytest.mark.parametrize("verb", ["export", "build"])
+    def test_whoever_comes_second_says_so_and_waits(self, tmp_path, exporting, host, verb):
+        console = Console(file=io.StringIO(), width=500)
+        work = {
+            "export": lambda: exported(settings(tmp_path), CHECKPOINT, "fp32", console),
+            "build": lambda: engine_set_in(host, tmp_path).build(console),
+        }
+        with ThreadPoolExecutor(1) as pool:
+            with PlanStore(tmp_path).locked():
+                second = pool.submit(work[verb])
+                deadline = time.monotonic() + 60
+                while "waiting" not in console.file.getvalue() and time.monotonic() < deadline:
+                    time.sleep(0.01)
+                assert not exporting
+            second.result()
+        assert console.file.getvalue().strip() == f"another build is at work in {tmp_path}; waiting for its end"
+        assert exporting == [20]
+
+
+def test_profiles_are_tuned_for_full_batches(exports):
+    folder = plan_set.graphs_folder(settings(exports("fp32")), CHECKPOINT, "fp32")
+    shapes = profiles(read_graphs(folder), settings(folder, max_prompts=64, max_images=4))
+    assert shapes["encoder"]["images"] == ((1, 3, 128, 128), (4, 3, 128, 128), (4, 3, 128, 128))
+    assert shapes["finish"]["cells"] == ((1, 64, 32), (64, 64, 32), (64, 64, 32))
+    assert set(shapes[MASKED]) == {"tokens", "masks"}
+    assert json.dumps(shapes)
+
+
+@needs_library
+def test_plans_are_built_for_gpus_that_are_not_here_and_listed_as_such(exports, tmp_path, monkeypatch):
+    """By the real library; each kind of GPU has its own."""
+    hold_small_sam(monkeypatch)
+    shutil.copytree(exports("fp16"), tmp_path, dirs_exist_ok=True)
+    for capability in ("8.6", "8.9"):
+        plans = PlanSet(target(capability), settings(tmp_path), CHECKPOINT, "fp16")
+        built = plans.build(QUIET)
+        assert [record.key["graph"] for record in built] == ["encoder", "score", "finish"]
+        assert plans.build(QUIET) == []
+        assert "attention fused in 2 layers, not fused in 0" in built[0].inside
+        assert f"compute capability {capability}  not verified" in built[0].to_text()

@@ -1,0 +1,54 @@
+"""TensorRT for RTX itself: its parser and builder need no GPU, so here nothing is imitated."""
+
+import importlib
+import importlib.util
+from pathlib import Path
+
+import onnx
+import pytest
+from rich.console import Console
+from rich.progress import Progress
+
+from sam_batch.engine.tensorrt.build import BuiltPlan, build_plan, options
+from sam_batch.engine.tensorrt.flavour import RTX
+from sam_batch.engine.tensorrt.host import Target
+from sam_batch.engine.tensorrt.plan_key import Machine, Profile
+
+needs_library = pytest.mark.skipif(
+    importlib.util.find_spec(RTX.module) is None, reason="there is no wheel of TensorRT for RTX for this machine"
+)
+
+
+def target(capability: str = "8.9") -> Target:
+    """GPUs of a compute capability."""
+    trt = importlib.import_module(RTX.module)
+    return Target(RTX, trt, Machine(trt.__version__, "13", "", "", capability, RTX.name))
+
+
+def build(
+    onnx: Path, profiles: dict[str, Profile], *, capability: str = "8.9", workspace_bytes: int | None = None
+) -> BuiltPlan:
+    """A plan, as the package builds it."""
+    quiet = Progress(console=Console(quiet=True))
+    return build_plan(target(capability), onnx, profiles, options(workspace_bytes), b"", quiet)
+
+
+def write_attention(path: Path, *, half: bool, cells: int = 64) -> Path:
+    """q, k and v of (n, 2, cells, 64) to an attention that a compiler may fuse."""
+    kind = onnx.TensorProto.FLOAT16 if half else onnx.TensorProto.FLOAT
+    node, info = onnx.helper.make_node, onnx.helper.make_tensor_value_info
+    nodes = [
+        node("Transpose", ["k"], ["turned"], perm=[0, 1, 3, 2], name="node_transpose"),
+        node("MatMul", ["q", "turned"], ["logits"], name="node_matmul"),
+        node("Softmax", ["logits"], ["weights"], axis=-1, name="node_softmax"),
+        node("MatMul", ["weights", "v"], ["y"], name="node_matmul_1"),
+    ]
+    inputs, outputs = ([info(name, kind, ["n", 2, cells, 64]) for name in names] for names in ("qkv", "y"))
+    graph = onnx.helper.make_graph(nodes, "attention", inputs, outputs)
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10), path)
+    return path
+
+
+def attention_profiles(largest: int, cells: int = 64) -> dict[str, Profile]:
+    shape = (largest, 2, cells, 64)
+    return dict.fromkeys("qkv", ((1, *shape[1:]), shape, shape))
