@@ -375,7 +375,7 @@ class OnnxParser(Imitation):
             return True  # and a network without outputs
         try:
             onnx.checker.check_model(model)
-            loaded = onnx.shape_inference.infer_shapes(onnx.load(model), strict_mode=True)
+            loaded = onnx.shape_inference.infer_shapes(onnx.load(model), check_type=True, strict_mode=True)
         except (DecodeError, onnx.checker.ValidationError, FileNotFoundError, InferenceError) as error:
             operator = re.search(r"op_type:\s*(\w+)|No Op registered for (\w+)|\(op_type:(\w+)", str(error))
             name = next((one for one in operator.groups() if one), "") if operator else ""
