@@ -39,7 +39,8 @@ class Format(NamedTuple):
         extensions: Of its files, by which it is recognised, also in a folder.
         first: How the names of files end that are to be read before the others.
         passed_over: What the base names of files look like that lie in its folders and hold no prompts.
-        is_many_files: A source is a folder of small files, which are fetched several at a time.
+        is_many_files: A source is a folder of small files, which are fetched several at a time; one of `first` stands
+            for its folder.
     """
 
     reader: str

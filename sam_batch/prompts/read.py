@@ -4,6 +4,7 @@ import gzip
 import io
 import posixpath
 import re
+import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -50,7 +51,7 @@ def read_prompts(config: Config, listed: Sequence[Entry], known: Sequence[Catego
                 collector.add(reader.read(place, _unpacked(place, file)))
     except NotFoundError:
         raise
-    except (StorageError, ImageError, EOFError, gzip.BadGzipFile) as error:
+    except (StorageError, ImageError, EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ConfigError(f"prompts.uri: {error}") from error
     return collector.finish(listed)
 
@@ -75,24 +76,29 @@ def _unpacked(uri: str, file: io.BufferedReader) -> io.BufferedReader:
 
 
 def _files(uri: str, name: str, storage: StorageConfig) -> Iterator[str]:
-    """The file that a URI names, or those of a format in a folder, or those that a glob matches, in their order."""
+    """The file that a URI names, or those of a format in a folder, or those that a glob matches, in their order.
+
+    A file that describes a folder stands for it.
+    """
+    format_ = FORMATS[name]
     try:
-        yield stat_uri(uri, storage).uri
-        return
+        file = stat_uri(uri, storage).uri
+        if not (format_.is_many_files and file.endswith(format_.first)):
+            yield file
+            return
+        root, pattern = posixpath.dirname(file), "**"
     except NotFoundError:
-        if open_storage(uri, storage).is_folder():
-            root, pattern = uri, "**"
-        else:
-            root, pattern = globs.split(uri)
+        root, pattern = (uri, "**") if open_storage(uri, storage).is_folder() else globs.split(uri)
         if not pattern:
             raise
-    matching, format_ = globs.Globs([pattern]), FORMATS[name]
+    matching = globs.Globs([pattern])
     entries = open_storage(root, storage).find(Walk(matching.recursive))
     keys = {entry.key: entry.uri for entry in entries if matching.match(entry.key)}
     files = [
-        uri
-        for key, uri in keys.items()
-        if key.endswith(format_.extensions) and not re.fullmatch(format_.passed_over, posixpath.basename(key))
+        address
+        for key, address in keys.items()
+        if key.removesuffix(".gz").endswith(format_.extensions)
+        and not re.fullmatch(format_.passed_over, posixpath.basename(key))
     ]
     if not files:
         raise NotFoundError(f"{shown(uri)} holds no file of prompts ({', '.join(format_.extensions)})")

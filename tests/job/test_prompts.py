@@ -150,7 +150,8 @@ def test_other_prompts_for_a_planned_image_label_it_again_or_are_refused(tmp_pat
     summary = run(job(prompts))
     assert (summary.worked, summary.planned, summary.prompts) == (1, 3, {"ok": 6})
     assert [one["id"] for one in coco(tmp_path / "out")["annotations"]] == [1, 2, 21, 22, 11, 12]
-    assert run(job(prompts)).worked == 0
+    again = run(job(prompts))
+    assert (again.exit_code, again.worked, again.prompts) == (ExitCode.OK, 0, {"ok": 6})
 
 
 def test_new_images_join_with_their_prompts(tmp_path, photos, job):

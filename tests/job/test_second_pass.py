@@ -18,7 +18,7 @@ from sam_batch.job.spec import JobSpec
 from sam_batch.job.stages import Ticket
 from sam_batch.output import parts as commit
 from sam_batch.output import schema
-from sam_batch.records import Failure, FailureKind, ImageRef, ImageResult, Stage
+from sam_batch.records import Failure, FailureKind, ImageRef, ImageResult, Prompt, Stage
 
 
 class Workers:
@@ -107,6 +107,16 @@ def test_what_kills_its_worker_again_is_a_failed_row_among_its_neighbours(job, t
     receipts = list(second_pass(Workers(killers="b"), job, [shard(0, "a", "b", "c")], again=False))
     assert [(one.shard, one.empty, one.failed) for one in receipts] == [(0, 2, 1)]
     assert ended(tmp_path / "out") == [("a", "empty", None), ("b", "failed", "worker_crash"), ("c", "empty", None)]
+
+
+def test_the_prompts_of_an_image_that_kills_its_worker_fail_with_it(job, tmp_path):
+    asked = Prompt(box=(1.0, 2.0, 3.0, 4.0), prompt_id="7", category="cup")
+    rows_ = [schema.plan_row(ImageRef(number, key, key, prompts=(asked,))) for number, key in enumerate("abc")]
+    (receipt,) = second_pass(Workers(killers="b"), job, [pa.concat_tables(rows_)], again=False)
+    assert receipt.failed == 1
+    (prompt,) = rows(tmp_path / "out")[1]["prompts"]
+    assert (prompt["prompt_id"], prompt["category"], prompt["status"]) == ("7", "cup", "failed")
+    assert prompt["failure"] == {"kind": "image_failed", "message": "its image failed: worker_crash"}
 
 
 def test_rows_keep_the_plans_order_and_times_and_notes_add_up(job, tmp_path):

@@ -29,10 +29,12 @@ def test_a_file_a_glob_and_a_list_say_the_same(tmp_path):
 
 def test_a_packed_file_is_unpacked(tmp_path):
     (tmp_path / "a.json.gz").write_bytes(gzip.compress(json.dumps(dataset()).encode()))
-    assert len(found(str(tmp_path / "a.json.gz"))) == 6
-    (tmp_path / "b.json.gz").write_bytes(b"no gzip")
-    with pytest.raises(ConfigError, match="gzip"):
-        found(str(tmp_path / "b.json.gz"))
+    assert len(found(str(tmp_path / "a.json.gz"))) == len(found(str(tmp_path / "a*.json.gz"))) == 6
+    whole = gzip.compress(json.dumps(dataset(99)).encode())
+    for damaged in (b"no gzip", whole[:400], whole[:400] + b"\0" * 99 + whole[499:]):
+        (tmp_path / "b.json.gz").write_bytes(damaged)
+        with pytest.raises(ConfigError, match=r"prompts\.uri"):
+            found(str(tmp_path / "b.json.gz"))
 
 
 def test_a_source_may_lie_in_an_object_store():
@@ -47,9 +49,10 @@ def test_of_a_yolo_folder_the_labels_are_read_by_its_classes(tmp_path):
     (tmp_path / "train.txt").write_text("images/t/000.jpg\n")
     (tmp_path / "README.txt").write_text("Boxes.")
     (tmp_path / "zz.yaml").write_text("names: [cat, cup]")
-    given = found(str(tmp_path))
-    assert given.keys.to_pylist() == ["000.jpg"]
-    assert given.values[0]["objects"][0]["category"].as_py() == "cup"
+    for named in (tmp_path, tmp_path / "zz.yaml"):
+        given = found(str(named))
+        assert given.keys.to_pylist() == ["000.jpg"]
+        assert given.values[0]["objects"][0]["category"].as_py() == "cup"
 
 
 def test_a_list_of_results_gets_names_from_a_data_set(tmp_path):
