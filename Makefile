@@ -18,6 +18,7 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 demo: $(VENV)/.run-ready
 	@$(BIN)/sam-batch run configs/demo.yaml
+	@echo "your own: $(BIN)/sam-batch run configs/laptop.yaml input.uri=FOLDER output.uri=runs/mine"
 
 test: lint pytest
 
