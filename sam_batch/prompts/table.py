@@ -221,7 +221,7 @@ def _jsonl(file: io.BufferedReader) -> Iterator[tuple[int, _Row | str]]:
 
 
 def _parquet(file: io.BufferedReader) -> Iterator[tuple[int, _Row | str]]:
-    table = pq.ParquetFile(file)
+    table = pq.ParquetFile(file, pre_buffer=False)  # else all row groups are read before the first
     if not set(table.schema_arrow.names) & set(IMAGE):
         raise ValueError(f"no column is called {', '.join(IMAGE)}; it has {', '.join(table.schema_arrow.names)}")
     number = 0
