@@ -26,7 +26,7 @@ def image(tmp_path, monkeypatch):
 
 
 def run(image, capsys, *more):
-    prompts.main(["--device", "cpu", "--boxes", "70", "--long-side", "128", "--images", str(image), *more])
+    prompts.main(["--device", "cpu", "--boxes", "20", "--long-side", "128", "--images", str(image), *more])
     *lines, last = capsys.readouterr().out.splitlines()
     return lines, json.loads(last)
 
@@ -36,7 +36,7 @@ def test_all_systems_find_the_same_masks_and_the_last_line_is_json(image, capsys
     assert summary["scenes"].keys() == {"one_image_single", "images_single", "one_image_best", "images_best"}
     for name, scene in summary["scenes"].items():
         assert scene.keys() == {"reference", "compat", "ours"}
-        assert scene["ours"]["masks"] == scene["compat"]["masks"] == (70 if "one" in name else 7)
+        assert scene["ours"]["masks"] == scene["compat"]["masks"] == (20 if "one" in name else 7)
         assert min(scene["ours"]["lowest_iou"], scene["compat"]["lowest_iou"]) >= 0.9999
         assert min(scene["ours"]["speedup"], scene["ours"]["cpu_speedup"]) > 0
     assert any(line.startswith("ceiling: ") for line in lines)
