@@ -5,6 +5,7 @@ computed for a mask, and when, differs: what the predicted IoU drops is never up
 suppression is encoded. It knows no files, no model and no clock.
 """
 
+import logging
 from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Self, TypeAlias
@@ -31,6 +32,8 @@ from sam_batch.segment.embeddings import Embedder
 from sam_batch.segment.filters import apply_filters
 from sam_batch.segment.finish import choose_above, to_candidates
 from sam_batch.segment.memory import BatchSize
+
+_log = logging.getLogger(__name__)
 
 FloatArray: TypeAlias = NDArray[np.float64]
 
@@ -82,10 +85,17 @@ class Everything:
     def find(self, image: LoadedImage, embeddings: Iterable[Embeddings]) -> list[Candidate]:
         """Find the masks that pass the thresholds and are no duplicates within their view, view by view."""
         image_hw = (image.height, image.width)
+        below: list[float] = []
         pairs = zip(image.views, embeddings, strict=True)
-        return [candidate for view, embedding in pairs for candidate in self._in_view(view, embedding, image_hw)]
+        found = [
+            candidate for view, embedding in pairs for candidate in self._in_view(view, embedding, image_hw, below)
+        ]
+        if not found and below:
+            self._warn_of_threshold(max(below))
+        return found
 
-    def _in_view(self, view: View, embedding: Embeddings, image_hw: Size) -> list[Candidate]:
+    def _in_view(self, view: View, embedding: Embeddings, image_hw: Size, below: list[float]) -> list[Candidate]:
+        """The masks of a view; `below` is given the best predicted IoU of each batch of which none passed."""
         generator = self._generator
         points_P2 = self._grids[view.layer] * view.crop_hw[::-1]
 
@@ -93,6 +103,9 @@ class Everything:
             # 1. Score three masks a point, and choose by predicted IoU.
             scored = self._engine.score(embedding, _in_frame(points_P2[batch], view))
             chosen = choose_above(scored, generator.pred_iou_thresh)
+            if not len(chosen.index_K2):
+                below.append(chosen.best)
+                return []
 
             # 2. Finish the chosen ones: logits, stability, threshold, box.
             masks = to_candidates(
@@ -113,6 +126,14 @@ class Everything:
 
         # 4. Drop duplicates among the masks of the view.
         return suppress_within_crop(whole, generator.box_nms_thresh)
+
+    def _warn_of_threshold(self, best: float) -> None:
+        """In steps of a tenth, so that a million images without a mask make ten warnings at most."""
+        _log.warning(
+            "images without a mask: no predicted IoU reached generator.pred_iou_thresh = %g; the best were about %.1f",
+            self._generator.pred_iou_thresh,
+            best,
+        )
 
     def conclude(self, image: LoadedImage, found: Sequence[Candidate]) -> ImageResult:
         """Make annotations of what is left when all views are known."""

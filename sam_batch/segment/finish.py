@@ -19,10 +19,12 @@ class Chosen(NamedTuple):
     Attributes:
         index_K2: int64 pairs (prompt, mask).
         iou_K: Predicted.
+        best: Predicted IoU of all that were scored, chosen or not.
     """
 
     index_K2: Tensor
     iou_K: Tensor
+    best: float
 
 
 def choose_above(scored: ScoredPrompts, threshold: float) -> Chosen:
@@ -32,14 +34,14 @@ def choose_above(scored: ScoredPrompts, threshold: float) -> Chosen:
     """
     iou_PM = scored.iou.cpu()
     passed_PM = iou_PM > threshold if threshold > 0 else torch.ones_like(iou_PM, dtype=torch.bool)
-    return Chosen(passed_PM.nonzero(), iou_PM[passed_PM])
+    return Chosen(passed_PM.nonzero(), iou_PM[passed_PM], iou_PM.max().item())
 
 
 def choose_best(scored: ScoredPrompts) -> Chosen:
     """Of each prompt's masks the one with the highest predicted IoU, the first of equals."""
     iou_PM = scored.iou.cpu()
     prompt_P, best_P = torch.arange(len(iou_PM)), iou_PM.argmax(dim=1)
-    return Chosen(torch.stack([prompt_P, best_P], dim=1), iou_PM[prompt_P, best_P])
+    return Chosen(torch.stack([prompt_P, best_P], dim=1), iou_PM[prompt_P, best_P], iou_PM.max().item())
 
 
 def to_candidates(

@@ -67,6 +67,14 @@ def test_nothing_found_is_an_empty_list():
     assert found(np.zeros((40, 50, 3), dtype=np.uint8), strict, FakeEngine()) == []
 
 
+def test_where_no_mask_passes_the_threshold_that_dropped_them_is_named(caplog):
+    found(np.zeros((40, 50, 3), dtype=np.uint8), engine=FakeEngine())
+    assert "no predicted IoU reached generator.pred_iou_thresh = 0.3; the best were about 0.0" in caplog.text
+    caplog.clear()
+    found(picture(40, 40))
+    assert not caplog.records
+
+
 def test_one_pixel_is_an_image():
     """Its masks have boxes without an extent, of which suppression keeps all, in the reference as well."""
     assert {one.area for one in found(picture(1, 1), engine=SolidEngine(9.0))} == {1}

@@ -21,7 +21,7 @@ def test_masks_above_the_threshold_are_chosen_and_all_where_it_is_zero(threshold
 
 
 def candidates(logits, min_stability=0.0):
-    chosen = Chosen(torch.tensor([[1, 0], [0, 2]]), torch.tensor([0.75, 0.5]))
+    chosen = Chosen(torch.tensor([[1, 0], [0, 2]]), torch.tensor([0.75, 0.5]), best=0.75)
     prompts = [Prompt(prompt_id=name) for name in "ab"]
     logits_Khw = torch.tensor(logits)[:, None, None].expand(-1, SIDE // 4, SIDE // 4)
     spec = BlobEngine.spec
