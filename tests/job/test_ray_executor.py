@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 from support.corpus import corpus
 from support.jobs import FATAL_WIDTH, draw_killer, draw_photographs, job_config, result_files, rows, run
+from support.prompts import dataset, write
 
 from sam_batch.data import listing
 from sam_batch.engine.choice import FakeChoice
@@ -32,9 +33,11 @@ def test_ray_leaves_the_same_files_as_a_plain_loop(tmp_path):
     (tmp_path / "photos" / "pages.tif").write_bytes(corpus()["tiff_pages.tif"][0])
     (tmp_path / "photos/bad.jpg").write_bytes(b"no picture")
     loose = {"max_failure_rate": 1.0}
-    inline = run(job_config(tmp_path / "photos", tmp_path / "inline", run=loose))
-    ray = run(job_config(tmp_path / "photos", tmp_path / "ray", run=RAY | loose))
+    boxes = write(tmp_path / "boxes.json", dataset(6))  # of some of the images
+    inline = run(job_config(tmp_path / "photos", tmp_path / "inline", run=loose, prompts=boxes))
+    ray = run(job_config(tmp_path / "photos", tmp_path / "ray", run=RAY | loose, prompts=boxes))
     assert (ray.exit_code, ray.done, ray.status) == (0, 12, inline.status)
+    assert ray.prompts == inline.prompts == {"ok": 12}
     assert ray.pixel_notes == inline.pixel_notes == {"pages_dropped": 1}
     assert result_files(tmp_path / "ray") == result_files(tmp_path / "inline")
 
