@@ -15,11 +15,10 @@ import pyarrow as pa
 
 from sam_batch.config import OutputConfig
 from sam_batch.data.storage import Storage
-from sam_batch.export.numbers import shortest
+from sam_batch.export.numbers import decoded_rows
 from sam_batch.masks import rle
 from sam_batch.output import layout
 from sam_batch.output.plan import Plan
-from sam_batch.records import Status
 
 COLUMNS: Final = (
     *("id", "area", "bbox_x0", "bbox_y0", "bbox_w", "bbox_h", "point_input_x", "point_input_y"),
@@ -43,9 +42,8 @@ class AmgExport:
 
     def add(self, part: pa.Table) -> None:
         """Write a part's folders, each with its table last."""
-        for row in part.to_pylist():
-            if row["status"] != Status.FAILED:
-                self._write(row)
+        for row in decoded_rows(part):
+            self._write(row)
 
     def finish(self) -> list[str]:
         """There is no file over all images."""
@@ -66,5 +64,5 @@ class AmgExport:
 
 def _row(mask: dict[str, Any]) -> list[Any]:
     point = mask["point_coords"][0] if mask["point_coords"] else ("", "")  # of a box there is none
-    scores = (shortest(mask["predicted_iou"]), shortest(mask["stability_score"]))
+    scores = (mask["predicted_iou"], mask["stability_score"])
     return [mask["mask_id"], mask["area"], *mask["bbox"], *point, *scores, *mask["crop_box"]]

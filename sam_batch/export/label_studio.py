@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 
 from sam_batch.config import LabelStudioConfig, OutputConfig
 from sam_batch.data.storage import Storage
-from sam_batch.export.numbers import Numbers, shortest
+from sam_batch.export.numbers import Numbers, decoded_rows
 from sam_batch.masks import rle
 from sam_batch.output.plan import Plan
-from sam_batch.records import Status, UInt8Array
+from sam_batch.records import UInt8Array
 
 _SIZES: Final = np.array([3, 4, 8, 16])  # bits of a run's length
 _VALUE_BITS: Final = 8
@@ -47,7 +47,7 @@ class TasksExport:
 
     def add(self, part: pa.Table) -> None:
         """Write a part's tasks."""
-        tasks = [self._task(row) for row in part.to_pylist() if row["status"] != Status.FAILED]
+        tasks = [self._task(row) for row in decoded_rows(part)]
         self._keys.append(f"label-studio/tasks-{len(self._keys):05d}.json")
         self._storage.write(self._keys[-1], json.dumps(tasks, allow_nan=False, separators=(",", ":")).encode())
 
@@ -63,7 +63,7 @@ class TasksExport:
         scores = [mask["predicted_iou"] for mask in row["masks"]]
         prediction: dict[str, Any] = {"model_version": "sam-batch", "result": result}
         if scores:
-            prediction["score"] = shortest(sum(scores) / len(scores))
+            prediction["score"] = sum(scores) / len(scores)
         return {"data": {"image": image, "key": row["key"]}, "predictions": [prediction]}
 
     def _region(self, mask: dict[str, Any], row: dict[str, Any], prompt: dict[str, Any] | None) -> dict[str, Any]:
@@ -77,7 +77,7 @@ class TasksExport:
             "original_width": row["width"],
             "original_height": row["height"],
             "image_rotation": 0,
-            "score": shortest(mask["predicted_iou"]),
+            "score": mask["predicted_iou"],
             "value": {"format": "rle", "rle": brush(mask_HW).tolist(), "brushlabels": labels},
         }
 

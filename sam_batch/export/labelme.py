@@ -16,11 +16,10 @@ import pyarrow as pa
 
 from sam_batch.config import OutputConfig
 from sam_batch.data.storage import Storage
-from sam_batch.export.numbers import Numbers, shortest
+from sam_batch.export.numbers import Numbers, decoded_rows
 from sam_batch.masks import rle
 from sam_batch.output import layout
 from sam_batch.output.plan import Plan
-from sam_batch.records import Status
 
 
 @contextmanager
@@ -39,9 +38,8 @@ class LabelmeExport:
 
     def add(self, part: pa.Table) -> None:
         """Write a part's files."""
-        for row in part.to_pylist():
-            if row["status"] != Status.FAILED:
-                self._storage.write(layout.labelme_key(row["key"]), json.dumps(self._file(row)).encode())
+        for row in decoded_rows(part):
+            self._storage.write(layout.labelme_key(row["key"]), json.dumps(self._file(row)).encode())
 
     def finish(self) -> list[str]:
         """There is no file over all images."""
@@ -65,7 +63,7 @@ def _shape(mask: dict[str, Any], label: str, row: dict[str, Any]) -> dict[str, A
     x, y, box_w, box_h = map(int, mask["bbox"])
     inside_HW = rle.decode(mask["counts"], row["height"], row["width"])[y : y + box_h, x : x + box_w]
     _, png = cv2.imencode(".png", np.ascontiguousarray(inside_HW).view("uint8") * 255)
-    scores = {name: shortest(mask[name]) for name in ("predicted_iou", "stability_score")}
+    scores = {name: mask[name] for name in ("predicted_iou", "stability_score")}
     return {
         "label": label,
         "points": [[x, y], [x + box_w - 1, y + box_h - 1]],  # both are pixels of the box

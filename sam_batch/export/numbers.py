@@ -8,13 +8,13 @@ move no other's numbers.
 import json
 from typing import Any, Final
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from sam_batch.errors import JobError
 from sam_batch.output.fingerprint import value_of
 from sam_batch.output.plan import Plan
+from sam_batch.records import Status
 
 PER_IMAGE: Final = 1_000_000  # numbers of annotations; the last six digits are mask_id, and 1 more
 OBJECT: Final[dict[str, Any]] = {"id": 1, "name": "object", "supercategory": "object"}
@@ -99,6 +99,16 @@ def _are_distinct(values: pa.ChunkedArray) -> bool:
     return len(values) == pc.count_distinct(values, mode="all").as_py()
 
 
-def shortest(score: float) -> float:
-    """A score of float32 as the number with the fewest digits that is the same in float32: 0.9, not 0.8999999761."""
-    return float(str(np.float32(score)))
+def decoded_rows(part: pa.Table) -> list[dict[str, Any]]:
+    """The images of a part that did not fail, as `output.schema.ANNOTATION_SCHEMA`.
+
+    Scores are the numbers with the fewest digits that are the same in float32: 0.9, not 0.8999999761581421.
+    """
+    decoded = part.filter(pc.not_equal(part["status"], Status.FAILED))
+    rows: list[dict[str, Any]] = decoded.to_pylist()
+    masks = [mask for row in rows for mask in row["masks"]]
+    for name in ("predicted_iou", "stability_score"):
+        scores = pc.struct_field(pc.list_flatten(decoded["masks"]), name)
+        for mask, score in zip(masks, pc.cast(pc.cast(scores, pa.string()), pa.float64()).to_pylist(), strict=True):
+            mask[name] = score
+    return rows

@@ -12,13 +12,12 @@ import pyarrow as pa
 
 from sam_batch.config import OutputConfig
 from sam_batch.data.storage import Storage
-from sam_batch.export.numbers import Numbers, shortest
+from sam_batch.export.numbers import Numbers, decoded_rows
 from sam_batch.masks import rle
 from sam_batch.output import layout
 from sam_batch.output.plan import Plan
-from sam_batch.records import Status
 
-_SAME: Final = ("bbox", "area", "point_coords", "crop_box")
+_SAME: Final = ("bbox", "area", "predicted_iou", "stability_score", "point_coords", "crop_box")
 
 
 @contextmanager
@@ -36,10 +35,9 @@ class Sa1bExport:
 
     def add(self, part: pa.Table) -> None:
         """Write a part's files."""
-        for row in part.to_pylist():
-            if row["status"] != Status.FAILED:
-                text = json.dumps(self._file(row), allow_nan=False, separators=(",", ":"))
-                self._storage.write(layout.sa1b_key(row["key"]), text.encode())
+        for row in decoded_rows(part):
+            text = json.dumps(self._file(row), allow_nan=False, separators=(",", ":"))
+            self._storage.write(layout.sa1b_key(row["key"]), text.encode())
 
     def finish(self) -> list[str]:
         """There is no file over all images."""
@@ -53,7 +51,6 @@ class Sa1bExport:
                 "id": self._numbers.annotation(row["image_id"], mask["mask_id"], prompts.get(mask["prompt_id"])),
                 "segmentation": rle.as_coco(mask["counts"], row["height"], row["width"]),
                 **{name: mask[name] for name in _SAME},
-                **{name: shortest(mask[name]) for name in ("predicted_iou", "stability_score")},
             }
             for mask in row["masks"]
         ]

@@ -22,11 +22,10 @@ import yaml
 from sam_batch.config import OutputConfig, YoloConfig
 from sam_batch.data.storage import Storage, read_uri, shown
 from sam_batch.errors import ImageError, JobError, NotFoundError, PermissionDeniedError
-from sam_batch.export.numbers import Numbers
+from sam_batch.export.numbers import Numbers, decoded_rows
 from sam_batch.masks.polygons import center_polygons
 from sam_batch.output import layout
 from sam_batch.output.plan import Plan
-from sam_batch.records import Status
 
 DATA: Final = "yolo/data.yaml"
 _OFFSET: Final = 0.49  # of a pixel
@@ -61,7 +60,7 @@ class YoloExport:
             StorageError: A file cannot be read or written.
             JobError: A picture is gone, or another than was labelled.
         """
-        rows = [row for row in part.to_pylist() if row["status"] != Status.FAILED]
+        rows = decoded_rows(part)
         with ThreadPoolExecutor(_THREADS) as pool:
             list(pool.map(self._write, rows))
         self._splits.update(split_of(row["key"], self._settings.val) for row in rows)

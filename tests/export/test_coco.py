@@ -185,7 +185,7 @@ def test_a_full_scratch_folder_is_a_storage_error(storage, tmp_path, monkeypatch
 def test_numbers_that_json_cannot_say_are_refused(storage, tmp_path):
     bad = image(0)
     wrong = replace(bad.annotations[0], predicted_iou=math.nan)
-    with pytest.raises(ValueError, match="not JSON compliant"):
+    with pytest.raises(ValueError, match="a number that JSON cannot say"):
         write_coco(parts_of([replace(bad, annotations=(wrong,))]), storage, GIGABYTE)
     assert not (tmp_path / "coco").exists()
 

@@ -1,14 +1,17 @@
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.results import annotations, failed, result_of
 
 from sam_batch.errors import JobError
-from sam_batch.export.numbers import OBJECT, PER_IMAGE, Numbers, shortest
+from sam_batch.export.numbers import OBJECT, PER_IMAGE, Numbers, decoded_rows
 from sam_batch.output.changes import Change, State
 from sam_batch.output.plan import Plan
-from sam_batch.output.schema import PLAN_SCHEMA
+from sam_batch.output.schema import PLAN_SCHEMA, results_to_table
 from sam_batch.prompts.items import Category
 
 CUP = Category(7, "cup", '{"supercategory":"thing"}')
@@ -75,7 +78,10 @@ def test_more_masks_than_there_are_numbers_for_are_refused():
         Numbers().annotation(0, PER_IMAGE, None)
 
 
-@given(st.floats(width=32, allow_nan=False, allow_infinity=False))
-def test_scores_are_printed_without_digits_that_say_nothing(score):
-    assert np.float32(shortest(score)) == np.float32(score)
-    assert len(str(shortest(score))) <= len(str(score))
+@given(st.lists(annotations, max_size=4))
+def test_scores_are_printed_without_digits_that_say_nothing(masks):
+    image = replace(result_of("a.jpg", [], 0, (4, 4)), annotations=tuple(masks))
+    (row,) = decoded_rows(results_to_table([failed("b.jpg"), image], {}))
+    for mask, recorded in zip(row["masks"], masks, strict=True):
+        assert np.float32(mask["predicted_iou"]) == np.float32(recorded.predicted_iou)
+        assert len(str(mask["stability_score"])) <= len(str(recorded.stability_score))
