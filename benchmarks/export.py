@@ -31,7 +31,7 @@ from sam_batch.engine.onnx.graph_set import GRAPHS, graph_files
 from sam_batch.model.load import load_model
 from sam_batch.model.sam.family import SAM
 
-PROMPTS = 64
+PROMPTS, MAX_TOKENS = 64, 19
 
 
 def build(model: str) -> Sam:
@@ -54,7 +54,7 @@ def measure(model: str, precision: str, opset: int, attention: bool, parity: boo
         folder = Path(temporary)
         started, started_cpu = time.perf_counter(), time.process_time()
         options = {"precision": precision, "opset": opset, "attention": attention}
-        export(sam, SAM, model=model, checkpoint_sha256="", folder=folder, masks=True, **options)
+        export(sam, SAM, model=model, checkpoint_sha256="", folder=folder, max_tokens=MAX_TOKENS, **options)
         spent = {"seconds": time.perf_counter() - started, "cpu_seconds": time.process_time() - started_cpu}
         row = {"model": model, **options, "peak_bytes": peak_bytes()}
         row |= {name: round(value, 1) for name, value in spent.items()}
@@ -109,10 +109,18 @@ def decoder_errors(
     wanted_logits, wanted_iou = sam.mask_decoder.predict_masks(
         embedding, sam.prompt_encoder.get_dense_pe(), sparse, dense
     )
-    given = (embedding, sparse) if masks is None else (embedding, sparse, masks)
-    iou, tokens, cells = run(folder, "score" if masks is None else "score_masked", *given)
+    given = (embedding, sparse) if masks is None else (embedding, *filled(sparse, masks))
+    iou, tokens, cells = run(folder, "score" if masks is None else "prompted", *given)
     (logits,) = run(folder, "finish", tokens, cells)
     return error(iou, wanted_iou), error(logits, wanted_logits)
+
+
+def filled(sparse: Tensor, masks: Tensor) -> tuple[Tensor, ...]:
+    """Two tokens of each prompt among as many as the graph takes."""
+    filling = torch.ones(len(sparse), MAX_TOKENS)
+    filling[:, : sparse.shape[1]] = 0
+    tokens = torch.nn.functional.pad(sparse, (0, 0, 0, MAX_TOKENS - sparse.shape[1]))
+    return tokens, filling, masks, torch.zeros(len(sparse), 1, 1, 1)
 
 
 def error(found: Tensor, wanted: Tensor) -> float:
@@ -145,7 +153,7 @@ def show(row: dict[str, Any]) -> str:
 
 
 HEADING = (
-    "| model | precision | opset | encoder MB | decoder MB | nodes: encoder / score / score_masked / finish "
+    "| model | precision | opset | encoder MB | decoder MB | nodes: encoder / score / finish / prompted "
     "| CPU s | peak GB | embedding error | IoU error | logit error |\n" + "|---" * 11 + "|"
 )
 

@@ -171,6 +171,13 @@ class TensorRTConfig(Section):
     )
     max_images: Neutral[StrictInt] = Field(1, ge=1, le=64, description="Images that an encoder takes at once.")
     max_prompts: Neutral[StrictInt] = Field(64, ge=1, le=1024, description="Prompts that a decoder takes at once.")
+    max_tokens: Neutral[StrictInt] = Field(
+        19,
+        ge=2,
+        le=256,
+        description="Tokens of a prompt that engines take: its points, and two for a box or else one; 19 are the 17 "
+        "key points of a person and a box.",
+    )
     verify: VerifyConfig = Field(default_factory=lambda: VerifyConfig())
 
 

@@ -38,15 +38,25 @@ class TensorRTChoice:
     Attributes:
         precision: fp32 or fp16.
         settings: Where they lie and how they were built.
+        prompts: Whether they take prompts of any parts, and not only of one point or one box.
     """
 
     precision: str
     settings: TensorRTConfig
+    prompts: bool = False
     kind: ClassVar[str] = "tensorrt"
-    token_range: ClassVar[tuple[int, int] | None] = (2, 2)  # one point or one box: what the graphs are exported for
-    takes_masks: ClassVar[bool] = False  # the graph for them is not built for jobs
     device: ClassVar[str] = "cuda"
     on_gpu: ClassVar[bool] = True
+
+    @property
+    def token_range(self) -> tuple[int, int] | None:
+        """The fewest and the most tokens of a prompt: up to those that the graphs are exported for."""
+        return (0, self.settings.max_tokens) if self.prompts else (2, 2)
+
+    @property
+    def takes_masks(self) -> bool:
+        """Whether masks can be prompts."""
+        return self.prompts
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,8 +55,8 @@ def resolve(engine: EngineConfig, has_gpus: bool) -> EngineChoice:
     return TorchChoice(precision, device)
 
 
-def tensorrt_choice(engine: EngineConfig) -> TensorRTChoice:
-    """TensorRT engines with these settings.
+def tensorrt_choice(engine: EngineConfig, *, prompts: bool = False) -> TensorRTChoice:
+    """TensorRT engines with these settings; for prompts of any parts, or for points and boxes alone.
 
     Raises:
         ConfigError: A precision that they do not have; or the fake engine was asked for, which has no weights.
@@ -65,7 +65,8 @@ def tensorrt_choice(engine: EngineConfig) -> TensorRTChoice:
         raise ConfigError("engine.kind: the fake engine has no TensorRT engines; set auto, tensorrt or torch")
     if engine.precision == "bf16":
         raise ConfigError("engine.precision: TensorRT engines are fp16 or fp32, not bf16; set one of them, or auto")
-    return TensorRTChoice("fp16" if engine.precision == "auto" else engine.precision, engine.tensorrt)
+    precision = "fp16" if engine.precision == "auto" else engine.precision
+    return TensorRTChoice(precision, engine.tensorrt, prompts)
 
 
 def _automatic_precision(device: str) -> str:
@@ -95,9 +96,8 @@ def build(choice: EngineChoice, checkpoint: ResolvedCheckpoint, threads: int | N
         case TensorRTChoice():
             from sam_batch.engine.tensorrt.engine_set import EngineSet  # with ONNX's exporter, which jobs do without
 
-            return EngineSet(
-                tensorrt_host.find_host(choice.settings.flavour), choice.settings, checkpoint, choice.precision
-            ).load()
+            host = tensorrt_host.find_host(choice.settings.flavour)
+            return EngineSet(host, choice.settings, checkpoint, choice.precision, prompts=choice.prompts).load()
         case TorchChoice():
             if choice.on_gpu and not torch.cuda.is_available():
                 raise EngineError("this worker sees no GPU; it was promised one (CUDA_VISIBLE_DEVICES, driver)")

@@ -28,6 +28,7 @@ class EngineSpec:
         precision: fp32, bf16 or fp16.
         device: As torch writes it: cpu, cuda:0.
         token_range: The fewest and the most tokens a prompt may have (`Prompts.tokens`); None takes any number.
+        takes_masks: Whether prompts may have masks of an earlier round.
     """
 
     kind: str
@@ -40,10 +41,24 @@ class EngineSpec:
     precision: str
     device: str
     token_range: tuple[int, int] | None = None
+    takes_masks: bool = True
 
     def takes(self, prompts: "Prompts") -> bool:
-        """Whether `score` takes prompts of as many tokens."""
+        """Whether `score` takes prompts of as many tokens, and with masks where they have some."""
+        if prompts.masks is not None and not self.takes_masks:
+            return False
         return self.token_range is None or self.token_range[0] <= prompts.tokens <= self.token_range[1]
+
+    def refusal(self, prompts: "Prompts") -> str:
+        """What it does not take, in words."""
+        if prompts.masks is not None and not self.takes_masks:
+            return f"this {self.kind} engine takes prompts without masks of an earlier round"
+        fewest, most = self.token_range or (prompts.tokens, prompts.tokens)
+        several = f"{fewest} to {most}" if fewest < most else f"{most}"
+        return (
+            f"this {self.kind} engine takes prompts of {several} tokens (points, and two for a box or one more "
+            f"without), not of {prompts.tokens}"
+        )
 
     @property
     def on_gpu(self) -> bool:

@@ -105,16 +105,16 @@ class _Round(NamedTuple):
 
 @torch.inference_mode()
 def compare(
-    engine: Engine, reference: Engine, photographs: Sequence[Photograph], pred_iou_thresh: float, *, masks: bool
+    engine: Engine, reference: Engine, photographs: Sequence[Photograph], pred_iou_thresh: float, *, prompts: bool
 ) -> Comparison:
-    """Run both over the same photographs and prompts: points, boxes, and points with the masks found before.
+    """Run both over the same photographs and prompts: points, boxes, and where it takes them, masks and both.
 
     Args:
         engine: To be judged.
         reference: torch in float32, of the same weights.
         photographs: At least one.
         pred_iou_thresh: Masks whose predicted IoU is above it are compared.
-        masks: Whether the engine takes masks of an earlier round.
+        prompts: Whether the engine takes prompts that are not one point or one box each.
 
     Raises:
         EngineError: One of them fails.
@@ -127,7 +127,7 @@ def compare(
             expected, found = (one.float().cpu() for one in maps)
             cosines.append(F.cosine_similarity(expected.flatten(), found.flatten(), dim=0).item())
             errors.append(((found - expected).abs().max() / expected.std()).item())
-        rounds += _rounds((reference, engine), embeddings, photograph, pred_iou_thresh, masks)
+        rounds += _rounds((reference, engine), embeddings, photograph, pred_iou_thresh, prompts)
     threshold = reference.spec.mask_threshold
     overlaps = torch.cat([_overlap(one.logits, threshold) for one in rounds])
     misses = torch.cat([_error(one.logits) for one in rounds])
@@ -149,7 +149,7 @@ def _rounds(
     embeddings: Sequence[Embeddings],
     photograph: Photograph,
     threshold: float,
-    masks: bool,
+    others: bool,
 ) -> Iterator[_Round]:
     def play(prompts: Prompts) -> _Round:
         scored = [one.score(embedding, prompts) for one, embedding in zip(engines, embeddings, strict=True)]
@@ -164,12 +164,15 @@ def _rounds(
     yield play(Prompts(points=points_P2[:, None], labels=labels))
     yield play(Prompts(points=points_P2[:, None], labels=labels, multimask=False))
     yield play(Prompts(boxes=_boxes(photograph)))
-    if not masks:
+    if not others:
         return
     scored = engines[0].score(embeddings[0], Prompts(points=points_P2[:, None], labels=labels, multimask=False))
     first_K2 = torch.stack([torch.arange(len(points_P2)), torch.zeros(len(points_P2), dtype=torch.int64)], dim=1)
     earlier_P1hw = engines[0].finish(scored, first_K2)[:, None]
     yield play(Prompts(points=points_P2[:, None], labels=labels, masks=earlier_P1hw))
+    yield play(Prompts(masks=earlier_P1hw))
+    boxes, centers_P12 = _boxes(photograph), _grid(BOXES_PER_SIDE, photograph)[:, None]
+    yield play(Prompts(points=centers_P12, labels=labels[: len(boxes)], boxes=boxes))
 
 
 def _grid(per_side: int, photograph: Photograph) -> Tensor:

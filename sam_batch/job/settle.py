@@ -51,8 +51,13 @@ def engine_set(config: Config, checkpoint: ResolvedCheckpoint) -> EngineSet:
     Raises:
         ConfigError: TensorRT is not installed, or there is no GPU.
     """
-    choice = tensorrt_choice(config.engine)
-    return EngineSet(tensorrt_host.find_host(choice.settings.flavour), choice.settings, checkpoint, choice.precision)
+    choice = _tensorrt(config)
+    host = tensorrt_host.find_host(choice.settings.flavour)
+    return EngineSet(host, choice.settings, checkpoint, choice.precision, prompts=choice.prompts)
+
+
+def _tensorrt(config: Config) -> TensorRTChoice:
+    return tensorrt_choice(config.engine, prompts=config.prompts.uri is not None)
 
 
 def export(
@@ -74,9 +79,11 @@ def export(
         OutputError: The folder cannot be written.
         EngineError: They cannot be exported.
     """
-    choice = tensorrt_choice(config.engine)
+    choice = _tensorrt(config)
     settings, precision = choice.settings, choice.precision
-    graphs = exported(settings, checkpoint, precision, console, opset=opset, attention=attention, anew=anew)
+    graphs = exported(
+        settings, checkpoint, precision, console, opset=opset, attention=attention, prompts=choice.prompts, anew=anew
+    )
     return graphs_folder(settings, checkpoint, precision), graphs
 
 
@@ -131,10 +138,11 @@ def build_ahead(
             cannot be written.
         EngineError: It cannot be built.
     """
-    choice = tensorrt_choice(config.engine)
+    choice = _tensorrt(config)
     targets = [tensorrt_host.find_target(choice.settings.flavour, capability) for capability in capabilities]
     for target in targets:
-        _build(PlanSet(target, choice.settings, checkpoint, choice.precision), console, rebuild)
+        plans = PlanSet(target, choice.settings, checkpoint, choice.precision, prompts=choice.prompts)
+        _build(plans, console, rebuild)
 
 
 def _build(plans: PlanSet, console: Console, rebuild: str | None) -> None:
@@ -210,20 +218,21 @@ def settle(
     """
     if not isinstance(choice, TensorRTChoice) and not _may_be_tensorrt(config, choice):
         return choice
-    if needs is not None and (unmet := needs.unmet(TensorRTChoice)):
+    if needs is not None and (unmet := needs.unmet(_tensorrt(config))):
         if config.engine.kind == "tensorrt":
             raise ConfigError(f"engine.kind: {unmet}")
-        console.print(f"engine: torch, since {unmet}", highlight=False, soft_wrap=True)
+        console.print(f"engine: torch, since {unmet}", markup=False, highlight=False, soft_wrap=True)
         return choice
     wait = config.run.stall_timeout_seconds
     answers = executor.on_gpus(_ready_here, config, checkpoint, console=console, wait_seconds=wait)
     faults = _faults(answers) or ([] if answers else ["engine.kind: no GPU was found"])
     if not faults:
         console.print("engine: TensorRT, verified against torch in float32", highlight=False)
-        return tensorrt_choice(config.engine)
+        return _tensorrt(config)
     if config.engine.kind == "tensorrt":
         raise EngineFileError(faults[0])
-    console.print(f"engine: torch, since TensorRT cannot be used: {faults[0]}", highlight=False, soft_wrap=True)
+    told = f"engine: torch, since TensorRT cannot be used: {faults[0]}"
+    console.print(told, markup=False, highlight=False, soft_wrap=True)
     return choice
 
 

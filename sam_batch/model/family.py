@@ -159,14 +159,16 @@ class Family(ABC):
             device: cpu, cuda or cuda:<index>.
         """
 
-    def graphs(self, module: "nn.Module", precision: str, *, attention: bool, masks: bool) -> dict[str, Graph]:
+    def graphs(
+        self, module: "nn.Module", precision: str, *, attention: bool, max_tokens: int | None
+    ) -> dict[str, Graph]:
         """The model as graphs, by the names that `engine.onnx.graph_set` knows.
 
         Args:
             module: float32, on the CPU, in eval mode; not changed.
             precision: fp32 or fp16.
             attention: Leave attention to ONNX's operator of that name where the encoder can.
-            masks: Also the graph for prompts with masks of an earlier round.
+            max_tokens: Also the graph for prompts of any parts, of up to so many tokens each; None for none.
 
         Raises:
             ConfigError: The family has none.

@@ -41,8 +41,8 @@ class Needs(NamedTuple):
         masked = [pc.any(pc.is_valid(pc.struct_field(objects, part))).as_py() for part in ("mask", "logits")]
         return cls(int(tokens.min()), int(tokens.max()), any(masked) or config.refine > 0)
 
-    def unmet(self, choice: type[EngineChoice]) -> str:
-        """What engines of a kind cannot do of that, with the key to change; empty if they can do all."""
+    def unmet(self, choice: EngineChoice) -> str:
+        """What engines cannot do of that, with the key to change; empty if they can do all."""
         if self.masks and not choice.takes_masks:
             return (
                 f"{choice.kind} engines take no masks as prompts; set prompts.refine=0 and prompts.use=[box,points], "
@@ -51,8 +51,13 @@ class Needs(NamedTuple):
         fewest, most = choice.token_range or (self.fewest, self.most)
         if fewest <= self.fewest and self.most <= most:
             return ""
-        range_ = f"{self.fewest}" if self.fewest == self.most else f"{self.fewest} to {self.most}"
         return (
-            f"{choice.kind} engines take one point or one box a prompt ({fewest} tokens), these have {range_}: a point "
-            "is one, a box is two, points without a box are one more; set prompts.use=[box], or engine.kind=torch"
+            f"{choice.kind} engines take prompts of {_range(fewest, most)} tokens, these have "
+            f"{_range(self.fewest, self.most)}: a point is one, a "
+            "box is two, points without a box are one more; raise engine.tensorrt.max_tokens and build them anew, or "
+            "set prompts.use=[box] or engine.kind=torch"
         )
+
+
+def _range(fewest: int, most: int) -> str:
+    return f"{fewest}" if fewest == most else f"{fewest} to {most}"

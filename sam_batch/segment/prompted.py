@@ -122,8 +122,11 @@ class Prompted:
 
     def _answer(self, prompts: Sequence[Prompt], view: View, embedding: Embeddings) -> list[Answer]:
         given = to_engine(prompts, view, self._engine.spec)
-        if not self._engine.spec.takes(given):
-            return [Answer(prompt, failure=self._not_supported(given)) for prompt in prompts]
+        asked = replace(given, masks=torch.empty(len(prompts), 1, 0, 0)) if self._refine else given
+        if not self._engine.spec.takes(asked):
+            reason = f"{self._engine.spec.refusal(asked)}; set engine.kind=torch"
+            failure = PromptFailure(PromptFailureKind.NOT_SUPPORTED, reason)
+            return [Answer(prompt, failure=failure) for prompt in prompts]
         try:
             return self._decode(prompts, given, view, embedding)
         except NonFiniteError as error:
@@ -157,13 +160,6 @@ class Prompted:
             Answer(prompt, tuple(candidates[part]), logits_Khw[part] if self._keep_logits else None)
             for prompt, part in zip(prompts, parts, strict=True)
         ]
-
-    def _not_supported(self, given: Prompts) -> PromptFailure:
-        spec = self._engine.spec
-        fewest, most = spec.token_range or (given.tokens, given.tokens)
-        message = f"the {spec.kind} engine takes prompts of {fewest} to {most} tokens (points, and two for a box or one"
-        message += f" more without), this one has {given.tokens}; set engine.kind=torch"
-        return PromptFailure(PromptFailureKind.NOT_SUPPORTED, message)
 
     def conclude(self, image: LoadedImage, found: Sequence[Answer]) -> ImageResult:
         """Encode the masks; each prompt leaves a trace, also one whose masks have no pixel."""

@@ -53,7 +53,7 @@ def test_export_hands_on_what_is_asked_for_and_says_what_is_there(job, call, mon
 
     monkeypatch.setattr(settle, "exported", exported)
     code, text, _ = call("engine", "export", job, "--opset", 23, "--attention")
-    assert (code, asked) == (0, [{"opset": 23, "attention": True, "anew": False}])
+    assert (code, asked) == (0, [{"opset": 23, "attention": True, "prompts": False, "anew": False}])
     assert text.endswith(": demo in fp16, opset 23, with the Attention operator\n")
 
 

@@ -26,7 +26,7 @@ def reference():
 
 
 def test_an_engine_equals_itself(reference):
-    found = compare(reference, reference, [photograph(0), photograph(1)], 0.0, masks=True)
+    found = compare(reference, reference, [photograph(0), photograph(1)], 0.0, prompts=True)
     assert found.images == 2
     assert found.masks > 0
     assert (found.mask_iou, found.count_change, found.iou_error, found.logits_error) == (1.0, 0.0, 0.0, 0.0)
@@ -35,7 +35,7 @@ def test_an_engine_equals_itself(reference):
 
 
 def test_half_precision_passes_with_a_small_error(reference):
-    found = compare(engine(precision="fp16"), reference, [photograph()], 0.0, masks=True)
+    found = compare(engine(precision="fp16"), reference, [photograph()], 0.0, prompts=True)
     assert 0 < found.embedding_error < 0.01
     assert 0 < found.iou_error < 0.01
     assert found.faults(VerifyConfig()) == []
@@ -53,18 +53,18 @@ def test_half_precision_passes_with_a_small_error(reference):
     ids=["encoder", "IoU head", "up-scaling", "masks as prompts", "boxes"],
 )
 def test_a_wrong_part_is_found(reference, part, by, fault):
-    found = compare(changed(part, by), reference, [photograph()], 0.0, masks=True)
+    found = compare(changed(part, by), reference, [photograph()], 0.0, prompts=True)
     assert any(fault in one for one in found.faults(VerifyConfig())), found
 
 
 def test_a_shifted_score_changes_the_count(reference):
     middle = 0.0
     shifted = changed(lambda sam: sam.mask_decoder.iou_prediction_head.layers[-1].bias, 10.0)
-    assert compare(shifted, reference, [photograph()], middle, masks=True).count_change > 0.02
+    assert compare(shifted, reference, [photograph()], middle, prompts=True).count_change > 0.02
 
 
 def test_masks_that_all_fail_the_threshold_are_not_counted(reference):
-    assert compare(reference, reference, [photograph()], 1e6, masks=True).masks == 0
+    assert compare(reference, reference, [photograph()], 1e6, prompts=True).masks == 0
 
 
 def test_what_is_kept_beside_a_plan_comes_back():

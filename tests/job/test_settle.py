@@ -75,6 +75,13 @@ class TestSettle:
         assert (choice.kind, choice.precision, choice.device) == ("tensorrt", "fp16", "cuda")
         assert "engine: TensorRT" in console.export_text()
 
+    def test_a_job_with_prompts_is_for_engines_that_take_any(self, config, console, built):
+        asked = config()
+        prompts = asked.prompts.model_copy(update={"uri": "boxes.json"})
+        asked = asked.model_copy(update={"prompts": prompts})
+        assert settle.settle(asked, CHECKPOINT, TORCH, Answers(""), console).prompts
+        assert not settle.settle(config(), CHECKPOINT, TORCH, Answers(""), console).prompts
+
     def test_auto_is_torch_where_one_node_is_not_and_says_why(self, config, console, built):
         choice = settle.settle(config(), CHECKPOINT, TORCH, Answers("", "not verified"), console)
         assert choice == TORCH
@@ -107,7 +114,10 @@ class TestSettle:
     def test_prompts_that_tensorrt_cannot_take_are_a_reason_for_torch_or_refused_by_key(self, config, console, built):
         asked, many = config(kind="tensorrt"), Needs(2, 19, masks=False)
         assert settle.settle(config(), CHECKPOINT, TORCH, Answers(""), console, many) == TORCH
-        assert "engine: torch, since tensorrt engines take one point or one box" in console.export_text()
+        assert (
+            "engine: torch, since tensorrt engines take prompts of 2 tokens, these have 2 to 19"
+            in console.export_text()
+        )
         with pytest.raises(ConfigError, match=r"^engine\.kind: .* these have 2 to 19.*set prompts\.use=\[box\]"):
             settle.settle(asked, CHECKPOINT, factory.resolve(asked.engine, False), Answers(""), console, many)
         few = Needs(2, 2, masks=False)

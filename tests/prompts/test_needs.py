@@ -2,6 +2,7 @@ import pyarrow as pa
 import pytest
 from support.prompts import settings
 
+from sam_batch.config import TensorRTConfig
 from sam_batch.engine.choice import FakeChoice, TensorRTChoice, TorchChoice
 from sam_batch.model.sam.graphs import TOKENS
 from sam_batch.prompts.arrow import GIVEN, prompt_to_row
@@ -41,14 +42,19 @@ def test_without_a_prompt_that_can_be_asked_nothing_is_needed():
     assert needs_of(Prompt(fault=PromptFailure(PromptFailureKind.CROWD, ""))) is None
 
 
-@pytest.mark.parametrize("choice", [TorchChoice, FakeChoice])
+@pytest.mark.parametrize("choice", [TorchChoice("fp32", "cpu"), FakeChoice()])
 def test_engines_that_take_any_prompt_have_nothing_unmet(choice):
     assert needs_of(BOX, POINTS, refine=2).unmet(choice) == ""
 
 
-def test_tensorrt_takes_a_point_or_a_box_and_says_which_key_to_change():
-    assert TensorRTChoice.token_range == (TOKENS, TOKENS)
-    assert needs_of(BOX, POINT).unmet(TensorRTChoice) == ""
-    assert "these have 2 to 3" in needs_of(BOX, POINTS).unmet(TensorRTChoice)
-    assert "prompts.use=[box], or engine.kind=torch" in needs_of(POINTS).unmet(TensorRTChoice)
-    assert "prompts.refine=0" in needs_of(BOX, refine=1).unmet(TensorRTChoice)
+def test_tensorrt_takes_what_its_engines_are_built_for_and_says_which_key_to_change():
+    simple = TensorRTChoice("fp16", TensorRTConfig())
+    assert simple.token_range == (TOKENS, TOKENS)
+    assert needs_of(BOX, POINT).unmet(simple) == ""
+    assert "these have 2 to 3" in needs_of(BOX, POINTS).unmet(simple)
+    assert "prompts.refine=0" in needs_of(BOX, refine=1).unmet(simple)
+    any_parts = TensorRTChoice("fp16", TensorRTConfig(max_tokens=3), prompts=True)
+    assert needs_of(BOX, POINTS, Prompt(mask="0"), refine=1).unmet(any_parts) == ""
+    more = needs_of(Prompt(points=((1.0, 2.0),) * 3, labels=(1,) * 3)).unmet(any_parts)
+    assert "0 to 3 tokens, these have 4" in more
+    assert "raise engine.tensorrt.max_tokens" in more

@@ -5,10 +5,13 @@ from pathlib import Path
 
 import onnxruntime
 import torch
+import torch.nn.functional as F
 from segment_anything.modeling import Sam
 from torch import Tensor
 
 from sam_batch.engine.protocol import Prompts
+
+MAX_TOKENS = 19
 
 
 @cache
@@ -33,8 +36,16 @@ def decode(folder: Path, embedding_1Css: Tensor, tokens: Tensor, masks: Tensor |
     if masks is None:
         iou, mask_tokens, cells = run(folder / "score.onnx", embedding_1Css, tokens)
     else:
-        iou, mask_tokens, cells = run(folder / "score_masked.onnx", embedding_1Css, tokens, masks)
+        filled = fill(tokens, masks, MAX_TOKENS)
+        iou, mask_tokens, cells = run(folder / "prompted.onnx", embedding_1Css, *filled)
     return iou, run(folder / "finish.onnx", mask_tokens, cells)[0]
+
+
+def fill(tokens_PtC: Tensor, masks_P1hw: Tensor, most: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """What `prompted` takes beside an embedding, of prompts with masks."""
+    missing = most - tokens_PtC.shape[1]
+    filling_Pt = torch.cat([torch.zeros(tokens_PtC.shape[:2]), torch.ones(len(tokens_PtC), missing)], dim=1)
+    return F.pad(tokens_PtC, (0, 0, 0, missing)), filling_Pt, masks_P1hw, torch.zeros(len(tokens_PtC), 1, 1, 1)
 
 
 @torch.no_grad()

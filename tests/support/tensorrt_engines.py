@@ -39,7 +39,7 @@ def exports(tmp_path_factory: pytest.TempPathFactory, export_once: ExportOnce) -
         with pytest.MonkeyPatch.context() as patch:
             hold_small_sam(patch)
             patch.setattr(plan_set, "export", export_once)
-            plan_set.exported(settings(folder), CHECKPOINT, precision, QUIET, masks=True)
+            plan_set.exported(settings(folder), CHECKPOINT, precision, QUIET, prompts=True)
         return folder
 
     return export
@@ -56,9 +56,11 @@ def settings(folder: Path, **keys: Any) -> TensorRTConfig:
     return TensorRTConfig(**({"folder": str(folder), "max_prompts": 4, "max_images": 2} | keys))
 
 
-def engine_set_in(host: Host, folder: Path, precision: str = "fp32", *, masks: bool = False, **keys: Any) -> EngineSet:
+def engine_set_in(
+    host: Host, folder: Path, precision: str = "fp32", *, prompts: bool = False, **keys: Any
+) -> EngineSet:
     """Engines in a folder, of what was exported there."""
-    return EngineSet(host, settings(folder, **keys), CHECKPOINT, precision, masks=masks)
+    return EngineSet(host, settings(folder, **keys), CHECKPOINT, precision, prompts=prompts)
 
 
 def built_engine(bindings: Any, exports: Exports, folder: Path, precision: str = "fp32") -> Engine:
@@ -66,7 +68,7 @@ def built_engine(bindings: Any, exports: Exports, folder: Path, precision: str =
     shutil.copytree(exports(precision), folder, dirs_exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
         hold_small_sam(patch)
-        engines = engine_set_in(tensorrt_standin.host(bindings), folder, precision, masks=True)
+        engines = engine_set_in(tensorrt_standin.host(bindings), folder, precision, prompts=True)
         engines.build(QUIET)
         engines.verify([PICTURE], 0.0)
         return engines.load()

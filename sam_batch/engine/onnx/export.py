@@ -54,7 +54,7 @@ def export(
     folder: Path,
     opset: int = 20,
     attention: bool = False,
-    masks: bool = False,
+    max_tokens: int | None = None,
 ) -> GraphSet:
     """Write a model's graphs and `graphs.json` into a folder; what it held of an earlier set is replaced.
 
@@ -67,7 +67,7 @@ def export(
         folder: Made if it is missing; nobody else may export into it meanwhile.
         opset: ONNX's version of operators, 20 to 23.
         attention: Use the Attention operator in the encoder; needs opset 23 and fp16.
-        masks: Also write the graph for prompts with masks of an earlier round.
+        max_tokens: Also write the graph for prompts of any parts, of up to so many tokens each.
 
     Raises:
         ConfigError: A package is missing, the precision, the opset or the operator cannot be, or the family has no
@@ -87,7 +87,7 @@ def export(
             "engine.precision: TensorRT has no kernel for the Attention operator in fp32 and does not take it apart; "
             "set fp16, or leave --attention out"
         )
-    graphs = family.graphs(module, precision, attention=attention, masks=masks)
+    graphs = family.graphs(module, precision, attention=attention, max_tokens=max_tokens)
     try:
         _write(graphs, folder, opset)
         written = GraphSet(

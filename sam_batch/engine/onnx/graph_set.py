@@ -14,18 +14,20 @@ from sam_batch.errors import ConfigError, EngineError
 from sam_batch.model.family import Traits
 
 MANIFEST = "graphs.json"
-VERSION: Literal[2] = 2
-GRAPHS = ("encoder", "score", "score_masked", "finish")  # that there can be
-MASKED = "score_masked"
+VERSION: Literal[3] = 3
+GRAPHS = ("encoder", "score", "finish", "prompted")  # that there can be
+PROMPTED = "prompted"
 
 
 @dataclass(frozen=True, slots=True)
 class GraphSet:
-    """What the graphs of a folder are: `encoder`, `score`, `finish`, and `score_masked` where masks can be prompts.
+    """What the graphs of a folder are: `encoder`, `score`, `finish`, and `prompted` where prompts may have any parts.
 
     `encoder` makes feature maps of images. `score` takes them first, then tokens of prompts, and makes predicted IoUs
-    of all of the model's masks, the single one first, and what `finish` makes logits of. `score_masked` also takes
-    masks of an earlier round. Names and shapes of the inputs are the family's; `model.sam.graphs` has those of SAM.
+    of all of the model's masks, the single one first, and what `finish` makes logits of. `prompted` does the
+    same for prompts that are not one point or one box: it takes more tokens, what of them is filling, masks of an
+    earlier round, and where there are none. Names and shapes of the inputs are the family's; `model.sam.graphs` has
+    those of SAM.
 
     Attributes:
         version: Of the graphs' arithmetic and of this file; another is refused, and exported anew by a build. A change
@@ -40,7 +42,7 @@ class GraphSet:
         sha256: Of each graph, over its .onnx file and its external data.
     """
 
-    version: Literal[2]
+    version: Literal[3]
     model: str
     precision: str
     checkpoint_sha256: str
@@ -56,9 +58,9 @@ class GraphSet:
         return int(self.inputs["score"]["tokens"][1])
 
     @property
-    def takes_masks(self) -> bool:
-        """Whether prompts may have masks of an earlier round."""
-        return MASKED in self.inputs
+    def max_tokens(self) -> int | None:
+        """The most that a prompt of any parts may have; None where there is no graph for such."""
+        return int(self.inputs[PROMPTED]["tokens"][1]) if PROMPTED in self.inputs else None
 
 
 _JSON = TypeAdapter(GraphSet)

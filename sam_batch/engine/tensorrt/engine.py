@@ -10,10 +10,11 @@ from dataclasses import asdict
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sam_batch.engine.checks import require_finite, require_within
-from sam_batch.engine.onnx.graph_set import MASKED, GraphSet
+from sam_batch.engine.onnx.graph_set import PROMPTED, GraphSet
 from sam_batch.engine.protocol import Embeddings, EngineSpec, Prompts, ScoredPrompts
 from sam_batch.engine.tensorrt.host import Host
 from sam_batch.engine.tensorrt.run import PlanRunner
@@ -60,6 +61,7 @@ class TensorRTEngine:
         self._device, self._graphs = host.gpu.device, graphs
         self._encode_prompts = family.prompt_encoder(module, self._device)
         self._plans = {name: PlanRunner(host, plans.pop(name), name, compiled[name]) for name in list(plans)}
+        prompted = graphs.max_tokens if PROMPTED in self._plans else None
         scratch_bytes = max(plan.scratch_bytes for plan in self._plans.values())
         scratch = torch.empty(max(1, scratch_bytes), dtype=torch.uint8, device=self._device)
         for plan in self._plans.values():
@@ -70,7 +72,8 @@ class TensorRTEngine:
             **asdict(graphs.traits),
             precision=graphs.precision,
             device=str(self._device),
-            token_range=(graphs.tokens, graphs.tokens),
+            token_range=(graphs.tokens, graphs.tokens) if prompted is None else (0, prompted),
+            takes_masks=prompted is not None,
         )
 
     @torch.inference_mode()
@@ -84,14 +87,16 @@ class TensorRTEngine:
         """Run the decoder's transformer and IoU head.
 
         Raises:
-            EngineError: The prompts are not one point or one box each, which the graphs were exported for, or have
-                masks, and the engines were built without.
+            EngineError: The prompts have more tokens than the engines were built for, or masks, and they were built
+                without.
         """
-        inputs = dict(zip(self._graphs.inputs["score"], embedding.features, strict=False))  # they come first
-        inputs["tokens"] = self._tokens(prompts)
-        if prompts.masks is not None:
-            inputs["masks"] = prompts.masks
-        made = self._plan("score" if prompts.masks is None else MASKED).run(inputs, len(prompts))
+        if not self.spec.takes(prompts):
+            raise EngineError(f"{self.spec.refusal(prompts)}; set engine.kind=torch")
+        simple = prompts.tokens == self._graphs.tokens and prompts.masks is None
+        plan = self._plans["score" if simple else PROMPTED]
+        inputs = self._simple(prompts) if simple else self._filled(prompts)
+        features = zip(self._graphs.inputs["score"], embedding.features, strict=False)  # they come first
+        made = plan.run({**dict(features), **inputs}, len(prompts))
         masks = slice(1, None) if prompts.multimask else slice(0, 1)
         iou = made.pop("iou")[:, masks]
         require_finite(iou, "a predicted IoU")
@@ -131,16 +136,23 @@ class TensorRTEngine:
         if self.spec.on_gpu:
             torch.cuda.empty_cache()
 
-    def _plan(self, name: str) -> PlanRunner:
-        if name not in self._plans:
-            raise EngineError("these TensorRT engines were built for prompts without masks; set engine.kind=torch")
-        return self._plans[name]
+    def _simple(self, prompts: Prompts) -> dict[str, Tensor]:
+        """Prompts of one point or one box each, as `score` takes them."""
+        return {"tokens": self._encode_prompts(prompts)}
 
-    def _tokens(self, prompts: Prompts) -> Tensor:
-        """(P, 2, C), what the prompt encoder makes of points or boxes, in float32."""
-        if not self.spec.takes(prompts):
-            raise EngineError(
-                f"TensorRT engines take one point or one box a prompt ({self._graphs.tokens} tokens), "
-                f"these make {prompts.tokens}; set engine.kind=torch"
-            )
-        return self._encode_prompts(prompts)
+    def _filled(self, prompts: Prompts) -> dict[str, Tensor]:
+        """Prompts of any parts, as `prompted` takes them: what they lack is filled up, and said to be filling."""
+        tokens_PtC, most = self._encode_prompts(prompts), self._graphs.max_tokens or 0
+        missing = most - tokens_PtC.shape[1]
+        filling_Pt = tokens_PtC.new_ones(len(prompts), most)
+        filling_Pt[:, : tokens_PtC.shape[1]] = 0
+        _, *mask_shape = self._graphs.inputs[PROMPTED]["masks"]
+        masks_P1hw = prompts.masks
+        if masks_P1hw is None:
+            masks_P1hw = tokens_PtC.new_zeros(len(prompts), *map(int, mask_shape))
+        return {
+            "tokens": F.pad(tokens_PtC, (0, 0, 0, missing)),
+            "filling": filling_Pt,
+            "masks": masks_P1hw,
+            "maskless": tokens_PtC.new_full((len(prompts), 1, 1, 1), float(prompts.masks is None)),
+        }

@@ -35,7 +35,7 @@ class EngineSet(PlanSet):
         settings: Folder, sizes and limits.
         checkpoint: The weights.
         precision: fp16 or fp32.
-        masks: As for plans.
+        prompts: As for plans.
     """
 
     def __init__(
@@ -45,9 +45,9 @@ class EngineSet(PlanSet):
         checkpoint: ResolvedCheckpoint,
         precision: str,
         *,
-        masks: bool = False,
+        prompts: bool = False,
     ) -> None:
-        super().__init__(host, settings, checkpoint, precision, masks=masks)
+        super().__init__(host, settings, checkpoint, precision, prompts=prompts)
         self._host = host
         self._where = host.flavour.verified_on(host.machine)
         self._family = family_of(checkpoint.name)
@@ -68,7 +68,7 @@ class EngineSet(PlanSet):
         try:
             with self._both(graphs, records, plans) as (engine, reference):
                 photographs = [Photograph(preprocess(one, engine.spec)[0], *one.shape[:2]) for one in pictures]
-                found = compare(engine, reference, photographs, pred_iou_thresh, masks=self._masks)
+                found = compare(engine, reference, photographs, pred_iou_thresh, prompts=self._prompts)
                 compiled = engine.compiled()
         except torch.OutOfMemoryError as error:
             raise EngineError(

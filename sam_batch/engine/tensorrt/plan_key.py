@@ -38,7 +38,7 @@ class PlanKey:
     """Everything a plan depends on.
 
     Attributes:
-        graph: encoder, score, score_masked or finish.
+        graph: encoder, score, finish or prompted.
         model: demo, vit_b, vit_l or vit_h.
         precision: fp32 or fp16.
         checkpoint_sha256: Of the weights.

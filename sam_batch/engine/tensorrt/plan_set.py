@@ -1,8 +1,8 @@
 """From weights to plans: export the graphs, and build those plans that are missing.
 
 The plans of a model belong together: of the encoder, of the decoder's first half, and of its second half; one more of
-the first half where prompts have masks of an earlier round. This needs a library and the name of a kind of GPU; running
-them, `engine_set` needs the GPU.
+the first half where prompts are not one point or one box each. This needs a library and the name of a kind of GPU;
+running them, `engine_set` needs the GPU.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from sam_batch.config import TensorRTConfig
 from sam_batch.engine.onnx.export import export
-from sam_batch.engine.onnx.graph_set import MASKED, GraphSet, read_graphs
+from sam_batch.engine.onnx.graph_set import PROMPTED, GraphSet, read_graphs
 from sam_batch.engine.tensorrt.build import build_plan, options
 from sam_batch.engine.tensorrt.host import Target
 from sam_batch.engine.tensorrt.plan_key import PlanKey, Profile
@@ -37,7 +37,8 @@ class PlanSet:
         settings: Folder, sizes and limits.
         checkpoint: The weights.
         precision: fp16 or fp32.
-        masks: Whether prompts will have masks of an earlier round; without them a plan less is built and held.
+        prompts: Whether there will be prompts that are not one point or one box each; without them a plan less is
+            built and held.
     """
 
     def __init__(
@@ -47,10 +48,10 @@ class PlanSet:
         checkpoint: ResolvedCheckpoint,
         precision: str,
         *,
-        masks: bool = False,
+        prompts: bool = False,
     ) -> None:
         self._target, self._settings = target, settings
-        self._checkpoint, self._precision, self._masks = checkpoint, precision, masks
+        self._checkpoint, self._precision, self._prompts = checkpoint, precision, prompts
         self.store = PlanStore(Path(settings.folder))
 
     def build(self, console: Console, *, rebuild: str | None = None) -> list[Record]:
@@ -71,7 +72,13 @@ class PlanSet:
         """
         with _alone(self.store, console):
             graphs = _exported(
-                self._settings, self._checkpoint, self._precision, None, attention=False, masks=self._masks, anew=False
+                self._settings,
+                self._checkpoint,
+                self._precision,
+                None,
+                attention=False,
+                prompts=self._prompts,
+                anew=False,
             )
             missing = {name: key for name, key in self.keys(graphs).items() if not self._is_there(key, rebuild)}
             bars = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
@@ -93,14 +100,14 @@ class PlanSet:
                 options=options(self._settings.workspace_bytes),
             )
             for name in graphs.inputs
-            if self._masks or name != MASKED
+            if self._prompts or name != PROMPTED
         }
 
     def graphs(self) -> GraphSet:
         """The exported graphs that plans are made of.
 
         Raises:
-            EngineFileError: There are none, or none for prompts with masks where there will be some.
+            EngineFileError: There are none, or none for the prompts that there will be.
         """
         folder = graphs_folder(self._settings, self._checkpoint, self._precision)
         if not folder.is_dir():
@@ -109,10 +116,11 @@ class PlanSet:
                 "were built here; run sam-batch engine build CONFIG"
             )
         graphs = read_graphs(folder)
-        if self._masks and not graphs.takes_masks:
+        if self._prompts and (graphs.max_tokens or 0) < self._settings.max_tokens:
             raise EngineFileError(
-                f"{self._settings.folder}: the engines of {self._checkpoint.name} were built for prompts without "
-                "masks; run sam-batch engine build CONFIG"
+                f"{self._settings.folder}: the engines of {self._checkpoint.name} were built for prompts of one point "
+                f"or one box, or of fewer tokens than engine.tensorrt.max_tokens ({self._settings.max_tokens}); "
+                "run sam-batch engine build CONFIG"
             )
         return graphs
 
@@ -156,7 +164,7 @@ def exported(
     *,
     opset: int | None = None,
     attention: bool = False,
-    masks: bool = False,
+    prompts: bool = False,
     anew: bool = False,
 ) -> GraphSet:
     """A model's ONNX graphs: those that are there, which need no folder that can be written, else exported now.
@@ -168,7 +176,7 @@ def exported(
         console: Is told that another builds here and is waited for.
         opset: Of ONNX; None takes what is there, and exports in `DEFAULT_OPSET`.
         attention: With the operator of that name; False takes it as well where `opset` is None.
-        masks: With the graph for prompts with masks; False takes it as well.
+        prompts: With the graph for prompts of any parts; False takes it as well.
         anew: Export them in any case.
 
     Raises:
@@ -176,10 +184,11 @@ def exported(
         OutputError: The folder cannot be written.
         EngineError: They cannot be exported.
     """
-    if not anew and (graphs := _there(graphs_folder(settings, checkpoint, precision), opset, attention, masks)):
+    most = settings.max_tokens if prompts else None
+    if not anew and (graphs := _there(graphs_folder(settings, checkpoint, precision), opset, attention, most)):
         return graphs
     with _alone(PlanStore(Path(settings.folder)), console):  # a build reads the graphs
-        return _exported(settings, checkpoint, precision, opset, attention=attention, masks=masks, anew=anew)
+        return _exported(settings, checkpoint, precision, opset, attention=attention, prompts=prompts, anew=anew)
 
 
 def _exported(
@@ -189,12 +198,13 @@ def _exported(
     opset: int | None,
     *,
     attention: bool,
-    masks: bool,
+    prompts: bool,
     anew: bool,
 ) -> GraphSet:
     """As `exported`, for who holds the folder."""
+    most = settings.max_tokens if prompts else None
     folder = graphs_folder(settings, checkpoint, precision)
-    if not anew and (graphs := _there(folder, opset, attention, masks)):
+    if not anew and (graphs := _there(folder, opset, attention, most)):
         return graphs
     return export(
         load_resolved(checkpoint),
@@ -205,16 +215,16 @@ def _exported(
         folder=folder,
         opset=opset or DEFAULT_OPSET,
         attention=attention,
-        masks=masks,
+        max_tokens=most,
     )
 
 
-def _there(folder: Path, opset: int | None, attention: bool, masks: bool) -> GraphSet | None:
+def _there(folder: Path, opset: int | None, attention: bool, max_tokens: int | None) -> GraphSet | None:
     """The graphs of a folder, if they are whole and what is asked for."""
     with contextlib.suppress(ConfigError, EngineError):  # none, or what is there is damaged
         graphs = read_graphs(folder)
         asked_for = (opset, attention) in ((None, False), (graphs.opset, graphs.attention))
-        if asked_for and (graphs.takes_masks or not masks):
+        if asked_for and (graphs.max_tokens or 0) >= (max_tokens or 0):
             return graphs
     return None
 

@@ -170,14 +170,14 @@ class PlanStore:
             self._write_record(replace(record, verified={**(record.verified or {}), where: verdict}))
 
     def verified(self, records: Sequence[Record], where: str) -> dict[str, Any]:
-        """What verification found for exactly these plans together, in one place.
+        """What verification found for these plans together, and perhaps more of the same model, in one place.
 
         Raises:
             UnverifiedError: They never were.
         """
         verdicts = [(record.verified or {}).get(where, {}) for record in records]
         for record, verdict in zip(records, verdicts, strict=True):
-            if verdict.get("plans") != _hashes(records):
+            if not set(_hashes(records)) <= set(verdict.get("plans", ())):
                 raise UnverifiedError(
                     f"{self.folder}: {record.name} was built but not verified on {where}; "
                     "run sam-batch engine verify CONFIG"

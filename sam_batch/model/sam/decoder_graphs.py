@@ -1,4 +1,4 @@
-"""SAM's mask decoder as two modules that export to clean ONNX graphs: `score` and `finish`.
+"""SAM's mask decoder as modules that export to clean ONNX graphs: `score`, `prompted` and `finish`.
 
 They compute what segment-anything's `MaskDecoder` does, with its weights, arranged as in `model.sam.decoder`: prompts
 share the first layer's projections of the image; later, tokens are projected into the image's channels instead of
@@ -29,22 +29,24 @@ from sam_batch.model.sam.graph_parts import (
 )
 from sam_batch.model.sam.upscaler import Upscaler
 
+UNSEEN = -3e4  # added to a logit it leaves no weight, also in float16
 
-class ScoreGraph(nn.Module):
-    """The mask decoder's first half: its transformer and IoU head, for P prompts of one image.
+
+class _Score(nn.Module):
+    """The mask decoder's first half: its transformer and IoU head, for P prompts of one image, all of as many tokens.
 
     Args:
         sam: float32, on the CPU, in eval mode.
         dtype: Of cells where they are multiplied, and as `finish` is given them.
         tokens: Prompt tokens of each prompt.
-        masked: The third input is the masks of an earlier round. Without it, prompts share the first layer.
+        shared: Whether prompts share the first layer, since there are no masks of an earlier round among them.
     """
 
     own: Tensor
     no_mask: Tensor
     position: Tensor
 
-    def __init__(self, sam: Sam, dtype: torch.dtype, *, tokens: int, masked: bool) -> None:
+    def __init__(self, sam: Sam, dtype: torch.dtype, *, tokens: int, shared: bool) -> None:
         super().__init__()
         decoder, prompts = sam.mask_decoder, sam.prompt_encoder
         transformer = decoder.transformer
@@ -54,28 +56,76 @@ class ScoreGraph(nn.Module):
         self.register_buffer("no_mask", prompts.no_mask_embed.weight.detach()[:, :, None, None].clone())
         with torch.no_grad():
             self.register_buffer("position", prompts.get_dense_pe().flatten(2).mT.contiguous())
-        self.downscaling = prompts.mask_downscaling if masked else nn.Sequential()
-        shared = [not masked, *(len(transformer.layers) - 1) * [False]]
-        layers = zip(transformer.layers, shared, strict=True)
+        which = [shared, *(len(transformer.layers) - 1) * [False]]
+        layers = zip(transformer.layers, which, strict=True)
         self.layers = nn.ModuleList(_DecoderLayer(block, self.tokens, dtype, first) for block, first in layers)
         self.token_to_image = TokenToImageGraph(transformer.final_attn_token_to_image, self.predicted)
         self.norm, self.iou_head = transformer.norm_final_attn, decoder.iou_prediction_head
 
-    def forward(
-        self, embedding_1Css: Tensor, tokens_P2C: Tensor, masks_P1hw: Tensor | None = None
+    def _score(
+        self, embedding_1Css: Tensor, dense: Tensor, tokens_PtC: Tensor, hidden_PT: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns (P, 4) predicted IoUs, (P, 4, C) mask tokens and (P, L, C) cells as they attended to the prompt."""
-        tokens = F.pad(tokens_P2C, (0, 0, self.predicted, 0)) + self.own
-        dense = self.no_mask if masks_P1hw is None else self._downscale(masks_P1hw)
+        """Returns (P, 4) predicted IoUs, (P, 4, C) mask tokens and (P, L, C) cells as they attended to the prompt.
+
+        The dense embedding is of each prompt or one of all; what is hidden keeps tokens from being attended to.
+        """
+        tokens = F.pad(tokens_PtC, (0, 0, self.predicted, 0)) + self.own
         cells = (embedding_1Css.float() + dense).flatten(2).mT  # (1, L, C), or (P, L, C) with masks
         queries = tokens
         for layer in self.layers:
-            queries, cells = layer(queries, tokens, cells, self.position)
+            queries, cells = layer(queries, tokens, cells, self.position, hidden_PT)
         asking = (queries + tokens)[:, : self.predicted]
         image, placed = cells.to(self.dtype), (cells + self.position).to(self.dtype)
         answers = self.norm(queries[:, : self.predicted] + self.token_to_image(asking, image, placed))
         iou_token, mask_tokens = answers[:, 0], answers[:, 1:]
         return self.iou_head(iou_token), mask_tokens, image
+
+
+class ScoreGraph(_Score):
+    """That half for prompts without masks.
+
+    Args:
+        sam: float32, on the CPU, in eval mode.
+        dtype: Of cells where they are multiplied, and as `finish` is given them.
+        tokens: Prompt tokens of each prompt.
+    """
+
+    def __init__(self, sam: Sam, dtype: torch.dtype, *, tokens: int) -> None:
+        super().__init__(sam, dtype, tokens=tokens, shared=True)
+
+    def forward(self, embedding_1Css: Tensor, tokens_PtC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns (P, 4) predicted IoUs, (P, 4, C) mask tokens and (P, L, C) cells as they attended to the prompt."""
+        return self._score(embedding_1Css, self.no_mask, tokens_PtC, None)
+
+
+class PromptedGraph(_Score):
+    """The same for prompts of any parts: of up to so many tokens, with masks of an earlier round and without.
+
+    Sizes are constants all the same. What a prompt lacks in tokens is filled up; that nobody attends to the filling
+    makes the numbers those of the tokens alone.
+
+    Args:
+        sam: As for `ScoreGraph`.
+        dtype: Likewise.
+        tokens: The most that a prompt may have.
+    """
+
+    def __init__(self, sam: Sam, dtype: torch.dtype, *, tokens: int) -> None:
+        super().__init__(sam, dtype, tokens=tokens, shared=False)
+        self.downscaling = sam.prompt_encoder.mask_downscaling
+
+    def forward(
+        self,
+        embedding_1Css: Tensor,
+        tokens_PtC: Tensor,
+        filling_Pt: Tensor,
+        masks_P1hw: Tensor,
+        maskless_P111: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """As `ScoreGraph`; the filling is 1 where a token is none, and maskless 1 where a prompt has no mask."""
+        dense = self.no_mask * maskless_P111 + self._downscale(masks_P1hw) * (1 - maskless_P111)
+        hidden_PT = F.pad(filling_Pt, (self.predicted, 0)) * UNSEEN
+        return self._score(embedding_1Css, dense, tokens_PtC, hidden_PT)
 
     def _downscale(self, masks_P1hw: Tensor) -> Tensor:
         """(P, C, s, s) float32, as the prompt encoder does."""
@@ -100,16 +150,18 @@ class _DecoderLayer(nn.Module):
         self.mlp = block.mlp
         self.norm1, self.norm2, self.norm3, self.norm4 = block.norm1, block.norm2, block.norm3, block.norm4
 
-    def forward(self, queries: Tensor, tokens: Tensor, cells: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, queries: Tensor, tokens: Tensor, cells: Tensor, position: Tensor, hidden_PT: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         """(P, T, C) queries and (P, L, C) cells, float32; (1, L, C) cells are one image of all prompts."""
         image, placed = cells.to(self.dtype), (cells + position).to(self.dtype)
         if self.is_first:
-            queries = self.norm1(self.attention(queries, queries))
+            queries = self.norm1(self.attention(queries, queries, hidden_PT))
         else:
-            queries = self.norm1(queries + self.attention(queries + tokens, queries))
+            queries = self.norm1(queries + self.attention(queries + tokens, queries, hidden_PT))
         queries = self.norm2(queries + self.token_to_image(queries + tokens, image, placed))
         queries = self.norm3(queries + self.mlp(queries))
-        return queries, self.norm4(cells + self.image_to_token(queries + tokens, queries, placed))
+        return queries, self.norm4(cells + self.image_to_token(queries + tokens, queries, placed, hidden_PT))
 
 
 class FinishGraph(nn.Module):

@@ -63,11 +63,11 @@ class SamFamily(Family):
 
         return SamModel(module, precision, device)
 
-    def graphs(self, module: Any, precision: str, *, attention: bool, masks: bool) -> dict[str, Graph]:
+    def graphs(self, module: Any, precision: str, *, attention: bool, max_tokens: int | None) -> dict[str, Graph]:
         """Through `model.sam.graphs`."""
         from sam_batch.model.sam.graphs import sam_graphs
 
-        return sam_graphs(module, precision, attention=attention, masks=masks)
+        return sam_graphs(module, precision, attention=attention, max_tokens=max_tokens)
 
     def prompt_encoder(self, module: Any, device: "torch.device") -> PromptEncoder:
         """Through `model.sam.prompt_tokens`; only this part of the modules is kept."""

@@ -84,10 +84,11 @@ class TokenAttention(_Heads):
         self.q_proj, self.k_proj = attention.q_proj, attention.k_proj
         self.v_proj, self.out_proj = attention.v_proj, attention.out_proj
 
-    def forward(self, placed_PTC: Tensor, values_PTC: Tensor) -> Tensor:
-        """(P, T, C) float32."""
+    def forward(self, placed_PTC: Tensor, values_PTC: Tensor, hidden_PT: Tensor | None = None) -> Tensor:
+        """(P, T, C) float32; what is hidden is added to the logits of each token."""
         query, key = self._split(self.q_proj, placed_PTC), self._split(self.k_proj, placed_PTC)
-        found = attend(query, key, self._split(self.v_proj, values_PTC))
+        bias = None if hidden_PT is None else hidden_PT[:, None, None]
+        found = attend(query, key, self._split(self.v_proj, values_PTC), bias)
         return self.out_proj(self._merge(found))
 
 
@@ -161,13 +162,17 @@ class ImageToTokenGraph(_Heads):
         self.register_buffer("out_weight", out.contiguous())
         self.register_buffer("out_bias", attention.out_proj.bias.detach() / self.heads)
 
-    def forward(self, asked_PTC: Tensor, values_PTC: Tensor, placed_PLC: Tensor) -> Tensor:
-        """(P, L, C) float32; of an image (1, L, C) too."""
+    def forward(
+        self, asked_PTC: Tensor, values_PTC: Tensor, placed_PLC: Tensor, hidden_PT: Tensor | None = None
+    ) -> Tensor:
+        """(P, L, C) float32; of an image (1, L, C) too. What is hidden is added to the logits of each token."""
         columns, cells, channels = self.heads * self.tokens, placed_PLC.shape[1], placed_PLC.shape[2]
         dtype = placed_PLC.dtype
         key = self._split(self.k_proj, asked_PTC) * self.depth**-0.5
         wide = (key @ self.query_weight).reshape(-1, columns, channels).to(dtype)
-        offset = (key @ self.query_bias).reshape(-1, 1, columns).to(dtype)
+        offset = key @ self.query_bias  # (P, H, T, 1)
+        offset = offset if hidden_PT is None else offset + hidden_PT[:, None, :, None]
+        offset = offset.reshape(-1, 1, columns).to(dtype)
         logits = (placed_PLC @ wide.mT + offset).reshape(-1, cells, self.heads, self.tokens)
         weights = logits.softmax(dim=-1).reshape(-1, cells, columns)
         values = self._split(self.v_proj, values_PTC) @ self.out_weight + self.out_bias

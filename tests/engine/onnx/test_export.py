@@ -9,7 +9,7 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper
-from support.graphs import decode, encode_prompts, random_prompts, reference_decode, run, scaled_error
+from support.graphs import MAX_TOKENS, decode, encode_prompts, random_prompts, reference_decode, run, scaled_error
 from support.pictures import picture
 from support.small_sam import random_vit_b, small_sam
 
@@ -33,7 +33,7 @@ class Exported:
 
     def __init__(self, export, sam, folder, precision, *, trained=False, **options):
         self.sam, self.folder, self.precision, self.trained = sam, folder, precision, trained
-        options |= {"precision": precision, "masks": True}
+        options |= {"precision": precision, "max_tokens": MAX_TOKENS}
         self.graphs = export(sam, SAM, model="demo", checkpoint_sha256="ab", folder=folder, **options)
         self.tolerance = TOLERANCE[precision]
 
@@ -109,14 +109,20 @@ def test_inputs_and_outputs_are_those_of_the_contract(exported):
     cells = (half, ["prompts", side**2, channels])
     tokens = (full, ["prompts", graphs.tokens, channels])
     masks = (full, ["prompts", 1, 4 * side, 4 * side])
+    of_any_parts = {
+        "tokens": (full, ["prompts", MAX_TOKENS, channels]),
+        "filling": (full, ["prompts", MAX_TOKENS]),
+        "masks": masks,
+        "maskless": (full, ["prompts", 1, 1, 1]),
+    }
     scored = {"iou": (full, ["prompts", 4]), "mask_tokens": (full, ["prompts", 4, channels]), "cells": cells}
     asked = {"embedding": (half, [1, *one]), "tokens": tokens}
     logits = (full, ["prompts", 4, 4 * side, 4 * side])
     assert declared(exported) == {
         "encoder": {"images": images, "embeddings": (half, ["images", *one])},
         "score": {**asked, **scored},
-        "score_masked": {**asked, "masks": masks, **scored},
         "finish": {"mask_tokens": scored["mask_tokens"], "cells": cells, "logits": logits},
+        "prompted": {**asked, **of_any_parts, **scored},
     }
 
 
@@ -181,7 +187,7 @@ def test_only_graphs_and_their_manifest_are_left(exported):
 
 
 def save_finish(sam, path):
-    graphs = SAM.graphs(sam, "fp32", attention=False, masks=False)
+    graphs = SAM.graphs(sam, "fp32", attention=False, max_tokens=None)
     exporting._save(exporting._program(graphs["finish"], opset=20), path)
 
 
@@ -251,7 +257,7 @@ def test_a_full_disk_is_named_and_leaves_what_there_was(tmp_path):
 def test_a_new_set_replaces_the_files_of_the_old_one_and_of_an_export_that_was_killed(tmp_path, monkeypatch):
     monkeypatch.setattr(exporting, "_program", lambda *_: None)
     monkeypatch.setattr(exporting, "_save", lambda program, path: path.write_bytes(b"new"))
-    for name in ("encoder.onnx.data", "score_masked.onnx"):
+    for name in ("encoder.onnx.data", "prompted.onnx"):
         (tmp_path / name).write_bytes(b"old")
     (tmp_path / "notes.txt").write_bytes(b"kept")
     (tmp_path / ".export-killed").mkdir()

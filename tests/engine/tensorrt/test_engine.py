@@ -10,8 +10,15 @@ from sam_batch.engine.protocol import Embeddings, Prompts
 from sam_batch.errors import EngineError, NonFiniteError
 
 
+def key_points(engine):
+    """17 points and a box each, as COCO has them of a person."""
+    points = torch.rand(11, 17, 2, generator=torch.Generator().manual_seed(1)) * engine.spec.image_side
+    labels = torch.tensor([1, 0, -1]).repeat(6)[:17].expand(11, -1)
+    return Prompts(points, labels.int(), box_prompts(engine, 11).boxes)
+
+
 class TensorRTContract(EngineContract):
-    """Two promises differ: a prompt is one point or one box, which is what the graphs were exported for."""
+    """Prompts may have up to 19 tokens."""
 
     precision = "fp32"
 
@@ -20,18 +27,10 @@ class TensorRTContract(EngineContract):
     def engine(cls, bindings, exports, tmp_path_factory):
         return built_engine(bindings, exports, tmp_path_factory.mktemp("built"), cls.precision)
 
-    @pytest.mark.parametrize("make", [point_prompts, box_prompts])
-    def test_points_with_boxes_and_masks_of_an_earlier_round_are_taken(self, engine, embeddings, make):
-        prompts, pairs = make(engine), all_pairs(5, 3)
-        earlier = engine.finish(engine.score(embeddings[0], prompts), pairs[::3])[:, None]
-        without, refined = (engine.score(embeddings[0], replace(prompts, masks=masks)) for masks in (None, earlier))
-        assert not torch.equal(engine.finish(without, pairs), engine.finish(refined, pairs))
-
-    def test_the_place_of_a_padding_point_counts_for_nothing(self, engine, embeddings):
-        real = point_prompts(engine)
-        labels = torch.cat([real.labels, torch.full((5, 1), -1, dtype=torch.int32)], dim=1)
-        with pytest.raises(EngineError, match=r"one point or one box .* these make 3; set engine\.kind=torch"):
-            engine.score(embeddings[0], Prompts(real.points.expand(-1, 2, -1), labels))
+    def test_more_tokens_than_it_was_built_for_are_refused(self, engine, embeddings):
+        points = Prompts(torch.ones(1, 19, 2), torch.ones(1, 19, dtype=torch.int32))
+        with pytest.raises(EngineError, match=r"takes prompts of 0 to 19 tokens .* not of 20; set engine\.kind=torch"):
+            engine.score(embeddings[0], points)
 
 
 class TestFloat32(TensorRTContract):
@@ -42,9 +41,9 @@ class TestFloat32(TensorRTContract):
         images = pictures(engine, 3)
         embeddings = [one.embed(images) for one in (engine, reference)]
         torch.testing.assert_close(*(one.features for one in embeddings), rtol=0, atol=1e-4)
-        for make in (point_prompts, box_prompts):
+        for made in (point_prompts(engine, 11), box_prompts(engine, 11), key_points(engine), Prompts(count=11)):
             for multimask in (True, False):
-                prompts = replace(make(engine, 11), multimask=multimask)
+                prompts = replace(made, multimask=multimask)
                 scored = [one.score(embeddings[1][2], prompts) for one in (engine, reference)]
                 pairs = all_pairs(11, 3 if multimask else 1).flip(0)
                 torch.testing.assert_close(scored[0].iou, scored[1].iou, rtol=0, atol=1e-5)

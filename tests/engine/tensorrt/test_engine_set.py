@@ -9,12 +9,12 @@ from support import tensorrt_standin
 from support.tensorrt_engines import PICTURE, QUIET, engine_set_in, hold_small_sam
 from support.tensorrt_standin import KNOBS, CpuGpu
 
-from sam_batch.engine.onnx.graph_set import MASKED, read_graphs, write_manifest
+from sam_batch.engine.onnx.graph_set import PROMPTED, read_graphs, write_manifest
 from sam_batch.engine.protocol import Prompts
 from sam_batch.engine.tensorrt import engine_set
 from sam_batch.errors import EngineError, EngineFileError
 
-GRAPHS = ["encoder", "score", "finish"]  # of a job whose prompts have no masks
+GRAPHS = ["encoder", "score", "finish"]  # of a job whose prompts are points or boxes
 
 
 @pytest.fixture
@@ -47,33 +47,44 @@ def test_engines_are_built_verified_and_loaded(engines):
     assert (engine.spec.kind, engine.spec.precision, engine.spec.image_side) == ("tensorrt", "fp32", 128)
 
 
-def test_the_plan_of_prompts_with_masks_is_built_only_where_there_are_some(engines, host, folder):
+POINTS = {"points": torch.ones(2, 3, 2), "labels": torch.ones(2, 3)}
+MASKS = {"masks": torch.zeros(2, 1, 32, 32)}
+
+
+def test_the_plan_of_prompts_of_any_parts_is_built_only_where_there_are_some(engines, host, folder):
     engines.build(QUIET)
-    with_masks = engine_set_in(host, folder, masks=True)
-    assert [record.key["graph"] for record in with_masks.build(QUIET)] == [MASKED]
-    verify(with_masks)
-    prompts = Prompts(points=torch.ones(2, 1, 2), labels=torch.ones(2, 1), masks=torch.zeros(2, 1, 32, 32))
-    engine = with_masks.load()
-    assert engine.score(engine.embed(torch.zeros(1, 3, 128, 128)), prompts).iou.shape == (2, 3)
+    prompted = engine_set_in(host, folder, prompts=True)
+    assert [record.key["graph"] for record in prompted.build(QUIET)] == [PROMPTED]
+    verify(prompted)
+    engine = prompted.load()
+    embedding = engine.embed(torch.zeros(1, 3, 128, 128))
+    for prompts in (Prompts(**POINTS, **MASKS), Prompts(**POINTS), Prompts(**MASKS), Prompts(count=2)):
+        assert engine.score(embedding, prompts).iou.shape == (2, 3)
 
 
-def test_without_it_masks_are_refused(engines):
+@pytest.mark.parametrize(
+    ("prompts", "refusal"),
+    [(Prompts(**MASKS), r"takes prompts without masks"), (Prompts(**POINTS), r"takes prompts of 2 tokens .* not of 4")],
+)
+def test_without_it_they_are_refused(engines, prompts, refusal):
     engines.build(QUIET)
     verify(engines)
     engine = engines.load()
-    prompts = Prompts(points=torch.ones(2, 1, 2), labels=torch.ones(2, 1), masks=torch.zeros(2, 1, 32, 32))
-    with pytest.raises(EngineError, match=r"built for prompts without masks; set engine\.kind=torch"):
+    with pytest.raises(EngineError, match=rf"{refusal}.*; set engine\.kind=torch"):
         engine.score(engine.embed(torch.zeros(1, 3, 128, 128)), prompts)
 
 
-def test_graphs_without_that_of_masks_do_for_prompts_without(engines, host, folder):
+def test_graphs_without_that_of_any_parts_do_for_points_and_boxes(engines, host, folder):
     (graphs_folder,) = (folder / "onnx").iterdir()
     graphs = read_graphs(graphs_folder)
     write_manifest(replace(graphs, inputs={name: graphs.inputs[name] for name in GRAPHS}), graphs_folder)
     engines.build(QUIET)
     verify(engines)
-    with pytest.raises(EngineFileError, match="were built for prompts without masks; run sam-batch engine build"):
-        engine_set_in(host, folder, masks=True).load()
+    for keys in ({}, {"max_tokens": 20}):
+        with pytest.raises(
+            EngineFileError, match=r"were built for prompts of one point or one box, or of fewer tokens"
+        ):
+            engine_set_in(host, folder, prompts=True, **keys).load()
 
 
 def test_what_is_there_is_not_built_again_unless_asked_for(engines):

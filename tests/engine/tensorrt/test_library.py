@@ -68,8 +68,8 @@ class TestDemo:
         [
             ("score", "fp16", "8.6", 2),
             ("score", "fp16", "12.0", 3),
-            ("score_masked", "fp16", "8.9", 3),
-            ("score_masked", "fp32", "8.9", 0),
+            ("prompted", "fp16", "8.9", 3),
+            ("prompted", "fp32", "8.9", 0),
         ],
     )
     def test_the_decoders_long_attentions_are_fused_in_half_precision(
@@ -98,7 +98,7 @@ class TestLargeModels:
 def export_model(export_once, folder, model, precision):
     """With random weights where there are none in the package."""
     module = load_resolved(resolve_checkpoint("demo")) if model == "demo" else SAM.build(model).eval()
-    export_once(module, SAM, model=model, checkpoint_sha256="0" * 64, precision=precision, folder=folder, masks=True)
+    export_once(module, SAM, model=model, checkpoint_sha256="0" * 64, precision=precision, folder=folder, max_tokens=19)
     return folder
 
 

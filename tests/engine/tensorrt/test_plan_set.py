@@ -14,7 +14,7 @@ from support.tensorrt_engines import CHECKPOINT, QUIET, engine_set_in, hold_smal
 from support.tensorrt_library import needs_library, target
 from support.tensorrt_standin import KNOBS
 
-from sam_batch.engine.onnx.graph_set import MASKED, read_graphs, write_manifest
+from sam_batch.engine.onnx.graph_set import PROMPTED, read_graphs, write_manifest
 from sam_batch.engine.tensorrt import plan_set
 from sam_batch.engine.tensorrt.plan_set import PlanSet, exported, profiles
 from sam_batch.engine.tensorrt.plans import PlanStore
@@ -116,7 +116,7 @@ def test_profiles_are_tuned_for_full_batches(exports):
     shapes = profiles(read_graphs(folder), settings(folder, max_prompts=64, max_images=4))
     assert shapes["encoder"]["images"] == ((1, 3, 128, 128), (4, 3, 128, 128), (4, 3, 128, 128))
     assert shapes["finish"]["cells"] == ((1, 64, 32), (64, 64, 32), (64, 64, 32))
-    assert set(shapes[MASKED]) == {"tokens", "masks"}
+    assert set(shapes[PROMPTED]) == {"tokens", "filling", "masks", "maskless"}
     assert json.dumps(shapes)
 
 

@@ -227,6 +227,13 @@ def test_what_was_verified_in_one_place_is_not_in_another_and_both_are_kept(stor
     assert "verified on an L4; an L40S" in store.find(KEY).to_text()
 
 
+def test_plans_that_were_verified_with_one_more_are_verified_without_it(store):
+    """A job without prompts uses some of those of a job with prompts."""
+    built = [store.store(KEY, b"plan", 1.5), store.store(replace(KEY, graph="prompted"), b"other", 1.5)]
+    store.set_verified(built, "here", {"cosine": 0.99})
+    assert store.verified([store.find(KEY)], "here")["cosine"] == 0.99
+
+
 def test_what_was_compiled_of_a_plan_is_kept_beside_it_for_each_place(store):
     record = store.store(KEY, b"plan", 1.5)
     assert store.compiled(record, "an L4 with driver 580.1") == b""

@@ -1,10 +1,10 @@
 import pytest
 import torch
-from support.graphs import encode_prompts, random_prompts, reference_decode, scaled_error
+from support.graphs import MAX_TOKENS, encode_prompts, fill, random_prompts, reference_decode, scaled_error
 from support.small_sam import small_sam
 
 from sam_batch.engine.protocol import Prompts
-from sam_batch.model.sam.decoder_graphs import FinishGraph, ScoreGraph
+from sam_batch.model.sam.decoder_graphs import FinishGraph, PromptedGraph, ScoreGraph
 
 KINDS = ("points", "boxes", "masks")
 
@@ -12,9 +12,11 @@ KINDS = ("points", "boxes", "masks")
 @torch.no_grad()
 def decode(sam, embedding, prompts, dtype=torch.float32):
     sparse, _ = encode_prompts(sam, prompts)
-    masks = () if prompts.masks is None else (prompts.masks,)
-    graph = ScoreGraph(sam, dtype, tokens=sparse.shape[1], masked=prompts.masks is not None)
-    iou, tokens, cells = graph(embedding.to(dtype), sparse, *masks)
+    if prompts.masks is None:
+        iou, tokens, cells = ScoreGraph(sam, dtype, tokens=sparse.shape[1])(embedding.to(dtype), sparse)
+    else:
+        graph = PromptedGraph(sam, dtype, tokens=MAX_TOKENS)
+        iou, tokens, cells = graph(embedding.to(dtype), *fill(sparse, prompts.masks, MAX_TOKENS))
     assert (iou.dtype, tokens.dtype, cells.dtype) == (torch.float32, torch.float32, dtype)
     return iou, FinishGraph(sam, dtype)(tokens, cells)
 
@@ -57,3 +59,29 @@ def test_any_number_of_points_a_prompt_can_be_exported():
     prompts = Prompts(points=points, labels=torch.tensor([1, 0, 1, 0, 1], dtype=torch.int32).expand(4, -1))
     found, wanted = decode(sam, embedding(), prompts), reference_decode(sam, embedding(), prompts)
     assert scaled_error(found[1], wanted[1]) < 2e-5
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("tokens", [0, 1, 2, 7])
+def test_what_fills_a_prompt_up_counts_for_nothing(tokens, dtype):
+    """Whatever it is, and however much."""
+    sam, generator = small_sam(lively=False), torch.Generator().manual_seed(tokens)
+    sparse, masks = torch.randn(3, tokens, 32, generator=generator), torch.randn(3, 1, 32, 32, generator=generator)
+    exact = PromptedGraph(sam, dtype, tokens=tokens)(embedding().to(dtype), *fill(sparse, masks, tokens))
+    filled, filling, *others = fill(sparse, masks, tokens + 5)
+    filled[:, tokens:] = 9.0
+    found = PromptedGraph(sam, dtype, tokens=tokens + 5)(embedding().to(dtype), filled, filling, *others)
+    tolerance = 1e-5 if dtype == torch.float32 else 1e-2
+    assert all(scaled_error(*pair) < tolerance for pair in zip(found, exact, strict=True))
+
+
+def test_a_prompt_without_a_mask_may_stand_among_others():
+    sam = small_sam(lively=False)
+    prompts = random_prompts(sam, "masks", 3)
+    sparse, _ = encode_prompts(sam, prompts)
+    tokens, filling, masks, maskless = fill(sparse, prompts.masks, 4)
+    maskless[1] = 1.0
+    iou, *_ = PromptedGraph(sam, torch.float32, tokens=4)(embedding(), tokens, filling, masks, maskless)
+    wanted, _ = reference_decode(sam, embedding(), Prompts(boxes=prompts.boxes))
+    with_masks, _ = reference_decode(sam, embedding(), prompts)
+    assert scaled_error(iou, torch.stack([with_masks[0], wanted[1], with_masks[2]])) < 2e-5

@@ -17,11 +17,11 @@ def run(graph, sizes):
 @pytest.mark.parametrize(("precision", "low"), [("fp32", torch.float32), ("fp16", torch.float16)])
 @torch.no_grad()
 def test_what_is_declared_fits_the_modules_and_one_graph_the_next(precision, low):
-    graphs = sam_graphs(small_sam(), precision, attention=False, masks=True)
-    assert list(graphs) == ["encoder", "score", "score_masked", "finish"]
+    graphs = sam_graphs(small_sam(), precision, attention=False, max_tokens=19)
+    assert list(graphs) == ["encoder", "score", "finish", "prompted"]
     features = run(graphs["encoder"], {"images": 2})["embeddings"]
     assert (features.shape, features.dtype) == ((2, 32, 8, 8), low)
-    for name in ("score", "score_masked"):
+    for name in ("score", "prompted"):
         scored = run(graphs[name], {"prompts": 5})
         assert scored.pop("iou").shape == (5, 4)
         wanted = {given: ((5, *shape[1:]), dtype) for given, (shape, dtype) in graphs["finish"].inputs.items()}
@@ -29,5 +29,5 @@ def test_what_is_declared_fits_the_modules_and_one_graph_the_next(precision, low
     assert run(graphs["finish"], {"prompts": 5})["logits"].shape == (5, 4, 32, 32)
 
 
-def test_the_graph_of_prompts_with_masks_is_made_only_where_it_is_wanted():
-    assert list(sam_graphs(small_sam(), "fp32", attention=False, masks=False)) == ["encoder", "score", "finish"]
+def test_the_graph_of_prompts_of_any_parts_is_made_only_where_it_is_wanted():
+    assert list(sam_graphs(small_sam(), "fp32", attention=False, max_tokens=None)) == ["encoder", "score", "finish"]
