@@ -157,6 +157,8 @@ def test_half_precision_multiplies_cells_alone(exported, name):
     low = TensorProto.FLOAT16 if exported.precision == "fp16" else TensorProto.FLOAT
     _, count, _ = exported.graphs.inputs["finish"]["cells"]
     cells = {count, 16 * count}  # and pixels of theirs
+    if exported.precision == "fp16" and exported.sam.mask_decoder.transformer.layers[0].mlp.lin1.out_features in cells:
+        pytest.skip("the small model has as many cells as hidden channels, so its products cannot be told apart")
     found = {(bool(cells & sizes), kind) for kind, sizes in products(exported.load(name))}
     assert found == {(True, low), (False, TensorProto.FLOAT)}
 
