@@ -1,4 +1,4 @@
-"""The pages: their links lead somewhere."""
+"""The pages: their links lead somewhere, and their lines can be reviewed."""
 
 import re
 from pathlib import Path
@@ -8,6 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")])
 LINK = re.compile(r"\]\(([^)\s]+)\)")
+WIDTH = 120
 
 
 def text_of(page):
@@ -27,3 +28,10 @@ def test_every_link_into_the_repository_leads_somewhere(page):
         if "://" not in link:
             assert target.exists(), link
             assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_prose_is_wrapped(page):
+    """All but tables, which cannot be, and lines that are one long link or picture."""
+    lines = [line for line in text_of(page).splitlines() if len(line) > WIDTH]
+    assert [line for line in lines if not line.lstrip().startswith(("|", "!", "["))] == []
