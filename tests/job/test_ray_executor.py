@@ -42,6 +42,15 @@ def test_ray_leaves_the_same_files_as_a_plain_loop(tmp_path):
     assert result_files(tmp_path / "ray") == result_files(tmp_path / "inline")
 
 
+@pytest.fixture
+def two_tries(ray_here, monkeypatch):
+    """Ray gives up on a shard earlier: each worker that is started anew takes seconds to import torch."""
+    from sam_batch.job import ray_executor
+
+    monkeypatch.setattr(ray_executor, "RETRIES", 1)
+
+
+@pytest.mark.usefixtures("two_tries")
 def test_an_image_that_kills_its_worker_costs_one_row(tmp_path):
     draw_photographs(tmp_path / "photos", 8)
     draw_killer(tmp_path / "photos/003-killer.png")
@@ -51,6 +60,7 @@ def test_an_image_that_kills_its_worker_costs_one_row(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("two_tries")
 def test_a_shard_of_images_that_kill_their_worker_costs_their_rows_alone(tmp_path):
     draw_photographs(tmp_path / "photos", 2)
     for name in ("a-killer.png", "b-killer.png"):
@@ -60,6 +70,7 @@ def test_a_shard_of_images_that_kill_their_worker_costs_their_rows_alone(tmp_pat
     assert [row["status"] for row in rows(tmp_path / "out")] == ["ok", "ok", "failed", "failed"]
 
 
+@pytest.mark.slow
 def test_an_image_that_kills_its_writer_costs_one_row(tmp_path):
     draw_photographs(tmp_path / "photos", 3)
     draw_photographs(tmp_path / "photos", 1, size=(FATAL_WIDTH, 48), first=3)
@@ -87,6 +98,7 @@ def test_a_store_that_goes_away_is_waited_for_and_makes_no_rows(tmp_path, monkey
     assert (report.exit_code, report.done, report.status) == (0, 40, {"ok": 40})
 
 
+@pytest.mark.usefixtures("two_tries")
 def test_if_no_image_survives_the_job_says_so(tmp_path):
     (tmp_path / "photos").mkdir()
     draw_killer(tmp_path / "photos/a.png")
@@ -144,6 +156,7 @@ def test_a_broken_engine_ends_its_worker_and_leaves_its_last_words(job, ray_here
     assert ray.get(last_words.all.remote()) == {5: "EngineError: cuda failed"}
 
 
+@pytest.mark.slow
 def test_an_actor_outlives_every_death_its_images_can_cause(job, isolated, monkeypatch):
     from sam_batch.job import ray_executor
 
