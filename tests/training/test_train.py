@@ -1,3 +1,5 @@
+from contextlib import nullcontext
+
 import pytest
 import torch
 
@@ -7,6 +9,14 @@ from training.train import Stage, enter, load, rate_at, save, start, train, trai
 PAIRS = Stage("pairs", 0.5, 64, 80, 2, 0, 1e-3)
 PROMPTS = Stage("prompts", 1.0, 64, 80, 2, 4, 1e-3)
 LARGER = Stage("full", 1.0, 128, 128, 1, 2, 1e-3)
+
+
+@pytest.fixture(autouse=True)
+def no_emulated_bfloat16(monkeypatch):
+    """Train in float32 where a processor would emulate bfloat16: a step takes seconds there."""
+    if torch.backends.cpu.get_cpu_capability() != "AVX512":
+        monkeypatch.setattr(torch, "autocast", lambda device, dtype: nullcontext())
+        monkeypatch.setattr(torch.Tensor, "bfloat16", torch.Tensor.float)  # what Muon asks for
 
 
 class Same:
