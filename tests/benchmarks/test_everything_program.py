@@ -82,6 +82,7 @@ def test_without_a_gpu_neither_jobs_nor_compiled_nor_tensorrt_engines_are_measur
     image: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", None)
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
     lines, summary = run(image, capsys, "--skip", "huggingface", "--skip", "reference")
     assert any(line.startswith("compile is left out: torch.compile is measured on CUDA alone") for line in lines)
     assert any(line.startswith("tensorrt is left out: ") and "pip install" in line for line in lines)
