@@ -5,7 +5,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam_batch.masks import rle
-from sam_batch.masks.polygons import run_lengths_of
 
 LOGIT = 6.9  # inside, and minus it outside: the inverse sigmoid of 0.999, for a mask that is known
 
@@ -15,6 +14,8 @@ def is_mask(counts: str, height: int, width: int) -> bool:
     codes = np.frombuffer(counts.encode("utf-8"), np.uint8) - 48  # six bits a byte, the highest where more follow
     if len(codes) == 0 or (codes > 63).any() or codes[-1] & 32:
         return False
+    from sam_batch.masks.polygons import run_lengths_of  # compiled: what has no mask to look at does without
+
     runs = run_lengths_of(counts)
     return bool((runs >= 0).all() and runs.sum() == height * width)
 
