@@ -64,7 +64,7 @@ class TasksExport:
         prediction: dict[str, Any] = {"model_version": "sam-batch", "result": result}
         if scores:
             prediction["score"] = sum(scores) / len(scores)
-        return {"data": {"image": image, "key": row["key"]}, "predictions": [prediction]}
+        return {"data": {"key": row["key"], "image": image}, "predictions": [prediction]}
 
     def _region(self, mask: dict[str, Any], row: dict[str, Any], prompt: dict[str, Any] | None) -> dict[str, Any]:
         labels = [self._names[self._numbers.category(prompt)]]

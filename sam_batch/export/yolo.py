@@ -71,7 +71,7 @@ class YoloExport:
         folders = {split: f"images/{split if split in there else there[0]}" for split in layout.YOLO_SPLITS}
         names = {place: category["name"] for place, category in enumerate(self._numbers.categories)}
         data = yaml.safe_dump({"path": ".", **folders, "names": names}, sort_keys=False, allow_unicode=True)
-        self._storage.replace(DATA, data.encode())
+        self._storage.replace(DATA, (layout.YOLO_HEAD + data).encode())
         return [DATA]
 
     def _write(self, row: dict[str, Any]) -> None:

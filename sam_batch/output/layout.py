@@ -145,14 +145,17 @@ class ExportFiles(NamedTuple):
         fixed: Keys that no image gives.
         of_image: The keys that an image of this key may have.
         folder_of_image: The folder in which its masks are numbered, as `cutout_folder` has it.
+        begins: How fixed files begin that we wrote, where other programs and people use their names too.
     """
 
     fixed: re.Pattern[str]
     of_image: Callable[[str], tuple[str, ...]] = lambda key: ()
     folder_of_image: Callable[[str], str] | None = None
+    begins: re.Pattern[bytes] | None = None
 
 
 YOLO_SPLITS: Final = ("train", "val")
+YOLO_HEAD: Final = "# A data set that sam-batch exported.\n"
 # Readers find labels by putting this folder's name in the place of the other; and files may be called like the others.
 _YOLO_RESERVED: Final = re.compile(r"images|labels|.*\.(txt|img)", re.DOTALL)
 _NONE: Final = re.compile("(?!)")
@@ -195,12 +198,17 @@ EXPORTS: Final = {
     "yolo": ExportFiles(
         re.compile(r"yolo/data\.yaml"),
         lambda key: tuple(make(key, split) for split in YOLO_SPLITS for make in (yolo_label_key, yolo_image_key)),
+        begins=re.compile(re.escape(YOLO_HEAD.encode())),
     ),
-    "label-studio": ExportFiles(re.compile(r"label-studio/tasks-\d{5,}\.json")),
+    "label-studio": ExportFiles(
+        re.compile(r"label-studio/tasks-\d{5,}\.json"), begins=re.compile(rb'\[\{"data":\{"key":|\[\]\Z')
+    ),
     "labelme": ExportFiles(_NONE, lambda key: (labelme_key(key),)),
     "sa1b": ExportFiles(_NONE, lambda key: (sa1b_key(key),)),
     "amg": ExportFiles(_NONE, lambda key: (f"{amg_key(key)}/metadata.csv",), amg_key),
-    "failures": ExportFiles(re.compile(r"failures/failures\.csv")),
+    "failures": ExportFiles(
+        re.compile(r"failures/failures\.csv"), begins=re.compile(rb'"key","uri","stage","kind","message"\n')
+    ),
 }
 
 

@@ -19,7 +19,7 @@ from itertools import chain, islice
 import pyarrow as pa
 
 from sam_batch.config import Config
-from sam_batch.data.storage import Storage, open_storage, shown
+from sam_batch.data.storage import Entry, Storage, open_storage, read_range, shown
 from sam_batch.errors import ConfigError, NotFoundError, OutputError, StorageError
 from sam_batch.output import claims, layout, lease
 from sam_batch.output.fingerprint import value_of
@@ -33,6 +33,7 @@ FOLDERS = (
     layout.LABEL_MASKS,
     layout.SEGMENTS,
 )
+_HEAD_BYTES = 64
 _REQUESTS = 16  # in flight: object stores answer slowly, not narrowly
 _SEAL = "# The effective configuration of the last run. Copy it to change it: an edited one is left as it is. sha256 "
 _log = logging.getLogger(__name__)
@@ -194,7 +195,9 @@ def _in_the_way(storage: Storage, key: str) -> OutputError:
 
 
 def refuse_unclaimed(storage: Storage, formats: Collection[str], rows: pa.Table) -> None:
-    """Refuse exports into a folder that holds files of their names, and is not ours.
+    """Refuse exports over files of their names that are not ours: in a folder that is not, or of a strange beginning.
+
+    An interrupted run may leave a folder that is ours without a file that others call alike, such as `data.yaml`.
 
     Args:
         storage: The output.
@@ -205,11 +208,25 @@ def refuse_unclaimed(storage: Storage, formats: Collection[str], rows: pa.Table)
         OutputError: Names one.
     """
     keys: list[str] = rows["key"].to_pylist()
-    for name in set(formats) - claims.claimed(storage):
+    ours = claims.claimed(storage)
+    for name in ours:
+        for entry in storage.list(name, recursive=False) if layout.EXPORTS[name].begins else ():
+            if _begins_otherwise(storage, entry):
+                raise _in_the_way(storage, entry.key)
+    for name in set(formats) - ours:
         names = layout.ExportNames([name], keys)
         for entry in storage.list(name):
             if entry.key in names or entry.key == layout.receipt_key(name):
                 raise _in_the_way(storage, entry.key)
+
+
+def _begins_otherwise(storage: Storage, entry: Entry) -> bool:
+    """Whether this is a fixed file of an export by its name, but not by how it begins."""
+    files = layout.EXPORTS[entry.key.partition("/")[0]]
+    if files.begins is None or not files.fixed.fullmatch(entry.key):
+        return False
+    size = min(entry.size or 0, _HEAD_BYTES)
+    return not (size and files.begins.match(read_range(entry.uri, storage.config, 0, size)))
 
 
 def withdraw_exports(storage: Storage, plan: Plan, formats: Collection[str]) -> None:

@@ -112,6 +112,9 @@ DONE, KILLED_BEFORE_CONFIG, KILLED_BEFORE_SUMMARY = [(False, None)], [(False, 3)
 @example({}, "photos", "out", KILLED_BEFORE_SUMMARY, {"summary.json"}, DONE)
 @example({}, "photos", "out", DONE, {"coco/reviewed.json", "segments/new.jpg/0.png"}, [(True, None)])
 @example({}, "photos", "out", DONE, {"color_masks/new.jpg.png"}, DONE)
+@example({}, "photos", "out", [(False, None), (True, 6)], {"yolo/data.yaml"}, DONE)  # killed as it removed its own
+@example({}, "photos", "out", [(False, None), (True, 8)], {"failures/failures.csv"}, DONE)
+@example({}, "photos", "out", [(False, None), (True, 7)], {"label-studio/tasks-00000.json"}, DONE)
 @given(TREES, SOURCES, OUTPUTS, RUNS, st.sets(st.sampled_from(LATER)), RUNS)
 def test_no_run_touches_what_is_not_its_own(tree, source, output, first_runs, later, later_runs):
     with TemporaryDirectory() as folder:
