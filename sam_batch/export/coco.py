@@ -23,7 +23,7 @@ import pyarrow as pa
 from sam_batch.config import CocoConfig, OutputConfig
 from sam_batch.data.storage import Storage
 from sam_batch.errors import StorageError
-from sam_batch.export.numbers import Numbers, decoded_rows
+from sam_batch.export.numbers import Numbers, decoded_rows, masks_with_prompts
 from sam_batch.masks.polygons import edge_polygons, run_lengths_of
 from sam_batch.output.layout import COCO
 from sam_batch.output.plan import Plan
@@ -96,8 +96,7 @@ class CocoExport:
         if not self._files:
             self._info = part_metadata(part)
         for row in decoded_rows(part):
-            prompts = {prompt["prompt_id"]: prompt for prompt in row["prompts"] or ()}
-            masks = [self._mask(mask, row, prompts.get(mask["prompt_id"])) for mask in row["masks"]]
+            masks = [self._mask(mask, row, prompt) for mask, prompt in masks_with_prompts(row)]
             self._write(_Entry(_json(self._image(row)), masks))
 
     def finish(self) -> list[str]:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from sam_batch.config import LabelStudioConfig, OutputConfig
 from sam_batch.data.storage import Storage
-from sam_batch.export.numbers import Numbers, decoded_rows
+from sam_batch.export.numbers import Numbers, decoded_rows, masks_with_prompts
 from sam_batch.masks import rle
 from sam_batch.output.plan import Plan
 from sam_batch.records import UInt8Array
@@ -42,7 +42,6 @@ class TasksExport:
 
     def __init__(self, storage: Storage, settings: LabelStudioConfig, numbers: Numbers) -> None:
         self._storage, self._settings, self._numbers = storage, settings, numbers
-        self._names = {category["id"]: category["name"] for category in numbers.categories}
         self._keys: list[str] = []
 
     def add(self, part: pa.Table) -> None:
@@ -58,16 +57,14 @@ class TasksExport:
     def _task(self, row: dict[str, Any]) -> dict[str, Any]:
         prefix = self._settings.image_prefix
         image = row["uri"] if prefix is None else prefix + quote(row["key"])
-        prompts = {prompt["prompt_id"]: prompt for prompt in row["prompts"] or ()}
-        result = [self._region(mask, row, prompts.get(mask["prompt_id"])) for mask in row["masks"]]
+        result = [self._region(mask, row, self._numbers.label(prompt)) for mask, prompt in masks_with_prompts(row)]
         scores = [mask["predicted_iou"] for mask in row["masks"]]
         prediction: dict[str, Any] = {"model_version": "sam-batch", "result": result}
         if scores:
             prediction["score"] = sum(scores) / len(scores)
         return {"data": {"key": row["key"], "image": image}, "predictions": [prediction]}
 
-    def _region(self, mask: dict[str, Any], row: dict[str, Any], prompt: dict[str, Any] | None) -> dict[str, Any]:
-        labels = [self._names[self._numbers.category(prompt)]]
+    def _region(self, mask: dict[str, Any], row: dict[str, Any], label: str) -> dict[str, Any]:
         mask_HW = rle.decode(mask["counts"], row["height"], row["width"])
         return {
             "id": f"{row['image_id']}-{mask['mask_id']}",
@@ -78,7 +75,7 @@ class TasksExport:
             "original_height": row["height"],
             "image_rotation": 0,
             "score": mask["predicted_iou"],
-            "value": {"format": "rle", "rle": brush(mask_HW).tolist(), "brushlabels": labels},
+            "value": {"format": "rle", "rle": brush(mask_HW).tolist(), "brushlabels": [label]},
         }
 
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from sam_batch.config import OutputConfig
 from sam_batch.data.storage import Storage
-from sam_batch.export.numbers import Numbers, decoded_rows
+from sam_batch.export.numbers import Numbers, decoded_rows, masks_with_prompts
 from sam_batch.masks import rle
 from sam_batch.output import layout
 from sam_batch.output.plan import Plan
@@ -34,7 +34,6 @@ class LabelmeExport:
 
     def __init__(self, storage: Storage, numbers: Numbers) -> None:
         self._storage, self._numbers = storage, numbers
-        self._names = {category["id"]: category["name"] for category in numbers.categories}
 
     def add(self, part: pa.Table) -> None:
         """Write a part's files."""
@@ -46,12 +45,10 @@ class LabelmeExport:
         return []
 
     def _file(self, row: dict[str, Any]) -> dict[str, Any]:
-        prompts = {prompt["prompt_id"]: prompt for prompt in row["prompts"] or ()}
-        labels = [self._names[self._numbers.category(prompts.get(mask["prompt_id"]))] for mask in row["masks"]]
         return {
             "version": "5.5.0",
             "flags": {},
-            "shapes": [_shape(mask, label, row) for mask, label in zip(row["masks"], labels, strict=True)],
+            "shapes": [_shape(mask, self._numbers.label(prompt), row) for mask, prompt in masks_with_prompts(row)],
             "imagePath": posixpath.basename(row["key"]),
             "imageData": None,
             "imageHeight": row["height"],

@@ -6,6 +6,7 @@ move no other's numbers.
 """
 
 import json
+from functools import cached_property
 from typing import Any, Final
 
 import pyarrow as pa
@@ -90,6 +91,14 @@ class Numbers:
         category_id = None if prompt is None else prompt["category_id"]
         return self._object if category_id is None else int(category_id)
 
+    def label(self, prompt: dict[str, Any] | None) -> str:
+        """The name of its category."""
+        return self._labels[self.category(prompt)]
+
+    @cached_property
+    def _labels(self) -> dict[int, str]:
+        return {category["id"]: category["name"] for category in self.categories}
+
 
 def _objects(rows: pa.Table) -> pa.ChunkedArray:
     return pc.list_flatten(pc.struct_field(rows["prompts"], "objects"))
@@ -112,3 +121,9 @@ def decoded_rows(part: pa.Table) -> list[dict[str, Any]]:
         for mask, score in zip(masks, pc.cast(pc.cast(scores, pa.string()), pa.float64()).to_pylist(), strict=True):
             mask[name] = score
     return rows
+
+
+def masks_with_prompts(row: dict[str, Any]) -> list[tuple[dict[str, Any], dict[str, Any] | None]]:
+    """The masks of a row, each with what was asked for it: of `prompts.arrow.RESULT`, or None for one of the grid."""
+    prompts = {prompt["prompt_id"]: prompt for prompt in row["prompts"] or ()}
+    return [(mask, prompts.get(mask["prompt_id"])) for mask in row["masks"]]

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from sam_batch.config import OutputConfig
 from sam_batch.data.storage import Storage
-from sam_batch.export.numbers import Numbers, decoded_rows
+from sam_batch.export.numbers import Numbers, decoded_rows, masks_with_prompts
 from sam_batch.masks import rle
 from sam_batch.output import layout
 from sam_batch.output.plan import Plan
@@ -45,13 +45,12 @@ class Sa1bExport:
 
     def _file(self, row: dict[str, Any]) -> dict[str, Any]:
         about = {"image_id": self._numbers.image(row["image_id"]), "file_name": row["key"]}
-        prompts = {prompt["prompt_id"]: prompt for prompt in row["prompts"] or ()}
         masks = [
             {
-                "id": self._numbers.annotation(row["image_id"], mask["mask_id"], prompts.get(mask["prompt_id"])),
+                "id": self._numbers.annotation(row["image_id"], mask["mask_id"], prompt),
                 "segmentation": rle.as_coco(mask["counts"], row["height"], row["width"]),
                 **{name: mask[name] for name in _SAME},
             }
-            for mask in row["masks"]
+            for mask, prompt in masks_with_prompts(row)
         ]
         return {"image": {**about, "width": row["width"], "height": row["height"]}, "annotations": masks}

@@ -22,7 +22,7 @@ import yaml
 from sam_batch.config import OutputConfig, YoloConfig
 from sam_batch.data.storage import Storage, read_uri, shown
 from sam_batch.errors import ImageError, JobError, NotFoundError, PermissionDeniedError
-from sam_batch.export.numbers import Numbers, decoded_rows
+from sam_batch.export.numbers import Numbers, decoded_rows, masks_with_prompts
 from sam_batch.masks.polygons import center_polygons
 from sam_batch.output import layout
 from sam_batch.output.plan import Plan
@@ -81,11 +81,10 @@ class YoloExport:
             self._storage.write(layout.yolo_image_key(row["key"], split), self._picture(row))
 
     def _lines(self, row: dict[str, Any]) -> str:
-        prompts = {prompt["prompt_id"]: prompt for prompt in row["prompts"] or ()}
         to_lines = _polygons if self._settings.task == "segment" else _box
         return "".join(
-            f"{self._classes[self._numbers.category(prompts.get(mask['prompt_id']))]} {numbers}\n"
-            for mask in row["masks"]
+            f"{self._classes[self._numbers.category(prompt)]} {numbers}\n"
+            for mask, prompt in masks_with_prompts(row)
             for numbers in to_lines(mask, row["height"], row["width"])
         )
 
