@@ -105,14 +105,16 @@ def run_job(config: Config, console: Console, overwrite: str | None = None) -> S
         summary = Summary(storage.root, config.run.max_failure_rate, listed=images.listed.to_dict(), notes=notes)
         with _held(storage) as held:
             run = Run(config, storage, held, summary, console)
-            if plan is not None and _is_finished(run, plan, images):
-                with _summarised(run, plan):
-                    _finish(run, plan, changed=False)
+            storage.clear_temporary(layout.ExportNames(claims.claimed(storage), ()).__contains__)
+            before = read_plan(storage) if overwrite is None else None  # once more: now no other driver writes here
+            if before is not None and _is_finished(run, before, images):
+                with _summarised(run, before):
+                    _finish(run, before, changed=False)
             else:
                 with _prepared(config, console, _needs(config, images, plan)) as workers:
                     summary.used = workers.job.used()
                     console.print(workers.job.to_text(), markup=False, highlight=False, soft_wrap=True)
-                    _work(run, workers, images, overwrite is not None)
+                    _work(run, workers, images, before, overwrite is not None)
     return summary
 
 
@@ -185,10 +187,8 @@ def _held(storage: Storage) -> Iterator[lease.Lease]:
         holding.release()
 
 
-def _work(run: Run, workers: Workers, images: Images, overwrite: bool) -> None:
+def _work(run: Run, workers: Workers, images: Images, before: Plan | None, overwrite: bool) -> None:
     """Steps 2 to 5."""
-    run.storage.clear_temporary(layout.ExportNames(claims.claimed(run.storage), ()).__contains__)
-    before = None if overwrite else read_plan(run.storage)
     fingerprint = workers.job.fingerprint()
     extend = _new_plan if overwrite else partial(_extended_plan, plan=before)
     plan = extend(run, images, fingerprint)

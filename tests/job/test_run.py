@@ -474,3 +474,13 @@ def test_an_output_that_is_held_is_refused_before_weights_and_ray(tmp_path, dear
         run(config)
     held.release()
     assert dear == []
+
+
+def test_a_finished_job_leaves_nothing_of_killed_runs_behind(tmp_path):
+    draw_photographs(tmp_path / "photos", 1)
+    config = job_config(tmp_path / "photos", tmp_path / "out")
+    run(config)
+    left = tmp_path / "out/.tmp" / f"sam-batch-{'0' * 32}"
+    left.write_bytes(b"half a part")
+    run(config)
+    assert not left.exists()
