@@ -357,6 +357,11 @@ class RunConfig(Section):
     max_failure_rate: Neutral[UnitInterval] = Field(
         0.05, description="More failed images than this end in exit code 3."
     )
+    abort_failure_rate: Neutral[UnitInterval] = Field(
+        0.5,
+        description="More failed ones than this among the last 1000 images end a run on its way, with exit code 1; "
+        "what max_failure_rate allows never does.",
+    )
     retry_failed: Neutral[bool] = Field(False, description="Work again on images that failed in earlier runs.")
     stall_timeout_seconds: Neutral[StrictInt] = Field(
         7200,

@@ -20,7 +20,7 @@
     ├── EngineError            the engine is broken; its worker is replaced
     │   └── NonFiniteError     it returned NaN or infinity
     └── JobError               the job as a whole cannot succeed                        exit 1
-        └── LeaseLostError         another driver has taken its output over
+        └── LeaseLostError         another driver has taken its output over, or somebody deleted it
 
 Errors cross process borders, so every one survives pickling with its attributes.
 """
@@ -159,4 +159,4 @@ class JobError(SamBatchError):
 
 
 class LeaseLostError(JobError):
-    """Another driver has taken the output over in the middle of the job."""
+    """Another driver has taken the output over in the middle of the job, or somebody has deleted it."""

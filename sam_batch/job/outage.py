@@ -6,6 +6,7 @@ images that have rows, and images from all over the plan. Only where an image ha
 its folder is looked up instead.
 """
 
+import platform
 import time
 from collections.abc import Callable
 from threading import Lock
@@ -62,7 +63,7 @@ class Reader:
     def _require_store(self, uri: str, error: StorageError) -> None:
         with self._lock:  # where all threads fail at once, one asks
             if self._outage is None and not self._answers(uri, error):
-                self._outage = OutageError(f"{error}; nor can other images there be read")
+                self._outage = OutageError(f"{error}; nor can other images there be read on {platform.node()}")
         if self._outage is not None:
             raise self._outage from error
 

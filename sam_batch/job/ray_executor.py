@@ -7,6 +7,7 @@ and a stream in which nothing moves ends with an error.
 """
 
 import os
+import platform
 import sys
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -197,7 +198,7 @@ def _write_row(row: pa.Table, job: JobSpec, again: bool, threads: int = IO_THREA
     try:
         receipt = write(table, job, again=again, threads=threads)
     except StorageError as error:
-        receipt = Receipt(Ticket.of(table).shard, error=str(error))
+        receipt = Receipt(Ticket.of(table).shard, error=f"{error} (on {platform.node()})")
     return pack(pa.Table.from_pylist([asdict(receipt)]))
 
 

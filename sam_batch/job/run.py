@@ -26,9 +26,18 @@ from rich.console import Console
 from sam_batch import configfile
 from sam_batch.config import Config
 from sam_batch.data.storage import Storage
-from sam_batch.errors import ConfigError, EngineError, JobError, OutageError, OutputError, StorageError
+from sam_batch.errors import (
+    ConfigError,
+    EngineError,
+    JobError,
+    LeaseLostError,
+    OutageError,
+    OutputError,
+    StorageError,
+)
 from sam_batch.export.formats import open_exports, require_known, unwritten
 from sam_batch.job import cluster
+from sam_batch.job.breaker import Breaker
 from sam_batch.job.changed import decide, difference_of, drop_cutouts, look_into, successor
 from sam_batch.job.executor import Executor, InlineExecutor
 from sam_batch.job.images import Images, list_images, with_prompts
@@ -203,20 +212,45 @@ def _work(run: Run, workers: Workers, images: Images, before: Plan | None, overw
 
 @contextlib.contextmanager
 def _summarised(run: Run, plan: Plan) -> Iterator[None]:
-    """What goes wrong inside ends in the summary, which is written whatever happens; then the report."""
+    """What goes wrong inside ends in the summary, which is written if anything can be; then the report."""
     run.summary.planned, run.summary.planned_prompts = len(plan), plan.prompt_count
     earlier = ownership.read_if_there(run.storage, layout.SUMMARY)
     try:
         yield
     except (KeyboardInterrupt, JobError, StorageError, EngineError) as error:
         run.summary.interrupted = isinstance(error, KeyboardInterrupt)
-        run.summary.error = str(error)
-        run.summary.done = plan.image_count(committed_shards(run.storage))
-    # After another driver took over, a summary that was not there before is that driver's.
-    if not run.lease.is_lost or ownership.read_if_there(run.storage, layout.SUMMARY) == earlier:
-        ownership.put_over_own(run.storage, layout.SUMMARY, run.summary.to_json().encode(), ownership.is_summary)
-        if run.summary.worked and run.config.output.report:
-            _report(run)
+        run.summary.error = _reason(run, error)
+        with contextlib.suppress(StorageError):  # else what this run has counted stands
+            run.summary.done = plan.image_count(committed_shards(run.storage))
+    try:
+        _store_summary(run, earlier)
+    except StorageError as error:  # the same store may have ended the job: its first word counts
+        if run.summary.error:
+            _log.warning("there is no new summary: %s", error)
+        run.summary.error = run.summary.error or str(error)
+
+
+def _reason(run: Run, error: BaseException) -> str:
+    """Why the job ended: a store that fails may be one that another driver clears, or that somebody deleted."""
+    if isinstance(error, StorageError):
+        try:
+            run.lease.confirm()
+        except LeaseLostError as lost:
+            return str(lost)
+        except StorageError:
+            pass
+    return str(error)
+
+
+def _store_summary(run: Run, earlier: bytes | None) -> None:
+    if run.lease.is_lost:
+        # A summary that was not there before is the other driver's; and no output that is gone begins anew with one.
+        is_others = ownership.read_if_there(run.storage, layout.SUMMARY) != earlier
+        if is_others or not run.storage.exists(layout.part_key(layout.PLAN, 0)):
+            return
+    ownership.put_over_own(run.storage, layout.SUMMARY, run.summary.to_json().encode(), ownership.is_summary)
+    if run.summary.worked and run.config.output.report:
+        _report(run)
 
 
 def _report(run: Run) -> None:
@@ -255,6 +289,7 @@ def _extended_plan(run: Run, images: Images, fingerprint: dict[str, str], plan: 
 def _label(run: Run, workers: Workers, plan: Plan, *, recounted: bool) -> bool:
     """Steps 3 and 4. Returns whether other rows count than before."""
     done = committed_shards(run.storage)
+    run.summary.done = plan.image_count(done)
     pending = plan.pending(done)
     again = Output(run.storage).failed(plan) if run.config.run.retry_failed else []
     if not pending and not again and not recounted:
@@ -274,6 +309,7 @@ def _label_shards(
 ) -> None:
     missing = {rows["shard"][0].as_py(): rows for rows in shards}
     patience = Patience(run.config.storage.outage_seconds, run.console)
+    breaker = Breaker(run.config.run)
     while missing:
         try:
             job = replace(workers.job, controls=controls(plan, run.storage))
@@ -282,6 +318,9 @@ def _label_shards(
                 patience.answered()
                 _account(run, receipt, progress)
                 missing.pop(receipt.shard, None)
+                if not again:  # such images are done already, and failed before
+                    run.summary.done += receipt.images
+                    breaker.count(receipt)
         except OutageError as outage:
             patience.wait(outage)
 

@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any, Self
 import pyarrow as pa
 
 from sam_batch.data import pixels
-from sam_batch.data.storage import open_storage
-from sam_batch.errors import FailureKind, ImageError, OutageError
+from sam_batch.data.storage import Storage, open_storage
+from sam_batch.errors import FailureKind, ImageError, OutageError, StorageError
 from sam_batch.job.boundary import attempt, attempt_on
 from sam_batch.job.notes import noted
 from sam_batch.job.outage import Reader
 from sam_batch.job.pictures import IO_THREADS, draw, write_pictures
 from sam_batch.job.spec import JobSpec
-from sam_batch.output import schema
+from sam_batch.output import layout, schema
 from sam_batch.output.parts import Receipt, commit, merge_into_part
 from sam_batch.prompts.frame import Annotated, Shot, place
 from sam_batch.records import ImageRef, ImageResult, LoadedImage, Stage
@@ -231,13 +231,14 @@ def write(table: pa.Table, job: JobSpec, again: bool = False, threads: int = IO_
         What was done here: with `again`, of the rows of the table alone.
 
     Raises:
-        StorageError: The output cannot be written.
+        StorageError: The output cannot be written, or is gone.
     """
     started = time.perf_counter()
     ticket = Ticket.of(table)
     if ticket.outage:
         return Receipt(ticket.shard, outage=ticket.outage)
     storage = open_storage(job.config.output.uri, job.config.storage)
+    _require_plan(storage, job)
     notes = list(ticket.notes)
     with noted(notes):
         results = write_pictures(schema.table_to_segmented(table), ticket.shard, job, storage, threads, again)
@@ -245,8 +246,15 @@ def write(table: pa.Table, job: JobSpec, again: bool = False, threads: int = IO_
     storage.flush()  # the pictures are on the disk before the part that names them
     seconds = (ticket.load_seconds, ticket.segment_seconds, time.perf_counter() - started)
     receipt = Receipt.of(ticket.shard, results, seconds, notes, ticket.postprocessing)
+    _require_plan(storage, job)
     commit(storage, receipt, rows, job.metadata(), replace=again)
     return receipt
+
+
+def _require_plan(storage: Storage, job: JobSpec) -> None:
+    """Refuse to begin an output anew that somebody has deleted: to write a file makes its folders, too."""
+    if job.adopted and not storage.exists(layout.part_key(layout.PLAN, 0)):
+        raise StorageError(f"{storage.root}: the plan is gone; somebody has deleted this output, or it is not mounted")
 
 
 def draw_in_vain(table: pa.Table, job: JobSpec) -> None:

@@ -6,6 +6,7 @@ each other still commit every shard once.
 
 import contextlib
 import json
+import logging
 import os
 import secrets
 import socket
@@ -51,6 +52,8 @@ class Holder:
 
     def is_gone(self) -> bool:
         """Whether the holder has ended: known at once among its own processes, if they tell; else after a silence."""
+        if self.token in _RELEASED:
+            return True
         here = _processes()
         is_here = self.processes == here if here else self.host == socket.gethostname()
         born = _born(self.pid) if is_here else UNKNOWN
@@ -70,6 +73,8 @@ FOREIGN = Holder("", "", 0, "", 0.0)
 """Of a file that is no lease, but has its name."""
 
 _BEGINNING = b'{"token": "'
+_RELEASED: set[str] = set()  # tokens of this process, which lives on; not every lease could be removed
+_log = logging.getLogger(__name__)
 
 
 class Lease:
@@ -79,6 +84,7 @@ class Lease:
         self._storage = storage
         self._holder = holder
         self._lost = threading.Event()
+        self._is_deleted = False
         self._released = threading.Event()
         self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
         self._thread.start()
@@ -89,7 +95,12 @@ class Lease:
         return self._lost.is_set()
 
     def check(self) -> None:
-        """Raise LeaseLostError if another driver is known to have taken the output over."""
+        """Raise LeaseLostError if another driver is known to have taken the output over, or somebody deleted it."""
+        if self.is_lost and self._is_deleted:
+            raise LeaseLostError(
+                f"{self._storage.root}: this output, or at least its {layout.LEASE}, was deleted while the job worked "
+                "on it; what is left there stays"
+            )
         if self.is_lost:
             raise LeaseLostError(
                 f"{self._storage.root}: another driver has taken this output over; what was committed stays, and the "
@@ -102,12 +113,19 @@ class Lease:
         self.check()
 
     def release(self) -> None:
-        """Stop renewing and remove the lease if it is still ours."""
+        """Stop renewing and remove the lease if it is still ours; where that fails, whoever comes next takes it over.
+
+        What a store says of that is only warned of: it must not hide why the job ended.
+        """
         self._released.set()
+        _RELEASED.add(self._holder.token)
         self._thread.join()
-        current = read_holder(self._storage)
-        if current is not None and current.token == self._holder.token:
-            self._storage.delete(layout.LEASE)
+        try:
+            current = read_holder(self._storage)
+            if current is not None and current.token == self._holder.token:
+                self._storage.delete(layout.LEASE)
+        except StorageError as error:
+            _log.warning("the lease stays where it is: %s", error)
 
     def _renew(self) -> None:
         while not (self._lost.is_set() or self._released.wait(RENEW_SECONDS)):
@@ -118,6 +136,7 @@ class Lease:
     def _renew_once(self) -> None:
         current = read_holder(self._storage)
         if current is not UNREADABLE and (current is None or current.token != self._holder.token):
+            self._is_deleted = current is None
             self._lost.set()
             return
         renewed = Holder(**{**asdict(self._holder), "renewed": time.time()})
