@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -159,6 +160,7 @@ def _program(graph: Graph, opset: int) -> "ONNXProgram":
             verbose=False,
         )
     exported = cast("ONNXProgram", program)  # without dynamo there would be none
+    _infer_free_sizes(exported)
     _forget_the_source(exported)
     return exported
 
@@ -171,6 +173,24 @@ def _quiet() -> Iterator[None]:
         # Several inputs are of one number of prompts, and only one of them can name it.
         warnings.filterwarnings("ignore", message=".*The axis name: prompts will not be used", category=UserWarning)
         yield
+
+
+def _infer_free_sizes(program: "ONNXProgram") -> None:
+    """Let each Reshape infer its one free size (-1), which torch before 2.14 reads from an input and concatenates."""
+    import onnx_ir
+    from onnx_ir.passes.common import RemoveUnusedNodesPass
+
+    for node in program.model.graph:
+        shape = node.inputs[1].producer() if node.op_type == "Reshape" and node.inputs[1] else None
+        if shape is None or shape.op_type != "Concat":
+            continue
+        sizes = [onnx_ir.convenience.get_const_tensor(size) if size else None for size in shape.inputs]
+        if [size for size in sizes if size is None] == [None]:
+            inferred = np.concatenate([[-1] if size is None else size.numpy() for size in sizes])
+            constant = onnx_ir.val(f"{node.name}_shape", const_value=onnx_ir.tensor(inferred.astype(np.int64)))
+            program.model.graph.register_initializer(constant)
+            node.replace_input_with(1, constant)
+    RemoveUnusedNodesPass()(program.model)
 
 
 def _forget_the_source(program: "ONNXProgram") -> None:
