@@ -1,4 +1,4 @@
-"""ONNX exports, each made once in a run of the tests, whoever asks for it: tracing a model takes ten seconds."""
+"""ONNX exports, each made once in a run of the tests, whoever asks for it: tracing a model takes half a minute."""
 
 import hashlib
 import os
@@ -13,7 +13,8 @@ from filelock import FileLock
 from torch import nn
 
 from sam_batch.engine.onnx.export import export
-from sam_batch.engine.onnx.graph_set import MANIFEST, GraphSet, read_graphs, write_manifest
+from sam_batch.engine.onnx.graph_set import MANIFEST, PROMPTED, GraphSet, graph_files, read_graphs, write_manifest
+from support.graphs import MAX_TOKENS
 
 
 class ExportOnce:
@@ -29,12 +30,21 @@ class ExportOnce:
         module, folder = options.pop("module"), options.pop("folder")
         options["family"] = options["family"].name
         said = {name: options.pop(name) for name in ("model", "checkpoint_sha256")}
+        without_prompted = options["max_tokens"] is None  # a set with it holds the others as they are without
+        options["max_tokens"] = named["max_tokens"] = options["max_tokens"] or MAX_TOKENS
         kept = self._folder / _digest(module, options)
         with FileLock(f"{kept}.lock"):
             if not (kept / MANIFEST).exists():  # which is written last
                 export(*arguments, **named | {"folder": kept})
         shutil.copytree(kept, folder, dirs_exist_ok=True)
         graphs = replace(read_graphs(folder), **said)
+        if without_prompted:
+            for path in graph_files(folder, PROMPTED):
+                path.unlink()
+            parts = {part: {**getattr(graphs, part)} for part in ("inputs", "sha256")}
+            for part in parts.values():
+                part.pop(PROMPTED)
+            graphs = replace(graphs, **parts)
         write_manifest(graphs, folder)
         return graphs
 
