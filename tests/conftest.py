@@ -18,6 +18,7 @@ STARTS_RAY = (
     "tests/job/test_ray_errors.py",
     "tests/job/test_ray_executor.py",
     "tests/job/test_ray_gpus.py",
+    "tests/job/test_ray_head.py",
     "tests/test_jobs.py",
 )
 

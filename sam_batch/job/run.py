@@ -12,13 +12,11 @@ Killed at any point and started again, it ends with the same files.
 
 import contextlib
 import logging
-import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from types import FrameType
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 import pyarrow as pa
 from rich.console import Console
@@ -26,19 +24,12 @@ from rich.console import Console
 from sam_batch import configfile
 from sam_batch.config import Config
 from sam_batch.data.storage import Storage
-from sam_batch.errors import (
-    ConfigError,
-    EngineError,
-    JobError,
-    LeaseLostError,
-    OutageError,
-    OutputError,
-    StorageError,
-)
+from sam_batch.errors import OutageError, OutputError, StorageError
 from sam_batch.export.formats import open_exports, require_known, unwritten
 from sam_batch.job import cluster
 from sam_batch.job.breaker import Breaker
 from sam_batch.job.changed import decide, difference_of, drop_cutouts, look_into, successor
+from sam_batch.job.ending import Alarm, Run, sigterm_as_interrupt, summarised
 from sam_batch.job.executor import Executor, InlineExecutor
 from sam_batch.job.images import Images, list_images, with_prompts
 from sam_batch.job.notes import noted
@@ -66,17 +57,6 @@ from sam_batch.wording import counted
 _log = logging.getLogger(__name__)
 
 PLANNED = ("image_id", "key", "uri")  # the columns a part shares with the plan
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """What the steps of one run share."""
-
-    config: Config
-    storage: Storage
-    lease: lease.Lease
-    summary: Summary
-    console: Console
 
 
 class Workers(NamedTuple):
@@ -113,14 +93,14 @@ def run_job(config: Config, console: Console, overwrite: str | None = None) -> S
             console.print(images.prompts_text(), markup=False, highlight=False, soft_wrap=True)
         summary = Summary(storage.root, config.run.max_failure_rate, listed=images.listed.to_dict(), notes=notes)
         with _held(storage) as held:
-            run = Run(config, storage, held, summary, console)
+            run = Run(config, storage, held, summary, console, Alarm())
             storage.clear_temporary(layout.ExportNames(claims.claimed(storage), ()).__contains__)
             before = read_plan(storage) if overwrite is None else None  # once more: now no other driver writes here
             if before is not None and _is_finished(run, before, images):
-                with _summarised(run, before):
+                with summarised(run, before):
                     _finish(run, before, changed=False)
             else:
-                with _prepared(config, console, _needs(config, images, plan)) as workers:
+                with _prepared(run, _needs(config, images, plan)) as workers:
                     summary.used = workers.job.used()
                     console.print(workers.job.to_text(), markup=False, highlight=False, soft_wrap=True)
                     _work(run, workers, images, before, overwrite is not None)
@@ -155,33 +135,36 @@ def _needs(config: Config, images: Images, plan: Plan | None) -> Needs | None:
 
 
 @contextlib.contextmanager
-def _prepared(config: Config, console: Console, needs: Needs | None) -> Iterator[Workers]:
+def _prepared(run: Run, needs: Needs | None) -> Iterator[Workers]:
     """The dear checks: device, weights, Ray, engines. What they need takes seconds to import."""
     import torch
 
     from sam_batch.engine import factory
     from sam_batch.job import settle
 
+    config, console = run.config, run.console
     if config.run.executor == "inline" or cluster.is_local():
         factory.resolve(config.engine, torch.cuda.is_available())  # a GPU that is missing shows before a download
     checkpoint = factory.resolve_weights(config)
     # The signal's handler comes second: Ray sets one of its own.
-    with _executor(config, console) as (executor, has_gpus), _sigterm_as_interrupt():
+    with _executor(run) as (executor, has_gpus), sigterm_as_interrupt():
         choice = settle.settle(config, checkpoint, factory.resolve(config.engine, has_gpus), executor, console, needs)
         yield Workers(JobSpec(config, checkpoint, choice), executor)
 
 
 @contextlib.contextmanager
-def _executor(config: Config, console: Console) -> Iterator[tuple[Executor, bool]]:
-    if config.run.executor == "inline":
+def _executor(run: Run) -> Iterator[tuple[Executor, bool]]:
+    if run.config.run.executor == "inline":
         import torch
 
         yield InlineExecutor(), torch.cuda.is_available()
         return
-    with cluster.connected(config.run.verbose, console) as resources:
+    with cluster.connected(run.config.run.verbose, run.console) as resources:
         from sam_batch.job.ray_executor import RayExecutor
+        from sam_batch.job.ray_head import head_watched
 
-        yield RayExecutor(resources), resources.gpus > 0
+        with head_watched(run.alarm.end_now):
+            yield RayExecutor(resources), resources.gpus > 0
 
 
 @contextlib.contextmanager
@@ -204,63 +187,10 @@ def _work(run: Run, workers: Workers, images: Images, before: Plan | None, overw
     recounted = before is not None and before.changes != plan.changes
     effective = ownership.sealed(configfile.to_yaml(run.config))
     ownership.put_over_own(run.storage, layout.CONFIG, effective, ownership.is_sealed)
-    with _summarised(run, plan):
+    with summarised(run, plan):
         workers = workers._replace(job=replace(workers.job, adopted=plan.fingerprint))
         changed = _label(run, workers, plan, recounted=recounted)
         _finish(run, plan, changed)
-
-
-@contextlib.contextmanager
-def _summarised(run: Run, plan: Plan) -> Iterator[None]:
-    """What goes wrong inside ends in the summary, which is written if anything can be; then the report."""
-    run.summary.planned, run.summary.planned_prompts = len(plan), plan.prompt_count
-    earlier = ownership.read_if_there(run.storage, layout.SUMMARY)
-    try:
-        yield
-    except (KeyboardInterrupt, JobError, StorageError, EngineError) as error:
-        run.summary.interrupted = isinstance(error, KeyboardInterrupt)
-        run.summary.error = _reason(run, error)
-        with contextlib.suppress(StorageError):  # else what this run has counted stands
-            run.summary.done = plan.image_count(committed_shards(run.storage))
-    try:
-        _store_summary(run, earlier)
-    except StorageError as error:  # the same store may have ended the job: its first word counts
-        if run.summary.error:
-            _log.warning("there is no new summary: %s", error)
-        run.summary.error = run.summary.error or str(error)
-
-
-def _reason(run: Run, error: BaseException) -> str:
-    """Why the job ended: a store that fails may be one that another driver clears, or that somebody deleted."""
-    if isinstance(error, StorageError):
-        try:
-            run.lease.confirm()
-        except LeaseLostError as lost:
-            return str(lost)
-        except StorageError:
-            pass
-    return str(error)
-
-
-def _store_summary(run: Run, earlier: bytes | None) -> None:
-    if run.lease.is_lost:
-        # A summary that was not there before is the other driver's; and no output that is gone begins anew with one.
-        is_others = ownership.read_if_there(run.storage, layout.SUMMARY) != earlier
-        if is_others or not run.storage.exists(layout.part_key(layout.PLAN, 0)):
-            return
-    ownership.put_over_own(run.storage, layout.SUMMARY, run.summary.to_json().encode(), ownership.is_summary)
-    if run.summary.worked and run.config.output.report:
-        _report(run)
-
-
-def _report(run: Run) -> None:
-    """Show the rows on one page. It is no result: what goes wrong with it is only warned of."""
-    from sam_batch.report.make import make_report  # draws pictures, and takes a second to import
-
-    try:
-        run.summary.page = make_report(run.storage.root, run.config.storage)
-    except (ConfigError, JobError, StorageError) as error:
-        _log.warning("no report was written: %s", error)
 
 
 def _new_plan(run: Run, images: Images, fingerprint: dict[str, str]) -> Plan:
@@ -362,17 +292,3 @@ def _finish(run: Run, plan: Plan, changed: bool) -> None:
             run.summary.count(part)
             exports.add(part)
         exports.finish()
-
-
-@contextlib.contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """A cluster stops a driver with SIGTERM; it ends like Ctrl-C, with a summary."""
-
-    def interrupt(signum: int, frame: FrameType | None) -> NoReturn:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
