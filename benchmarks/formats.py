@@ -25,7 +25,8 @@ import pyarrow as pa
 from pycocotools import mask as coco_mask
 
 from benchmarks.harness.environment import environment
-from sam_batch.config import OutputConfig, StorageConfig
+from sam_batch.config import StorageConfig
+from sam_batch.config_output import OutputConfig
 from sam_batch.data.storage import Storage
 from sam_batch.export.formats import open_exports
 from sam_batch.output.plan import Plan, extend

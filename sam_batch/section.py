@@ -8,7 +8,7 @@ from enum import Enum
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
 
 T = TypeVar("T")
@@ -25,6 +25,8 @@ class Effect(Enum):
 Shapes: TypeAlias = Annotated[T, Effect.SHAPES]
 Resolved: TypeAlias = Annotated[T, Effect.RESOLVED]
 Neutral: TypeAlias = Annotated[T, Effect.NEUTRAL]
+
+UnitInterval = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 class Section(BaseModel):

@@ -13,7 +13,7 @@ from typing import Any, Final
 import cv2
 import pyarrow as pa
 
-from sam_batch.config import OutputConfig
+from sam_batch.config_output import OutputConfig
 from sam_batch.data.storage import Storage
 from sam_batch.export.numbers import decoded_rows
 from sam_batch.masks import rle

@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import pyarrow as pa
 
-from sam_batch.config import CocoConfig, OutputConfig
+from sam_batch.config_output import CocoConfig, OutputConfig
 from sam_batch.data.storage import Storage
 from sam_batch.errors import StorageError
 from sam_batch.export.numbers import Numbers, decoded_rows, masks_with_prompts

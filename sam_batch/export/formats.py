@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol, TypeAlias
 
 import pyarrow as pa
 
-from sam_batch.config import OutputConfig
+from sam_batch.config_output import OutputConfig
 from sam_batch.data.storage import Storage
 from sam_batch.errors import ConfigError, JobError, OutputError
 from sam_batch.output import claims, layout, lease, ownership

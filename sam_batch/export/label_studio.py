@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from sam_batch.config import LabelStudioConfig, OutputConfig
+from sam_batch.config_output import LabelStudioConfig, OutputConfig
 from sam_batch.data.storage import Storage
 from sam_batch.export.numbers import Numbers, decoded_rows, masks_with_prompts
 from sam_batch.masks import rle

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from sam_batch.config import OutputConfig
+from sam_batch.config_output import OutputConfig
 from sam_batch.data.storage import Storage
 from sam_batch.export.numbers import Numbers, decoded_rows, masks_with_prompts
 from sam_batch.masks import rle

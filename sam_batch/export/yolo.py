@@ -19,7 +19,7 @@ from typing import Any, Final
 import pyarrow as pa
 import yaml
 
-from sam_batch.config import OutputConfig, YoloConfig
+from sam_batch.config_output import OutputConfig, YoloConfig
 from sam_batch.data.storage import Storage, read_uri, shown
 from sam_batch.errors import ImageError, JobError, NotFoundError, PermissionDeniedError
 from sam_batch.export.numbers import Numbers, decoded_rows, masks_with_prompts

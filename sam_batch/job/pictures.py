@@ -4,13 +4,13 @@ import tarfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from sam_batch.config import OutputConfig
+from sam_batch.config_output import OutputConfig
 from sam_batch.data import pixels
 from sam_batch.data.storage import Storage
 from sam_batch.errors import StorageError
 from sam_batch.job.boundary import attempt_on
 from sam_batch.job.spec import JobSpec
-from sam_batch.output import layout, render
+from sam_batch.output import layout, palette, render
 from sam_batch.output.tar import tar_bytes, tar_members
 from sam_batch.records import ImageResult, Stage, Status
 
@@ -92,11 +92,16 @@ def draw(result: ImageResult, data: bytes, job: JobSpec) -> Iterator[Picture]:
     else:
         image = pixels.decode(data, job.config.input).rgb_HW3
     if output.color_masks.enabled:
-        picture = render.color_mask(image if over_image else None, masks, *size)
-        yield layout.color_mask_key(key), picture
+        picture = render.color_mask(image if over_image else None, masks, *size, _style(job), output.color_masks.format)
+        yield layout.color_mask_key(key, output.color_masks.format), picture
     if output.segments.enabled and image is not None:
         for mask_id, picture in render.segment_cutouts(image, masks, output.segments.min_area, output.segments.frame):
             yield f"{layout.SEGMENTS}/{layout.cutout_name(key, mask_id)}", picture
+
+
+def _style(job: JobSpec) -> render.Style:
+    wanted = job.config.output.color_masks
+    return render.Style(wanted.opacity, wanted.outlines, wanted.numbers, palette.colors_of(job.adopted))
 
 
 def _is_packed(key: str, output: OutputConfig) -> bool:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam_batch.masks.patch import BoolArray
+from sam_batch.output.render import blend
 from sam_batch.records import UInt8Array
 
 FloatArray: TypeAlias = NDArray[np.float64]
@@ -112,12 +113,10 @@ def paint_candidates(
     if masks_MHW.ndim != 3 or masks_MHW.shape[1:] != image_HW3.shape[:2] or len(masks_MHW) > len(colors):
         most = f"(at most {len(colors)}, {image_HW3.shape[0]}, {image_HW3.shape[1]})"
         raise ValueError(f"masks should be {most}; they are {masks_MHW.shape}")
-    painted_HW3 = image_HW3.copy()
+    labels_HW = np.zeros(image_HW3.shape[:2], np.int32)
     for index in np.argsort(-masks_MHW.sum(axis=(1, 2)), kind="stable"):
-        mask_HW = masks_MHW[index]
-        mixed_K3 = (1 - opacity) * image_HW3[mask_HW] + opacity * np.array(colors[index])
-        painted_HW3[mask_HW] = mixed_K3.round().astype(np.uint8)
-    return painted_HW3
+        labels_HW[masks_MHW[index]] = index + 1
+    return blend(image_HW3, labels_HW, np.array([(0, 0, 0), *colors], np.uint8), opacity)
 
 
 def _changed(before: UInt8Array, after: UInt8Array, tolerance: int) -> BoolArray:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from sam_batch.masks import rle
 from sam_batch.masks.patch import BoolArray
-from sam_batch.output.render import color_mask
+from sam_batch.output.render import PLAIN, Style, color_mask
 from sam_batch.records import Annotation, Prompt, UInt8Array
 
 FloatArray = NDArray[np.float32]
@@ -136,22 +136,33 @@ class Masks(Sequence[Mask]):
         """The dictionaries of segment-anything's `SamAutomaticMaskGenerator`; bbox is COCO's, a pixel more than its."""
         return [_record(mask, segmentation) for mask in self]
 
-    def draw(self, image: UInt8Array | None = None) -> Image.Image:
-        """Each mask in a colour of its own, small ones on top.
+    def draw(
+        self,
+        image: UInt8Array | None = None,
+        *,
+        opacity: float = PLAIN.opacity,
+        outlines: bool = False,
+        numbers: bool = False,
+    ) -> Image.Image:
+        """Each mask in a colour of its own, small ones on top; as a job draws them.
 
         Args:
             image: (H, W, 3) uint8 RGB to draw over; None takes the image itself, or black if only its embedding was
                 known.
+            opacity: Of the colours over the image, 0 to 1.
+            outlines: Draw the edge of each mask in its full colour.
+            numbers: Write each mask's `mask_id` on it.
         """
-        return Image.open(BytesIO(self._png(self.pixels if image is None else image)))
+        style = Style(opacity, outlines, numbers)
+        return Image.open(BytesIO(self._png(self.pixels if image is None else image, style)))
 
     def _repr_png_(self) -> bytes:
         return self._png(self.pixels)
 
-    def _png(self, pixels: UInt8Array | None) -> bytes:
+    def _png(self, pixels: UInt8Array | None, style: Style = PLAIN) -> bytes:
         if pixels is not None and pixels.shape != (self.height, self.width, 3):
             raise ValueError(f"the image should be ({self.height}, {self.width}, 3); it is {pixels.shape}")
-        return color_mask(pixels, self.annotations, self.height, self.width)
+        return color_mask(pixels, self.annotations, self.height, self.width, style)
 
 
 def _record(mask: Mask, segmentation: str) -> dict[str, Any]:

@@ -52,9 +52,9 @@ def part_number(key: str) -> int | None:
     return number if key == makes else None
 
 
-def color_mask_key(key: str) -> str:
-    """An image's masks in colours."""
-    return f"{COLOR_MASKS}/{output_name(key, '.png')}"
+def color_mask_key(key: str, encoding: str) -> str:
+    """An image's masks in colours, as png or jpeg."""
+    return f"{COLOR_MASKS}/{output_name(key, {'png': '.png', 'jpeg': '.jpg'}[encoding])}"
 
 
 def label_mask_key(key: str) -> str:

@@ -60,12 +60,14 @@ class Names:
         packed = self._has_cutouts and self._are_packed
         self.tars = frozenset(map(layout.tar_key, self.shards)) if packed else frozenset[str]()
         self._has_color_masks = is_on("color_masks")
+        self._encoding: str = value_of(fingerprint, "output.color_masks.format")
         self._has_label_masks = is_on("label_masks")
 
     @cached_property
     def pictures(self) -> frozenset[str]:
         """The keys of all pictures but cut-outs."""
-        color_masks = map(layout.color_mask_key, self._keys) if self._has_color_masks else ()
+        colored = self._keys if self._has_color_masks else ()
+        color_masks = (layout.color_mask_key(key, self._encoding) for key in colored)
         label_masks = map(layout.label_mask_key, self._keys) if self._has_label_masks else ()
         return frozenset(chain(color_masks, label_masks))
 

@@ -13,6 +13,7 @@ from sam_batch.errors import ImageError, OutputError, StorageError
 from sam_batch.output import layout, ownership
 from sam_batch.output.fingerprint import value_of
 from sam_batch.output.output import Output
+from sam_batch.output.palette import Colors, colors_of
 from sam_batch.output.plan import Plan
 from sam_batch.report.html import page
 from sam_batch.report.pictures import drawn_masks, thumbnail
@@ -50,9 +51,10 @@ def make_report(output: str, config: StorageConfig) -> str:
         "thresholds": {key: value_of(plan.fingerprint, f"generator.{key}") for key in THRESHOLDS},
     }
     chosen = {row["image_id"]: row for group in sample.groups.values() for row in group.rows}
-    decoding = _decoding(plan)
+    decoding, colors = _decoding(plan), colors_of(plan.fingerprint)
     with ThreadPoolExecutor(THREADS) as pool:
-        shown = dict(zip(chosen, pool.map(lambda row: _shown(row, config, decoding), chosen.values()), strict=True))
+        entries = pool.map(lambda row: _shown(row, config, decoding, colors), chosen.values())
+        shown = dict(zip(chosen, entries, strict=True))
     if not ownership.put_over_own(storage, layout.REPORT, page(sample, shown, about), ownership.is_report):
         raise OutputError(f"output.uri: {storage.root}/{layout.REPORT} is not this program's; move it away")
     return f"{storage.root}/{layout.REPORT}"
@@ -64,7 +66,7 @@ def _decoding(plan: Plan) -> InputConfig:
     return InputConfig.model_validate({key: settings[key] for key in InputConfig.model_fields if key in settings})
 
 
-def _shown(row: Row, config: StorageConfig, decoding: InputConfig) -> dict[str, Any]:
+def _shown(row: Row, config: StorageConfig, decoding: InputConfig, colors: Colors) -> dict[str, Any]:
     """What the page shows of a row; without a photograph where that is gone or cannot be read."""
     error = row["error"]
     return {
@@ -75,7 +77,7 @@ def _shown(row: Row, config: StorageConfig, decoding: InputConfig) -> dict[str, 
         "width": row["width"],
         "count": len(row["masks"]),
         "photo": next(_photograph(row, config, decoding), None),
-        "masks": drawn_masks(row),
+        "masks": drawn_masks(row, colors),
     }
 
 

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from sam_batch.masks.polygons import edge_polygons
-from sam_batch.output.render import color
+from sam_batch.output.palette import Colors
 from sam_batch.records import UInt8Array
 
 SIDE = 640  # pixels of the longer side of a thumbnail
@@ -32,8 +32,12 @@ def thumbnail(pixels_HW3: UInt8Array) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")
 
 
-def drawn_masks(row: dict[str, Any]) -> list[dict[str, Any]]:
+def drawn_masks(row: dict[str, Any], colors: Colors) -> list[dict[str, Any]]:
     """The masks of an annotation row for a page, large ones first, so that small ones lie on top.
+
+    Args:
+        row: Of the annotations.
+        colors: Of its output's pictures.
 
     Returns:
         For each its `path` in pixels of the image, `color`, and what a person wants to know of it.
@@ -43,7 +47,7 @@ def drawn_masks(row: dict[str, Any]) -> list[dict[str, Any]]:
         {
             "id": mask["mask_id"],
             "path": _path(mask["counts"], row["height"], row["width"]),
-            "color": "#{:02x}{:02x}{:02x}".format(*color(mask["mask_id"])),
+            "color": "#{:02x}{:02x}{:02x}".format(*colors(mask["mask_id"])),
             "iou": round(mask["predicted_iou"], 4),
             "stability": round(mask["stability_score"], 4),
             "area": mask["area"],

@@ -17,7 +17,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from support.results import annotation_of, failed, random_masks, result_of
 
-from sam_batch.config import CocoConfig, OutputConfig, StorageConfig
+from sam_batch.config import StorageConfig
+from sam_batch.config_output import CocoConfig, OutputConfig
 from sam_batch.data.storage import Storage
 from sam_batch.errors import StorageError
 from sam_batch.export.coco import open_coco

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.results import failed_results, result_of
 
-from sam_batch.config import OutputConfig, StorageConfig
+from sam_batch.config import StorageConfig
+from sam_batch.config_output import OutputConfig
 from sam_batch.data.storage import Storage
 from sam_batch.export.failures import COLUMNS, open_failures
 from sam_batch.output.schema import results_to_table

@@ -8,7 +8,8 @@ import pytest
 from support.jobs import draw_photographs, job_config, run
 from support.results import failed, result_of
 
-from sam_batch.config import OutputConfig, StorageConfig
+from sam_batch.config import StorageConfig
+from sam_batch.config_output import OutputConfig
 from sam_batch.data.storage import Storage
 from sam_batch.errors import ConfigError, JobError, LeaseError, OutputError
 from sam_batch.export.formats import FORMATS, export_finished, open_exports, require_known, unwritten

@@ -19,8 +19,8 @@ def ray_here():
 
         draw = render.color_mask
 
-        def color_mask(image, masks, height, width):
-            return os._exit(1) if width == fatal else draw(image, masks, height, width)
+        def color_mask(image, masks, height, width, *how):
+            return os._exit(1) if width == fatal else draw(image, masks, height, width, *how)
 
         render.color_mask = color_mask
 

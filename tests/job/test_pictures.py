@@ -54,6 +54,7 @@ def test_an_image_gets_its_picture_and_a_cutout_a_mask_and_a_failed_one_nothing(
         ({"color_masks": OFF, "segments": OFF}, []),
         ({"color_masks": OFF, "segments": OFF, "label_masks": {"enabled": True}}, ["label_masks/b/a.png.png"]),
         ({"color_masks": {"over_image": False}, "segments": OFF}, ["color_masks/b/a.png.png"]),
+        ({"color_masks": {"format": "jpeg"}, "segments": OFF}, ["color_masks/b/a.png.jpg"]),
     ],
     ids=str,
 )

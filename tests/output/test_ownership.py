@@ -59,6 +59,8 @@ def test_which_pictures_are_ours_the_settings_of_the_plan_say():
     ]  # fmt: skip
     packed = names("a.jpg", segments__pack='"tar"')
     assert [key in packed for key in ("segments/a.jpg/0.png", "segments/shard-00000.tar")] == [False, True]
+    jpeg = names("a.jpg", color_masks__format='"jpeg"')
+    assert [key in jpeg for key in ("color_masks/a.jpg.png", "color_masks/a.jpg.jpg")] == [False, True]
 
 
 @pytest.mark.parametrize("name", ["mine.txt", "coco/train/a.jpg", "config.yaml", "lease.json", "annotations/.x"])

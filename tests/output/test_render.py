@@ -86,12 +86,56 @@ def test_a_colour_depends_on_the_mask_id_alone():
     np.testing.assert_array_equal(alone[40, 40], among[40, 40])
 
 
-def test_three_hundred_masks_have_colours_of_their_own_and_neighbours_differ_clearly():
-    strip = np.eye(300, dtype=bool)[:, None, :]
-    drawn = read(render.color_mask(None, [annotation_of(mask, index) for index, mask in enumerate(strip)], 1, 300))[0]
-    assert len(np.unique(drawn, axis=0)) == 300
-    assert drawn.max(axis=1).min() > 150
-    assert np.abs(np.diff(drawn.astype(int), axis=0)).max(axis=1).min() > 60
+def test_over_an_image_the_colours_are_as_opaque_as_asked():
+    image, mask = picture(WIDTH, HEIGHT), box(10, 10, 40, 50)
+    clear, full = (
+        read(render.color_mask(image, annotated(mask), HEIGHT, WIDTH, render.Style(opacity))) for opacity in (0, 1)
+    )
+    np.testing.assert_array_equal(clear, image)
+    assert len(np.unique(full[mask], axis=0)) == 1
+
+
+def test_outlines_are_the_edges_of_what_is_seen_in_full_colour():
+    style = render.Style(opacity=0, outlines=True, colors=lambda mask_id: [(255, 0, 0), (0, 255, 0)][mask_id])
+    image = np.full((HEIGHT, WIDTH, 3), 9, np.uint8)
+    masks = [box(10, 10, 40, 50), box(10, 10, 20, 20)]  # the second lies in a corner of the first
+    drawn = read(render.color_mask(image, annotated(*masks), HEIGHT, WIDTH, style))
+    assert drawn[15, 10].tolist() == [0, 255, 0]
+    assert drawn[15, 20].tolist() == drawn[39, 30].tolist() == [255, 0, 0]
+    np.testing.assert_array_equal(drawn[~masks[0]], image[~masks[0]])
+    np.testing.assert_array_equal(drawn[22:38, 12:48], image[22:38, 12:48])
+
+
+def test_a_mask_at_the_border_of_the_image_has_no_outline_there():
+    style = render.Style(opacity=0, outlines=True)
+    image = np.full((HEIGHT, WIDTH, 3), 9, np.uint8)
+    drawn = read(render.color_mask(image, annotated(box(0, 0, HEIGHT, WIDTH)), HEIGHT, WIDTH, style))
+    np.testing.assert_array_equal(drawn, image)
+
+
+def test_numbers_are_written_in_white_where_the_mask_is_widest():
+    style = render.Style(opacity=0, numbers=True)
+    image = np.full((HEIGHT, WIDTH, 3), 99, np.uint8)
+    masks = [box(2, 2, 58, 40), box(28, 40, 32, 78)]  # one more part, of a shape that a number hardly fits
+    drawn = read(render.color_mask(image, [annotation_of(masks[0] | masks[1], 7)], HEIGHT, WIDTH, style))
+    rows, columns = np.nonzero(drawn.min(axis=2) > 200)
+    assert abs(rows.mean() - 30) < 3
+    assert abs(columns.mean() - 21) < 4
+
+
+def test_a_mask_that_is_covered_gets_no_number():
+    style = render.Style(opacity=1, numbers=True)
+    same = [annotation_of(box(10, 10, 40, 50), mask_id) for mask_id in (0, 1)]
+    both, upper = (render.color_mask(None, masks, HEIGHT, WIDTH, style) for masks in (same, same[:1]))
+    assert both == upper
+
+
+def test_a_jpeg_is_nearly_the_png():
+    image, masks = picture(WIDTH, HEIGHT), annotated(box(10, 10, 40, 50))
+    jpeg = render.color_mask(image, masks, HEIGHT, WIDTH, encoding="jpeg")
+    png = render.color_mask(image, masks, HEIGHT, WIDTH)
+    assert jpeg.startswith(b"\xff\xd8\xff")
+    assert np.abs(read(jpeg).astype(int) - read(png)).mean() < 8
 
 
 @pytest.mark.parametrize("frame", ["crop", "full"])

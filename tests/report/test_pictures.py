@@ -8,6 +8,7 @@ import numpy as np
 from support.pictures import picture
 from support.results import random_masks, result_of
 
+from sam_batch.output.palette import color
 from sam_batch.output.schema import results_to_table
 from sam_batch.report.pictures import MOST_MASKS, SIDE, drawn_masks, thumbnail
 
@@ -38,7 +39,7 @@ def test_a_strip_of_pixels_stays_one():
 
 
 def test_masks_come_large_ones_first_and_are_bounded():
-    masks = drawn_masks(row(random_masks(40, 50, MOST_MASKS + 5)))
+    masks = drawn_masks(row(random_masks(40, 50, MOST_MASKS + 5)), color)
     areas = [mask["area"] for mask in masks]
     assert len(masks) == MOST_MASKS
     assert areas == sorted(areas, reverse=True)
@@ -47,8 +48,9 @@ def test_masks_come_large_ones_first_and_are_bounded():
 def test_a_path_covers_its_mask():
     mask_HW = np.zeros((50, 60), bool)
     mask_HW[10:30, 5:45] = True
-    (mask,) = drawn_masks(row([mask_HW]))
+    (mask,) = drawn_masks(row([mask_HW]), lambda mask_id: (1, 2, 255))
     numbers = [float(number) for number in re.findall(r"[\d.]+", mask["path"])]
     assert (min(numbers[::2]), max(numbers[::2])) == (5, 45)
     assert (min(numbers[1::2]), max(numbers[1::2])) == (10, 30)
+    assert mask["color"] == "#0102ff"
     assert (mask["id"], mask["area"], mask["bbox"]) == (0, 800, [5, 10, 40, 20])

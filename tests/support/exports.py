@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from sam_batch.config import OutputConfig, StorageConfig
+from sam_batch.config import StorageConfig
+from sam_batch.config_output import OutputConfig
 from sam_batch.data.storage import Storage
 from sam_batch.export.formats import open_exports
 from sam_batch.output.plan import Plan, extend
