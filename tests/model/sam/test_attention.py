@@ -86,15 +86,23 @@ def test_a_linear_layer_of_any_precision(low):
     torch.testing.assert_close(linear(layer, rows), layer(rows.to(low)))
 
 
-@pytest.mark.parametrize("missing", ["operator", "library"])
+def without(missing, patch):
+    backends = attention.torch.backends
+    if missing == "operator":
+        patch.setattr(attention.torch.ops, "mkldnn", SimpleNamespace())
+    elif missing == "library":
+        patch.setattr(backends.mkldnn, "is_available", lambda: False)
+    else:
+        patch.setattr(backends.cpu, "get_cpu_capability", lambda: "AVX2")
+
+
+@pytest.mark.parametrize("missing", ["operator", "library", "AVX-512"])
 @torch.inference_mode()
 def test_without_one_dnn_the_numbers_are_the_same(missing, monkeypatch):
     layer, left, right = torch.nn.Linear(6, 5), torch.randn(1, 4, 6), torch.randn(1, 3, 6).mT
+    monkeypatch.setattr(attention.torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     expected = linear(layer, left), product(left, right)
-    if missing == "operator":
-        monkeypatch.setattr(attention.torch.ops, "mkldnn", SimpleNamespace())
-    else:
-        monkeypatch.setattr(attention.torch.backends.mkldnn, "is_available", lambda: False)
+    without(missing, monkeypatch)
     monkeypatch.delattr(attention, "_one_dnn")
     torch.testing.assert_close((linear(layer, left), product(left, right)), expected)
 
