@@ -34,7 +34,7 @@ def read_config(arguments: list[str], verb: str) -> Config:
     Raises:
         ConfigError: Something is wrong with them.
     """
-    files, overrides = _sorted(arguments)
+    files, overrides = split(arguments)
     for name in files:
         _refuse_input(name, verb)
     return configfile.load(files, overrides)
@@ -46,7 +46,7 @@ def read_output(arguments: list[str]) -> Config:
     Raises:
         ConfigError: As `read_config` does.
     """
-    files, overrides = _sorted(arguments)
+    files, overrides = split(arguments)
     outputs = [f"output.uri={name}" for name in files if _is_place(name)]
     files = [name for name in files if not _is_place(name)]
     return configfile.load(files, [*outputs, *overrides], defaults={"input": {"uri": "not looked at"}})
@@ -57,7 +57,8 @@ def is_argument(text: str) -> bool:
     return "=" in text or "." in text or os.path.exists(text) or _is_place(text)  # noqa: PTH110 - as below
 
 
-def _sorted(arguments: list[str]) -> tuple[list[str], list[str]]:
+def split(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Arguments as files and overrides, each in their order."""
     # Not Path.is_file, which raises where a long override could be no file's name.
     overrides = [text for text in arguments if "=" in text and not os.path.isfile(text)]  # noqa: PTH113
     return [text for text in arguments if text not in overrides], overrides

@@ -28,6 +28,8 @@ EXAMPLES = """Examples:
 
 sam-batch run input.uri=photos/ output.uri=out model.name=vit_b
 
+sam-batch show photo.jpg --open   (one image, in seconds)
+
 sam-batch config init > job.yaml   (every setting, explained)
 
 sam-batch plan job.yaml   (what a run would do)
@@ -134,6 +136,28 @@ def _list_removals(config: Config, overwrite: str | None) -> None:
         raise ConfigError("--dry-run: lists what --overwrite would remove; what a run would do, `sam-batch plan` says")
     for key in would_be_removed(config, overwrite):
         typer.echo(shown(key))
+
+
+@app.command()
+def show(
+    image: Annotated[str, typer.Argument(metavar="IMAGE", help="A photograph: its path or URI.")],
+    settings: Annotated[
+        list[str] | None, typer.Argument(metavar="[SETTINGS]", help="As for run; without a model: the demo model.")
+    ] = None,
+    to: Annotated[
+        str | None, typer.Option(metavar="PATH", help="Of the picture (.png, .jpg); else among temporary files.")
+    ] = None,
+    grid: Annotated[bool, typer.Option("--grid", help="Looser, the given and stricter thresholds, in a row.")] = False,
+    open_: Annotated[bool, typer.Option("--open", help="Show the picture on the screen.")] = False,
+) -> None:
+    """Find everything in one image, and draw it."""
+    from sam_batch.cli.show import open_picture, read_settings, show_image
+
+    with terminal.quiet(verbose=False):
+        told, place = show_image(read_settings(image, settings or []), to, grid=grid)
+    answer(told)
+    if open_:
+        open_picture(place)
 
 
 @app.command()

@@ -5,19 +5,21 @@ It labels an image at a time and writes nothing; folders, buckets and clusters a
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import nn
 
-from sam_batch.config import EngineConfig, GeneratorConfig, InputConfig, StorageConfig
+from sam_batch.config import Config, EngineConfig, GeneratorConfig, InputConfig, StorageConfig
 from sam_batch.data import pixels
 from sam_batch.data.storage import locate, read_uri
 from sam_batch.engine import factory
+from sam_batch.engine.protocol import Engine
 from sam_batch.errors import CheckpointError
 from sam_batch.library.embedding import Embedding, Origin
+from sam_batch.library.explored import UNFILTERED, Explored
 from sam_batch.library.prompt_arrays import to_prompts
 from sam_batch.library.results import Masks
 from sam_batch.masks.geometry import view_shape
@@ -28,7 +30,7 @@ from sam_batch.model.load import Copied, copy_model
 from sam_batch.records import ImageRef, LoadedImage, UInt8Array, View
 from sam_batch.segment.candidates import annotate
 from sam_batch.segment.embeddings import Embedder
-from sam_batch.segment.everything import segment
+from sam_batch.segment.everything import Everything, segment
 from sam_batch.segment.prompted import Choice, Prompted
 from sam_batch.segment.views import crop_views, cut_views, whole_view
 
@@ -71,12 +73,27 @@ class Segmenter:
         weights: ResolvedCheckpoint | Copied
         if isinstance(model, nn.Module):
             weights = copy_model(model)
-            self._engine = factory.build_torch(choice, weights.module, weights.name)
+            engine = factory.build_torch(choice, weights.module, weights.name)
         else:
             named = str(model) in families.names()
             weights = resolve_checkpoint(str(model)) if named else resolve_checkpoint("auto", str(model))
-            self._engine = factory.build(choice, weights)
-        self._batch, spec = batch, self._engine.spec
+            engine = factory.build(choice, weights)
+        self._take(engine, weights, batch)
+
+    @classmethod
+    def from_config(cls, config: Config) -> Self:
+        """The segmenter of a job's model and engine, as the sections of its configuration name them.
+
+        Raises:
+            ConfigError: They cannot be used here.
+        """
+        segmenter, weights = cls.__new__(cls), factory.resolve_weights(config)
+        choice = factory.resolve(config.engine, has_gpus=torch.cuda.is_available())
+        segmenter._take(factory.build(choice, weights), weights, config.generator.points_per_batch)
+        return segmenter
+
+    def _take(self, engine: Engine, weights: ResolvedCheckpoint | Copied, batch: int) -> None:
+        self._engine, self._batch, spec = engine, batch, engine.spec
         self.origin = Origin(weights.name, weights.sha256, spec.precision, spec.image_side)
 
     def everything(self, image: Picture, **generator: Any) -> Masks:
@@ -91,11 +108,34 @@ class Segmenter:
             ValueError: A setting is unknown or out of its range.
         """
         settings = GeneratorConfig.model_validate({"points_per_batch": self._batch, **generator})
+        loaded, rgb_HW3 = self._loaded(image, settings)
+        annotations = segment(self._engine, loaded.views, loaded.height, loaded.width, settings)
+        return Masks(tuple(annotations), loaded.height, loaded.width, pixels=rgb_HW3)
+
+    def explore(self, image: Picture, **generator: Any) -> Explored:
+        """Find all masks of an image whatever their scores, so that thresholds can be tried without the network.
+
+        It finishes every mask, also those that no threshold would keep, which takes longer than `everything`.
+
+        Args:
+            image: The image.
+            generator: As for `everything`; what filters can be given anew to `Explored.masks`.
+
+        Raises:
+            ValueError: A setting is unknown or out of its range.
+        """
+        settings = GeneratorConfig.model_validate({"points_per_batch": self._batch, **generator})
+        loaded, rgb_HW3 = self._loaded(image, settings)
+        (embeddings,) = Embedder(self._engine).embed([loaded.views])
+        found = Everything(self._engine, settings.model_copy(update=UNFILTERED)).find(loaded, embeddings)
+        return Explored(rgb_HW3, settings, found)
+
+    def _loaded(self, image: Picture, settings: GeneratorConfig) -> tuple[LoadedImage, UInt8Array]:
+        """The image with its views, and its pixels."""
         rgb_HW3 = read_picture(image)
         height, width = rgb_HW3.shape[:2]
         views = cut_views(rgb_HW3, crop_views((height, width), settings), self.origin.image_side)
-        annotations = segment(self._engine, views, height, width, settings)
-        return Masks(tuple(annotations), height, width, pixels=rgb_HW3)
+        return LoadedImage(ImageRef(0, "", ""), height, width, "", b"", tuple(views)), rgb_HW3
 
     def embed(self, image: Picture) -> Embedding:
         """Run the image encoder; what it returns is used with `predict`, and can be kept, pickled or saved."""

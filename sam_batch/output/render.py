@@ -80,7 +80,7 @@ def color_mask(
     if style.numbers:
         for one in annotations:
             _write_number(bgr_HW3, labels_HW, one)
-    return _encoded(bgr_HW3, encoding)
+    return encoded(bgr_HW3, encoding)
 
 
 def blend(pixels_HW3: UInt8Array | None, labels_HW: Labels, colors_L3: UInt8Array, opacity: float) -> UInt8Array:
@@ -114,7 +114,7 @@ def label_mask(annotations: Sequence[Annotation], height: int, width: int) -> by
     last = max((one.mask_id for one in annotations), default=-1)
     if last + 1 > np.iinfo(np.uint16).max:
         raise ImageError(FailureKind.INTERNAL_ERROR, f"mask {last} does not fit a label mask of 16 bits")
-    return _encoded(_labels(annotations, height, width).astype(np.uint16))
+    return encoded(_labels(annotations, height, width).astype(np.uint16))
 
 
 def segment_cutouts(
@@ -138,7 +138,7 @@ def segment_cutouts(
         window = _box(one) if frame == "crop" else np.s_[:, :]
         part = bgra_HW4[window]
         inside = np.ascontiguousarray(_mask(one, *pixels_HW3.shape[:2])[window])
-        yield one.mask_id, _encoded(cv2.bitwise_and(part, part, mask=inside))
+        yield one.mask_id, encoded(cv2.bitwise_and(part, part, mask=inside))
 
 
 def _labels(annotations: Iterable[Annotation], height: int, width: int) -> Labels:
@@ -183,7 +183,7 @@ def _write_number(bgr_HW3: UInt8Array, labels_HW: Labels, annotation: Annotation
     if not seen_hw.any():
         return
     _, _, _, (x, y) = cv2.minMaxLoc(cv2.distanceTransform(seen_hw, cv2.DIST_L2, 3))
-    text, scale = str(annotation.mask_id), max(0.35, max(labels_HW.shape) / 2000)
+    text, scale = str(annotation.mask_id), max(0.45, max(labels_HW.shape) / 2000)
     (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
     place_xy = window[1].start + x - 1 - width // 2, window[0].start + y - 1 + height // 2
     for color, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
@@ -191,9 +191,9 @@ def _write_number(bgr_HW3: UInt8Array, labels_HW: Labels, annotation: Annotation
         cv2.putText(bgr_HW3, text, place_xy, cv2.FONT_HERSHEY_SIMPLEX, scale, color, thick, cv2.LINE_AA)
 
 
-def _encoded(image: NDArray[Any], encoding: Literal["png", "jpeg"] = "png") -> bytes:
+def encoded(image: NDArray[Any], encoding: Literal["png", "jpeg"] = "png") -> bytes:
     """Encode a grey, BGR or BGRA image."""
-    done, encoded = cv2.imencode(f".{encoding}", image, _PNG if encoding == "png" else _JPEG)
+    done, data = cv2.imencode(f".{encoding}", image, _PNG if encoding == "png" else _JPEG)
     if not done:
         raise ImageError(FailureKind.INTERNAL_ERROR, f"no {encoding.upper()} could be made of shape {image.shape}")
-    return bytes(encoded.tobytes())
+    return bytes(data.tobytes())

@@ -7,7 +7,7 @@ suppression is encoded. It knows no files, no model and no clock.
 
 import logging
 from collections.abc import Iterable, Sequence
-from itertools import chain
+from itertools import chain, groupby
 from typing import Self, TypeAlias
 
 import numpy as np
@@ -137,20 +137,41 @@ class Everything:
 
     def conclude(self, image: LoadedImage, found: Sequence[Candidate]) -> ImageResult:
         """Make annotations of what is left when all views are known."""
-        generator, image_hw = self._generator, (image.height, image.width)
+        return ImageResult.segmented(image, to_annotations(found, (image.height, image.width), self._generator))
 
-        # 5. Drop duplicates among the views.
-        if generator.crop_n_layers > 0:
-            found = suppress_between_crops(found, generator.crop_nms_thresh)
 
-        # 6. Fill small holes and drop small islands.
-        if generator.min_mask_region_area > 0:
-            iou_thresh = max(generator.box_nms_thresh, generator.crop_nms_thresh)
-            found = clean_regions(found, image_hw, generator.min_mask_region_area, iou_thresh)
+def to_annotations(found: Sequence[Candidate], image_hw: Size, generator: GeneratorConfig) -> list[Annotation]:
+    """What is left of an image's candidates when all its views are known, as annotations."""
+    # 5. Drop duplicates among the views.
+    if generator.crop_n_layers > 0:
+        found = suppress_between_crops(found, generator.crop_nms_thresh)
 
-        # 7. Encode the rest, and drop what the filters drop.
-        annotations = apply_filters(annotate(found, image_hw), image_hw, generator)
-        return ImageResult.segmented(image, annotations)
+    # 6. Fill small holes and drop small islands.
+    if generator.min_mask_region_area > 0:
+        iou_thresh = max(generator.box_nms_thresh, generator.crop_nms_thresh)
+        found = clean_regions(found, image_hw, generator.min_mask_region_area, iou_thresh)
+
+    # 7. Encode the rest, and drop what the filters drop.
+    return apply_filters(annotate(found, image_hw), image_hw, generator)
+
+
+def find_again(found: Sequence[Candidate], generator: GeneratorConfig) -> list[Candidate]:
+    """What `Everything.find` returns with other thresholds, without the engine.
+
+    Args:
+        found: What it returned with lower thresholds, and with a `box_nms_thresh` of 1, which suppresses nothing.
+        generator: The other thresholds.
+    """
+    passed = [candidate for candidate in found if _passes(candidate, generator)]
+    views = [list(of_view) for _, of_view in groupby(passed, key=lambda candidate: candidate.crop)]
+    return [kept for of_view in views for kept in suppress_within_crop(of_view, generator.box_nms_thresh)]
+
+
+def _passes(candidate: Candidate, generator: GeneratorConfig) -> bool:
+    """As the engine's tensors are compared: in float32, and all of them where the threshold is 0."""
+    least_iou, least_stability = np.float32(generator.pred_iou_thresh), np.float32(generator.stability_score_thresh)
+    is_good = least_iou == 0 or np.float32(candidate.predicted_iou) > least_iou
+    return bool(is_good and np.float32(candidate.stability) >= least_stability)
 
 
 def _grids(generator: GeneratorConfig) -> list[FloatArray]:

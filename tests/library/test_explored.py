@@ -1,0 +1,46 @@
+"""Thresholds that are tried on an explored image leave what the network finds with them."""
+
+import pytest
+from support.jobs import job_config
+from support.pictures import picture
+
+from sam_batch import Segmenter
+
+PHOTO = picture(120, 160)
+GRID = {"points_per_side": 6, "crop_n_layers": 1}
+
+
+@pytest.fixture(scope="module")
+def segmenter():
+    return Segmenter.from_config(job_config("photos", "out"))
+
+
+@pytest.fixture(scope="module")
+def explored(segmenter):
+    return segmenter.explore(PHOTO, **GRID)
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [
+        {"pred_iou_thresh": 0.9, "stability_score_thresh": 0.9},
+        {"pred_iou_thresh": 0.0, "stability_score_thresh": 0.8, "box_nms_thresh": 0.5, "crop_nms_thresh": 0.9},
+        {"pred_iou_thresh": 0.95, "stability_score_thresh": 0, "min_mask_region_area": 200, "containment_thresh": 0.9},
+    ],
+    ids=str,
+)
+def test_filters_leave_what_everything_finds_with_them(segmenter, explored, filters):
+    expected = segmenter.everything(PHOTO, **GRID, **filters)
+    assert len(expected) > 3
+    assert explored.masks(**filters).annotations == expected.annotations
+
+
+def test_what_is_not_given_stays_as_it_was_explored_with(segmenter):
+    explored = segmenter.explore(PHOTO, points_per_side=4, pred_iou_thresh=0.3, stability_score_thresh=0.7)
+    expected = segmenter.everything(PHOTO, points_per_side=4, pred_iou_thresh=0.3, stability_score_thresh=0.7)
+    assert explored.masks().annotations == expected.annotations
+
+
+def test_what_needs_the_network_is_refused_by_name(explored):
+    with pytest.raises(ValueError, match="points_per_side: needs the network"):
+        explored.masks(points_per_side=8)
