@@ -4,9 +4,10 @@ YAML files and `section.key=value` overrides end in one frozen tree. Reading the
 module does no input or output and imports no heavy package.
 """
 
+import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, StrictInt, field_validator, model_validator
+from pydantic import BeforeValidator, Field, StrictInt, field_validator, model_validator
 
 from sam_batch.config_output import OutputConfig
 from sam_batch.config_prompts import PromptsConfig
@@ -14,6 +15,22 @@ from sam_batch.model import families
 from sam_batch.section import Neutral, Resolved, Section, Shapes, UnitInterval
 
 PointGrid = list[tuple[UnitInterval, UnitInterval]]
+_SHARE = r"^(100(\.0+)?|[0-9]{1,2}(\.[0-9]+)?)%$"
+
+
+def _is_area(area: Any) -> Any:
+    """A bare 0.001 or "400" may mean either, and is refused."""
+    pixels = isinstance(area, int) and not isinstance(area, bool) and area > 0
+    share = isinstance(area, str) and re.fullmatch(_SHARE, area) and float(area[:-1]) > 0
+    if not (pixels or share):
+        raise ValueError("should be pixels (400), a share of the image with its percent sign (0.1%), or null")
+    return area
+
+
+MaskArea = Annotated[
+    Annotated[StrictInt, Field(ge=1)] | Annotated[str, Field(pattern=_SHARE)], BeforeValidator(_is_area)
+]
+"""Pixels of a mask as a whole number, or their share of the image's as a text that ends in %."""
 
 
 class InputConfig(Section):
@@ -237,10 +254,16 @@ class GeneratorConfig(Section):
         description="Own grids instead of points_per_side: one a layer, each a list of [x, y] in 0 to 1.",
     )
     min_mask_region_area: Shapes[StrictInt] = Field(
-        0, ge=0, description="Fill holes and drop islands smaller than this; 0 is off."
+        0, ge=0, description="Fill holes of masks and drop their islands smaller than this; drops no mask; 0 is off."
     )
     max_mask_region_area: Shapes[StrictInt] = Field(
-        0, ge=0, description="Drop masks with more pixels than this; 0 is off."
+        0, ge=0, description="Older name of max_mask_area, for pixels only; 0 is off."
+    )
+    min_mask_area: Shapes[MaskArea | None] = Field(
+        None, description="Drop masks with fewer pixels: 400, or 0.1% of the image's; null is off."
+    )
+    max_mask_area: Shapes[MaskArea | None] = Field(
+        None, description="Drop masks with more pixels: 250000, or 50% of the image's; null is off."
     )
     mask_nms_thresh: Shapes[UnitInterval | None] = Field(
         None, description="Mask IoU above which the worse of two masks is dropped; null is off."

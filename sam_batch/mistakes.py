@@ -27,6 +27,7 @@ _WANTED = {
     "list_type": "a list",
     "string_too_short": "some text",
 }
+_NEAR = 0.75  # likeness of names: `min_area` and `min_mask_area` are, `min_mask_region_area` does something else
 _SUBJECTS = ("Value error, ", "Input ", "String ", "Tuple ", "List ")  # of pydantic's sentences
 
 
@@ -123,10 +124,21 @@ def _suggestion(path: str) -> str:
     known = [name for name, _ in keys(Config)]
     if path in known:
         return "; in a file a key stands indented below its section"
-    last = path.rpartition(".")[2]
-    same_last = [name for name in known if name.rpartition(".")[2] == last]
-    nearest = same_last or difflib.get_close_matches(path, known, n=1)
-    return f"; did you mean {nearest[0]}?" if nearest else ""
+    nearest = _near(path, known) or difflib.get_close_matches(path, known, n=1)
+    return f"; did you mean {' or '.join(nearest[:3])}?" if nearest else ""
+
+
+def _near(path: str, known: Sequence[str]) -> list[str]:
+    """Keys of a similar name: in the section that was named, else in any; without a section all of them."""
+    section, _, last = path.rpartition(".")
+    by_last: dict[str, list[str]] = {}
+    for name in known:
+        by_last.setdefault(name.rpartition(".")[2], []).append(name)
+    if not section:
+        return [name for near in difflib.get_close_matches(last, by_last, n=2, cutoff=_NEAR) for name in by_last[near]]
+    siblings = [near for near in by_last if f"{section}.{near}" in known]
+    in_section = difflib.get_close_matches(last, siblings, n=1, cutoff=_NEAR)
+    return [f"{section}.{near}" for near in in_section] or by_last.get(last, [])[:1]
 
 
 def _short(value: Any) -> str:

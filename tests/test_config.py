@@ -19,8 +19,19 @@ def test_generator_has_the_reference_s_names_and_defaults():
 
 def test_own_filters_are_off_by_default():
     ours = GeneratorConfig()
-    assert ours.max_mask_region_area == 0
+    assert (ours.max_mask_region_area, ours.min_mask_area, ours.max_mask_area) == (0, None, None)
     assert (ours.mask_nms_thresh, ours.containment_thresh, ours.max_masks_per_image) == (None, None, None)
+
+
+@pytest.mark.parametrize("area", [1, 400, "0.1%", "5%", "100%", "100.0%", None])
+def test_areas_are_pixels_or_shares(area):
+    assert GeneratorConfig(min_mask_area=area).min_mask_area == area
+
+
+@pytest.mark.parametrize("area", [0, -1, 0.5, 1.0, True, "400", "0%", "0.0%", "101%", "%", "1 %", "1%\n", "-1%", []])
+def test_areas_that_can_be_misread_are_refused(area):
+    with pytest.raises(ValidationError, match="with its percent sign"):
+        GeneratorConfig(max_mask_area=area)
 
 
 def test_only_input_and_output_are_required():

@@ -26,6 +26,17 @@ def complaint(change) -> str:
             "generator.points_per_sid: unknown key; did you mean generator.points_per_side?",
         ),
         ({"points_per_side": 3}, "points_per_side: unknown key; did you mean generator.points_per_side?"),
+        ({"generator": {"min_area": 9}}, "generator.min_area: unknown key; did you mean generator.min_mask_area?"),
+        (
+            {"min_area": 9},
+            "min_area: unknown key; did you mean output.segments.min_area or generator.min_mask_area?",
+        ),
+        ({"model": {"device": "cpu"}}, "model.device: unknown key; did you mean engine.device?"),
+        (
+            {"generator": {"min_mask_area": 0.001}},
+            "generator.min_mask_area = 0.001: should be pixels (400), a share of the image with its percent sign "
+            "(0.1%), or null",
+        ),
         ({"input.limit": 3}, "input.limit: unknown key; in a file a key stands indented below its section"),
         ({"zzz": 3}, "zzz: unknown key"),
         ({2: 3}, "2: unknown key"),

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.masks import run_lengths
@@ -38,6 +39,24 @@ def test_large_masks_are_dropped():
     assert kept(max_mask_region_area=100) == [0, 1, 2, 3]
 
 
+def test_masks_are_dropped_by_pixels_or_by_their_share_of_the_image():
+    assert kept(min_mask_area=9, max_mask_area=100) == [0, 1, 3]
+    assert kept(min_mask_area="2.25%", max_mask_area="25%") == [0, 1, 3]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"min_mask_area": 800}, "generator.min_mask_area = 800; the nearest had about 0.5 times that"),
+        ({"max_mask_area": "0.5%"}, "generator.max_mask_area = 0.5%; the nearest had about 2 times that"),
+        ({"max_mask_area": 100, "min_mask_area": 101}, "generator.min_mask_area = 101; the nearest had about 1 times"),
+    ],
+)
+def test_where_no_area_is_right_the_bound_is_named(settings, message, caplog):
+    assert kept(**settings) == []
+    assert message in caplog.text
+
+
 def test_of_nearly_the_same_masks_the_best_predicted_stays():
     assert kept(mask_nms_thresh=0.8) == [1, 2, 3, 4]
 
@@ -53,13 +72,15 @@ def test_the_best_predicted_stay_in_their_order():
 
 @given(
     st.integers(0, 400),
+    st.none() | st.integers(1, 400) | st.integers(1, 100).map("{}%".format),
     st.none() | st.floats(0, 1),
     st.none() | st.floats(0, 1),
     st.none() | st.integers(1, 5),
 )
-def test_what_stays_is_a_subset_in_order_numbered_anew(area, nms, containment, count):
+def test_what_stays_is_a_subset_in_order_numbered_anew(area, least, nms, containment, count):
     settings = {
         "max_mask_region_area": area,
+        "min_mask_area": least,
         "mask_nms_thresh": nms,
         "containment_thresh": containment,
         "max_masks_per_image": count,

@@ -21,7 +21,10 @@ from sam_batch.masks.logits import Scale
 from sam_batch.records import Annotation, Prompt, UInt8Array
 from support.rounding import upsample
 
-OWN = {"mode", "max_mask_region_area", "mask_nms_thresh", "containment_thresh", "max_masks_per_image"}
+OWN = {
+    "mode", "max_mask_region_area", "min_mask_area", "max_mask_area",
+    "mask_nms_thresh", "containment_thresh", "max_masks_per_image",
+}  # fmt: skip
 
 
 def reference_annotations(sam: Sam, image: UInt8Array, generator: GeneratorConfig) -> list[Annotation]:
