@@ -311,9 +311,10 @@ class RunConfig(Section):
         0.05, description="More failed images than this end in exit code 3."
     )
     abort_failure_rate: Neutral[UnitInterval] = Field(
-        0.5,
-        description="More failed ones than this among the last 1000 images end a run on its way, with exit code 1; "
-        "what max_failure_rate allows never does.",
+        0.5, description="More failed ones among the last 1000 images end a run on its way; max_failure_rate if larger."
+    )
+    image_timeout_seconds: Neutral[StrictInt] = Field(
+        900, ge=1, description="A worker is ended in which no image ends for so long, times the image's views."
     )
     retry_failed: Neutral[bool] = Field(False, description="Work again on images that failed in earlier runs.")
     stall_timeout_seconds: Neutral[StrictInt] = Field(

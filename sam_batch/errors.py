@@ -60,6 +60,7 @@ class FailureKind(StrEnum):
     NON_FINITE_OUTPUT = "non_finite_output"
     OUT_OF_MEMORY = "out_of_memory"
     WORKER_CRASH = "worker_crash"
+    TIMED_OUT = "timed_out"
     INTERNAL_ERROR = "internal_error"
 
 

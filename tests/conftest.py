@@ -19,6 +19,7 @@ STARTS_RAY = (
     "tests/job/test_ray_executor.py",
     "tests/job/test_ray_gpus.py",
     "tests/job/test_ray_head.py",
+    "tests/job/test_ray_witness.py",
     "tests/test_jobs.py",
 )
 

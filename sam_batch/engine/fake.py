@@ -4,11 +4,13 @@ Deterministic, and cheap enough to be nowhere near the bottleneck of a job. Its 
 it is bright they are large, and where it is black nothing is found (a predicted IoU of 0). Edges are sharp, so that
 masks are stable. It shows nothing about SAM's quality or speed.
 
-One picture is a test hook: a view that is `FakeEngine.KILLER_RGB` all over ends the process without a word, as a
-crash in a driver or in native code would. It is how jobs are tested to survive images that kill their worker.
+Two pictures are test hooks. A view that is `FakeEngine.KILLER_RGB` all over ends the process without a word, as a
+crash in a driver or in native code would; with one of `FakeEngine.HANGING_RGB` the engine never comes back. It is how
+jobs are tested to survive images that kill their worker, or keep it.
 """
 
 import os
+import time
 from dataclasses import dataclass
 
 import torch
@@ -50,6 +52,7 @@ class FakeEngine:
     """
 
     KILLER_RGB = (255, 0, 254)
+    HANGING_RGB = (254, 255, 0)
 
     spec = EngineSpec(
         kind="fake",
@@ -64,10 +67,12 @@ class FakeEngine:
     )
 
     def embed(self, images_N3SS: Tensor) -> Embeddings:
-        """The mean colour of each 16 x 16 cell, 0 to 255; ends the process at the killer picture."""
+        """The mean colour of each 16 x 16 cell, 0 to 255; ends the process at the killer picture, or never ends."""
         colors = images_N3SS.cpu() * torch.tensor(PIXEL_STD).view(3, 1, 1) + torch.tensor(PIXEL_MEAN).view(3, 1, 1)
-        if any(_is_killer(one, shown) for one, shown in zip(colors, images_N3SS, strict=True)):
+        if any(_is_all(self.KILLER_RGB, one, shown) for one, shown in zip(colors, images_N3SS, strict=True)):
             os._exit(1)
+        while any(_is_all(self.HANGING_RGB, one, shown) for one, shown in zip(colors, images_N3SS, strict=True)):
+            time.sleep(1)
         return Embeddings((F.avg_pool2d(colors, 16),))
 
     def score(self, embedding: Embeddings, prompts: Prompts) -> ScoredPrompts:
@@ -121,8 +126,7 @@ def _middle(points_PN2: Tensor, chosen_PN: Tensor) -> Tensor:
     return total_P2 / chosen_PN.sum(dim=1).clamp(min=1)[:, None]
 
 
-def _is_killer(colors_3SS: Tensor, normalised_3SS: Tensor) -> bool:
-    """Whether all of a view but its padding (zeros) is the killer colour, give or take resampling."""
-    killer_311 = torch.tensor(FakeEngine.KILLER_RGB).view(3, 1, 1)
-    near_SS = ((colors_3SS - killer_311).abs() < 1.5).all(dim=0)
+def _is_all(rgb: tuple[int, int, int], colors_3SS: Tensor, normalised_3SS: Tensor) -> bool:
+    """Whether all of a view but its padding (zeros) is of a colour, give or take resampling."""
+    near_SS = ((colors_3SS - torch.tensor(rgb).view(3, 1, 1)).abs() < 1.5).all(dim=0)
     return bool(near_SS[0, 0]) and bool((near_SS | (normalised_3SS == 0).all(dim=0)).all())

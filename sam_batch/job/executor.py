@@ -8,7 +8,9 @@ from typing import Any, NamedTuple, Protocol
 import pyarrow as pa
 from rich.console import Console
 
+from sam_batch.data.storage import shown
 from sam_batch.job.cluster import usable_cpus
+from sam_batch.job.deadline import Watchdog
 from sam_batch.job.spec import JobSpec
 from sam_batch.job.stages import SegmentStage, draw_in_vain, load, open_segment_stage, write
 from sam_batch.output.parts import Receipt
@@ -106,7 +108,14 @@ class Executor(Protocol):
 
 
 class InlineExecutor:
-    """A plain loop in this process: for few images, for tests, for a debugger. A crash ends it."""
+    """A plain loop in this process: for few images, for tests, for a debugger. A crash ends it.
+
+    Args:
+        end_now: Ends the process with a cause, where an image never ends.
+    """
+
+    def __init__(self, end_now: Callable[[str], None]) -> None:
+        self._end_now = end_now
 
     def on_gpus(self, work: Callable[..., str], *arguments: Any, console: Console, wait_seconds: float) -> list[Answer]:
         """See `Executor.on_gpus`; whether there is a GPU, and whether it is free, the function finds out."""
@@ -116,11 +125,23 @@ class InlineExecutor:
         """See `Executor.run`."""
         with closing(_open_segment_stage(job)) as segment:
             for shard in shards:
-                yield write(segment(load(shard, job)), job, again=again)
+                with self._watched(job, shard) as renew:
+                    receipt = write(segment(load(shard, job, renew), renew), job, again=again, renew=renew)
+                yield receipt
 
     def isolated(self, job: JobSpec, *, again: bool) -> Isolated:
         """See `Executor.isolated`."""
         return InlineIsolated(job, again)
+
+    def _watched(self, job: JobSpec, shard: pa.Table) -> Watchdog:
+        seconds = job.config.run.image_timeout_seconds
+        keys = ", ".join(map(shown, shard["key"].to_pylist()[:5]))
+        cause = (
+            f"no image ended within run.image_timeout_seconds = {seconds} (times its views) in shard "
+            f"{shard['shard'][0].as_py()}: {keys}{', ...' if shard.num_rows > 5 else ''}; with run.executor=ray an "
+            "image that hangs is set aside"
+        )
+        return Watchdog(seconds, lambda: self._end_now(cause))
 
 
 class InlineIsolated:

@@ -9,6 +9,7 @@ from sam_batch.data import pixels
 from sam_batch.data.storage import Storage
 from sam_batch.errors import StorageError
 from sam_batch.job.boundary import attempt_on
+from sam_batch.job.deadline import Renew, never
 from sam_batch.job.spec import JobSpec
 from sam_batch.output import layout, palette, render
 from sam_batch.output.tar import tar_bytes, tar_members
@@ -26,6 +27,7 @@ def write_pictures(
     storage: Storage,
     threads: int = IO_THREADS,
     again: bool = False,
+    renew: Renew = never,
 ) -> list[ImageResult]:
     """Draw and write every image's pictures.
 
@@ -36,6 +38,7 @@ def write_pictures(
         storage: The output.
         threads: Images that are drawn at once, each with its pixels in memory.
         again: A shard's tar keeps what it holds of other images.
+        renew: Gives the next image time.
 
     Returns:
         The results in the same order, `failed` where a picture could not be drawn.
@@ -56,7 +59,10 @@ def write_pictures(
         return result, [picture for picture in drawn if _is_packed(picture[0], output)]
 
     with ThreadPoolExecutor(threads) as pool:
-        written = list(pool.map(one_image, segmented))
+        written = []
+        for image in pool.map(one_image, segmented):
+            written.append(image)
+            renew(1)
     packed = [(_inside_tar(key), picture) for _, pictures in written for key, picture in pictures]
     if packed:
         tar = layout.tar_key(shard)

@@ -24,11 +24,13 @@ from rich.console import Console
 from sam_batch.errors import EngineError, JobError, StorageError
 from sam_batch.job.boundary import describe
 from sam_batch.job.cluster import Resources, usable_cpus
+from sam_batch.job.deadline import worker_deadline
 from sam_batch.job.executor import Answer, Isolated, Lost
 from sam_batch.job.pack import pack, unpack
 from sam_batch.job.pictures import IO_THREADS
 from sam_batch.job.ray_errors import cause, explained
 from sam_batch.job.ray_gpus import call_on_gpus
+from sam_batch.job.ray_witness import LastWords, has_stalled, heard, timed_out, watched
 from sam_batch.job.spec import JobSpec
 from sam_batch.job.stages import Ticket, draw_in_vain, load, open_segment_stage, write
 from sam_batch.output.parts import Receipt
@@ -78,14 +80,13 @@ class RayExecutor:
         actors = self._actor_count(job)
         packed = [pack(shard) for shard in shards]
         pool = ray.data.ActorPoolStrategy(size=actors, max_tasks_in_flight_per_actor=in_flight)
-        loaded = _map(ray.data.from_arrow(packed), _load_row, fn_kwargs={"job": job}, **_TASK)
+        loaded = _map(ray.data.from_arrow(packed), _load_row, fn_kwargs={"job": job, "last_words": last_words}, **_TASK)
         return _map(
             loaded,
             SegmentActor,
             fn_constructor_args=(job, self._threads(job, actors), last_words),
             compute=pool,
-            # On one machine an engine takes no slot, or a machine with few cores would have none left to load.
-            num_cpus=0 if self._resources.is_local else 1,
+            num_cpus=self._slots(actors),
             num_gpus=1 if job.engine.on_gpu else None,
             # Ray Data never replaces an actor that has used them up.
             max_restarts=max(WORKER_RESTARTS, (RETRIES + 1) * len(packed)),
@@ -96,6 +97,10 @@ class RayExecutor:
         if job.config.run.actors != "auto":
             return job.config.run.actors
         return max(1, self._resources.gpus if job.engine.on_gpu else self._resources.nodes)
+
+    def _slots(self, actors: int) -> int:
+        """Of CPUs that an engine takes: none where loaders and writers would have less than one each."""
+        return 0 if self._resources.is_local or actors + 2 > self._resources.cpus else 1
 
     def _threads(self, job: JobSpec, actors: int) -> int | None:
         """CPU threads of one engine; None leaves it to the engine."""
@@ -112,18 +117,18 @@ class RayIsolated:
         self._executor = executor
         self._job = job
         self._again = again
+        self._last_words = ray.remote(num_cpus=0)(LastWords).remote()
 
     def segment(self, images: Sequence[pa.Table]) -> Iterator[pa.Table | Lost]:
         """See `Isolated.segment`."""
-        last_words = ray.remote(num_cpus=0)(LastWords).remote()
         lost = [image["image_id"][0].as_py() for image in images]
         with explained():
             # One task at a time on an actor: when it dies, nobody else's image was in its hands.
-            for table in _rows(self._executor.segmented(self._job, images, 1, last_words)):
+            for table in _rows(self._executor.segmented(self._job, images, 1, self._last_words)):
                 lost.remove(table["image_id"][0].as_py())
                 yield table
         if lost:
-            words = _all_words(last_words)
+            words = heard(self._last_words)
             yield from (Lost(image_id, words.get(image_id, "")) for image_id in lost)
 
     def write(self, table: pa.Table) -> Receipt | None:
@@ -146,15 +151,20 @@ class SegmentActor:
 
     def __init__(self, job: JobSpec, threads: int | None, last_words: Any) -> None:
         self.segment = open_segment_stage(job, threads)
+        self._seconds = job.config.run.image_timeout_seconds
         self._last_words = last_words
 
     def __call__(self, row: pa.Table) -> pa.Table:
         """Segment a packed shard."""
+        table = unpack(row)
         try:
-            return pack(self.segment(unpack(row)))
+            if has_stalled(self._last_words, table, Stage.SEGMENT):
+                return pack(timed_out(table, Stage.SEGMENT))
+            with watched(self._last_words, table, Stage.SEGMENT, self._seconds) as renew:
+                return pack(self.segment(table, renew))
         except EngineError as error:
             try:
-                self._say(describe(Stage.SEGMENT, error).message, unpack(row))
+                self._say(describe(Stage.SEGMENT, error).message, table)
             finally:
                 os._exit(1)  # an exception would leave this actor, with its broken engine, in the pool
 
@@ -165,45 +175,28 @@ class SegmentActor:
             ray.get(self._last_words.say.remote(shard["image_id"].to_pylist(), words))
 
 
-class LastWords:
-    """A Ray actor that keeps what workers said before they ended: their processes take everything else with them."""
-
-    def __init__(self) -> None:
-        self._said: dict[int, str] = {}
-
-    def say(self, image_ids: list[int], words: str) -> None:
-        """Keep what a worker says of the images in its hands."""
-        self._said |= dict.fromkeys(image_ids, words)
-
-    def all(self) -> dict[int, str]:
-        """What was said, by image_id."""
-        return self._said
-
-
-def _all_words(last_words: Any) -> dict[int, str]:
-    try:
-        words: dict[int, str] = ray.get(last_words.all.remote())
-    except RayError:  # it lay on a node that died
-        return {}
-    return words
-
-
-def _load_row(row: pa.Table, job: JobSpec) -> pa.Table:
-    return pack(load(unpack(row), job))
+def _load_row(row: pa.Table, job: JobSpec, last_words: Any) -> pa.Table:
+    shard = unpack(row)
+    if has_stalled(last_words, shard, Stage.LOAD):
+        return pack(timed_out(shard, Stage.LOAD))
+    with watched(last_words, shard, Stage.LOAD, job.config.run.image_timeout_seconds) as renew:
+        return pack(load(shard, job, renew))
 
 
 def _write_row(row: pa.Table, job: JobSpec, again: bool, threads: int = IO_THREADS) -> pa.Table:
     """Write a shard; what must end the job travels in the receipt, since Ray drops tasks that raise."""
     table = unpack(row)
     try:
-        receipt = write(table, job, again=again, threads=threads)
+        with worker_deadline(job.config.run.image_timeout_seconds) as renew:
+            receipt = write(table, job, again=again, threads=threads, renew=renew)
     except StorageError as error:
         receipt = Receipt(Ticket.of(table).shard, error=f"{error} (on {platform.node()})")
     return pack(pa.Table.from_pylist([asdict(receipt)]))
 
 
 def _draw_row(row: pa.Table, job: JobSpec) -> bool:
-    draw_in_vain(unpack(row), job)
+    with worker_deadline(job.config.run.image_timeout_seconds):
+        draw_in_vain(unpack(row), job)
     return True
 
 

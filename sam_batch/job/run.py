@@ -157,7 +157,7 @@ def _executor(run: Run) -> Iterator[tuple[Executor, bool]]:
     if run.config.run.executor == "inline":
         import torch
 
-        yield InlineExecutor(), torch.cuda.is_available()
+        yield InlineExecutor(run.alarm.end_now), torch.cuda.is_available()
         return
     with cluster.connected(run.config.run.verbose, run.console) as resources:
         from sam_batch.job.ray_executor import RayExecutor

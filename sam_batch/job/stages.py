@@ -20,6 +20,7 @@ from sam_batch.data import pixels
 from sam_batch.data.storage import Storage, open_storage
 from sam_batch.errors import FailureKind, ImageError, OutageError, StorageError
 from sam_batch.job.boundary import attempt, attempt_on
+from sam_batch.job.deadline import Renew, never
 from sam_batch.job.notes import noted
 from sam_batch.job.outage import Reader
 from sam_batch.job.pictures import IO_THREADS, draw, write_pictures
@@ -68,12 +69,13 @@ class Ticket:
         return cls(**json.loads(table.schema.metadata[TICKET]))
 
 
-def load(shard: pa.Table, job: JobSpec) -> pa.Table:
+def load(shard: pa.Table, job: JobSpec, renew: Renew = never) -> pa.Table:
     """Read and decode a shard's images and cut them into views.
 
     Args:
         shard: `schema.PLAN_SCHEMA`; rows of one shard.
         job: The job.
+        renew: Gives the next image time.
 
     Returns:
         `schema.LOADED_SCHEMA` with a ticket; images that failed carry their failure. Where a store does not answer,
@@ -87,9 +89,10 @@ def load(shard: pa.Table, job: JobSpec) -> pa.Table:
     outage = ""
     try:
         with noted(notes), ThreadPoolExecutor(IO_THREADS) as pool:
-            loaded = list(
-                pool.map(lambda ref, given: _load_image(ref, given, job, reader), refs, shard["prompts"].to_pylist())
-            )
+            prompts = shard["prompts"].to_pylist()
+            for image in pool.map(lambda ref, given: _load_image(ref, given, job, reader), refs, prompts):
+                loaded.append(image)
+                renew(1)
     except OutageError as error:
         outage = str(error)
     ticket = Ticket(shard["shard"][0].as_py(), load_seconds=time.perf_counter() - started, notes=notes, outage=outage)
@@ -168,11 +171,12 @@ class SegmentStage:
         self._embedder = Embedder(engine, views_at_once)
         self._notes = [*notes]  # of all its life: the shard that was to bring one may be lost
 
-    def __call__(self, table: pa.Table) -> pa.Table:
+    def __call__(self, table: pa.Table, renew: Renew = never) -> pa.Table:
         """Find the masks of a loaded shard.
 
         Args:
             table: What `load` returned.
+            renew: Gives the next image time.
 
         Returns:
             `schema.SEGMENTED_SCHEMA` with the ticket; pixels stay behind.
@@ -184,9 +188,14 @@ class SegmentStage:
 
         started = time.perf_counter()
         images = schema.table_to_loaded(table)
-        results = self._segment([image for image in images if isinstance(image, LoadedImage)])
+        loaded = [image for image in images if isinstance(image, LoadedImage)]
+        results = self._segment(loaded)
+        most_views = max((len(image.views) for image in loaded), default=1)  # the next image's may be in the making
+        done: list[tuple[ImageResult, bytes]] = []
         with noted(self._notes):
-            done = [(image, b"") if isinstance(image, ImageResult) else (next(results), image.data) for image in images]
+            for image in images:
+                renew(most_views)
+                done.append((image, b"") if isinstance(image, ImageResult) else (next(results), image.data))
             ways = [choose.describe(self._engine.spec.device)]
         ticket = Ticket.of(table)
         notes = [*ticket.notes, *self._notes]
@@ -218,7 +227,9 @@ class SegmentStage:
         self._engine.close()
 
 
-def write(table: pa.Table, job: JobSpec, again: bool = False, threads: int = IO_THREADS) -> Receipt:
+def write(
+    table: pa.Table, job: JobSpec, again: bool = False, threads: int = IO_THREADS, renew: Renew = never
+) -> Receipt:
     """Write a shard's pictures, then commit it by creating its part.
 
     Args:
@@ -226,6 +237,7 @@ def write(table: pa.Table, job: JobSpec, again: bool = False, threads: int = IO_
         job: The job.
         again: Put the rows into the existing part instead of creating it. For the holder of the lease alone.
         threads: Images that are drawn at once, each with its pixels in memory.
+        renew: Gives the next image time.
 
     Returns:
         What was done here: with `again`, of the rows of the table alone.
@@ -241,7 +253,7 @@ def write(table: pa.Table, job: JobSpec, again: bool = False, threads: int = IO_
     _require_plan(storage, job)
     notes = list(ticket.notes)
     with noted(notes):
-        results = write_pictures(schema.table_to_segmented(table), ticket.shard, job, storage, threads, again)
+        results = write_pictures(schema.table_to_segmented(table), ticket.shard, job, storage, threads, again, renew)
     rows = merge_into_part(storage, ticket.shard, results) if again else results
     storage.flush()  # the pictures are on the disk before the part that names them
     seconds = (ticket.load_seconds, ticket.segment_seconds, time.perf_counter() - started)

@@ -4,13 +4,16 @@ import errno
 import json
 import os
 import shutil
+from threading import Event
 
 import pytest
-from support.jobs import draw_photographs, job_config, result_files, rows, run
+from rich.console import Console
+from support.jobs import draw_hanging, draw_photographs, job_config, result_files, rows, run
 
 from sam_batch.data.storage_local import LocalFiles
 from sam_batch.job import breaker
 from sam_batch.job.executor import InlineExecutor
+from sam_batch.job.run import run_job
 from sam_batch.output import lease
 
 WRITES = ("write", "replace", "create", "put_file", "delete")
@@ -130,6 +133,20 @@ def test_a_store_that_fails_since_another_driver_clears_it_says_so(photos, out, 
     report = run(job_config(photos, out))
     assert report.exit_code == 1
     assert "another driver has taken this output over" in report.error
+
+
+def test_a_plain_loop_that_hangs_ends_with_the_shard_and_what_is_done(photos, out, monkeypatch, capsys):
+    def wait_for_the_end(seconds):
+        assert ended.wait(30)
+        raise InterruptedError
+
+    draw_hanging(photos / "005.png")
+    ended = Event()
+    monkeypatch.setattr(os, "_exit", lambda code: ended.set())
+    monkeypatch.setattr("sam_batch.engine.fake.time.sleep", wait_for_the_end)
+    run_job(job_config(photos, out, run={"image_timeout_seconds": 2, "max_failure_rate": 1.0}), Console(width=500))
+    (told,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("error: ")]
+    assert "no image ended within run.image_timeout_seconds = 2 (times its views) in shard 1: 004.jpg, " in told
 
 
 def test_a_run_in_which_most_images_fail_ends_on_its_way(photos, out, monkeypatch):

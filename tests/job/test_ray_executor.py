@@ -6,14 +6,14 @@ from types import SimpleNamespace
 import pyarrow as pa
 import pytest
 from support.corpus import corpus
-from support.jobs import FATAL_WIDTH, draw_killer, draw_photographs, job_config, result_files, rows, run
+from support.jobs import FATAL_WIDTH, draw_hanging, draw_killer, draw_photographs, job_config, result_files, rows, run
 from support.prompts import dataset, write
 
 from sam_batch.data import listing
 from sam_batch.engine.choice import FakeChoice
 from sam_batch.engine.fake import WEIGHTS as FAKE
 from sam_batch.errors import EngineError, JobError, StorageError
-from sam_batch.job import outage
+from sam_batch.job import cluster, outage
 from sam_batch.job.executor import Lost
 from sam_batch.job.pack import pack
 from sam_batch.job.spec import JobSpec
@@ -98,6 +98,29 @@ def test_a_store_that_goes_away_is_waited_for_and_makes_no_rows(tmp_path, monkey
     assert (report.exit_code, report.done, report.status) == (0, 40, {"ok": 40})
 
 
+@pytest.mark.slow  # four workers are waited for and replaced
+def test_an_image_that_workers_hang_on_costs_one_row(tmp_path, monkeypatch):
+    from sam_batch.job import ray_executor
+
+    monkeypatch.setattr(ray_executor, "RETRIES", 1)
+    draw_photographs(tmp_path / "photos", 5)
+    draw_hanging(tmp_path / "photos/003-hanging.png")
+    short = {"max_failure_rate": 0.2, "image_timeout_seconds": 5}
+    report = run(job_config(tmp_path / "photos", tmp_path / "out", run=RAY | short))
+    assert (report.exit_code, report.failures) == (0, {"timed_out": 1})
+    (failed,) = [row for row in rows(tmp_path / "out") if row["status"] == "failed"]
+    assert (failed["key"], failed["error"]["stage"], failed["height"]) == ("003-hanging.png", "segment", 48)
+
+
+@pytest.mark.parametrize(
+    ("local", "cpus", "actors", "slots"), [(True, 8, 1, 0), (False, 8, 2, 1), (False, 4, 2, 1), (False, 2, 2, 0)]
+)
+def test_engines_leave_two_cpus_to_loaders_and_writers(local, cpus, actors, slots):
+    from sam_batch.job.ray_executor import RayExecutor
+
+    assert RayExecutor(cluster.Resources(cpus, 0, 2, local))._slots(actors) == slots
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("single_try")
 def test_if_no_image_survives_the_job_says_so(tmp_path):
@@ -149,7 +172,7 @@ def test_a_broken_engine_ends_its_worker_and_leaves_its_last_words(job, ray_here
         actor.segment = broken
         actor(row)
 
-    def broken(table):
+    def broken(table, renew):
         raise EngineError("cuda failed")
 
     last_words = ray.remote(num_cpus=0)(ray_executor.LastWords).remote()

@@ -35,7 +35,7 @@ class Workers:
         self.short, self.draw_short = Counter(short), Counter(draw_short)
 
     def isolated(self, job, *, again):
-        self.inline = InlineExecutor().isolated(job, again=again)
+        self.inline = InlineExecutor(pytest.fail).isolated(job, again=again)
         return self
 
     def segment(self, images):

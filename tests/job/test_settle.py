@@ -136,14 +136,14 @@ class TestSettle:
         monkeypatch.setattr(settle.tensorrt_host, "find_host", none)
         asked = config(kind="tensorrt")
         with pytest.raises(EngineFileError, match="no GPU here"):
-            settle.settle(asked, CHECKPOINT, factory.resolve(asked.engine, False), InlineExecutor(), console)
+            settle.settle(asked, CHECKPOINT, factory.resolve(asked.engine, False), InlineExecutor(pytest.fail), console)
 
     def test_what_the_disk_refuses_is_a_reason_for_torch(self, config, console, built, monkeypatch):
         def refuse(*_):
             raise PermissionError(errno.EACCES, "Permission denied", "engines")
 
         monkeypatch.setattr(settle, "engine_set", refuse)
-        assert settle.settle(config(), CHECKPOINT, TORCH, InlineExecutor(), console) == TORCH
+        assert settle.settle(config(), CHECKPOINT, TORCH, InlineExecutor(pytest.fail), console) == TORCH
         assert f"{platform.node()}: [Errno 13] Permission denied: 'engines'" in console.export_text()
 
 
@@ -254,7 +254,7 @@ class TestFirstUse:
         for pictures in (2, 0):
             imagined.pictures = 0
             choice = factory.resolve(asked.engine, False)
-            assert settle.settle(asked, CHECKPOINT, choice, InlineExecutor(), console).kind == "tensorrt"
+            assert settle.settle(asked, CHECKPOINT, choice, InlineExecutor(pytest.fail), console).kind == "tensorrt"
             assert imagined.pictures == pictures
         assert "compared with torch in float32 before its first use" in console.export_text()
 
@@ -265,7 +265,7 @@ class TestFirstUse:
         monkeypatch.setattr(imagined, "verify", fail)
         asked = config(kind="tensorrt")
         with pytest.raises(EngineFileError, match="differ too much"):
-            settle.settle(asked, CHECKPOINT, factory.resolve(asked.engine, False), InlineExecutor(), console)
+            settle.settle(asked, CHECKPOINT, factory.resolve(asked.engine, False), InlineExecutor(pytest.fail), console)
 
 
 class TestCluster:

@@ -35,6 +35,11 @@ def draw_killer(path: Path) -> None:
     Image.new("RGB", (64, 48), KILLER_RGB).save(path)
 
 
+def draw_hanging(path: Path) -> None:
+    """Write an image that the engine which embeds it never comes back from."""
+    Image.new("RGB", (64, 48), FakeEngine.HANGING_RGB).save(path)
+
+
 def make_unreadable_folder(root: Path) -> None:
     """Folders in folders, until the path of the innermost is too long to be opened: even root cannot."""
     folder = os.open(root, os.O_RDONLY)
