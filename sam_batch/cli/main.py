@@ -41,6 +41,8 @@ sam-batch status out
 sam-batch report out   (one page: pictures, charts, failures)
 
 sam-batch export out --to coco output.coco.segmentation=polygons
+
+sam-batch filter out better --pred-iou-thresh 0.95   (another output, of its better masks)
 """
 
 
@@ -215,6 +217,57 @@ def export(
     output = Output.at(config.output.uri, config.storage)
     for key in export_finished(output, to, config.output):
         answer(f"{output.storage.root}/{key}")
+
+
+def _share(text: str) -> Any:
+    return typer.Option(min=0, max=1, help=text)
+
+
+def _number(text: str) -> Any:
+    return typer.Option(min=1, help=text)
+
+
+@app.command("filter")
+def filter_(
+    output: Annotated[str, typer.Argument(metavar="OUTPUT", help="Of a finished job; stays as it is.")],
+    destination: Annotated[str, typer.Argument(metavar="DEST", help="An empty or new folder or prefix.")],
+    settings: Annotated[
+        list[str] | None, typer.Argument(metavar="SETTINGS", help="Such as storage.endpoint=...")
+    ] = None,
+    pred_iou_thresh: Annotated[float | None, _share("Drop masks with a lower predicted IoU.")] = None,
+    stability_score_thresh: Annotated[float | None, _share("Drop masks with a lower stability.")] = None,
+    min_mask_area: Annotated[int | None, _number("Drop masks with fewer pixels.")] = None,
+    max_mask_region_area: Annotated[int | None, _number("Drop masks with more pixels.")] = None,
+    mask_nms_thresh: Annotated[float | None, _share("Of two masks with a higher IoU drop the worse.")] = None,
+    containment_thresh: Annotated[
+        float | None, _share("Drop a mask, this share of which lies in a better one.")
+    ] = None,
+    max_masks_per_image: Annotated[int | None, _number("Keep only the best so many.")] = None,
+    one_owner: Annotated[
+        bool, typer.Option("--one-owner", help="Give each pixel to the smallest mask over it.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Write another output with fewer masks, from the rows alone: no model, no images."""
+    from sam_batch.job.filtered import filter_output
+    from sam_batch.output.output import Output
+    from sam_batch.segment.thinning import Thinning
+
+    given: dict[str, Any] = {
+        "pred_iou_thresh": pred_iou_thresh,
+        "stability_score_thresh": stability_score_thresh,
+        "min_mask_area": min_mask_area,
+        "max_mask_region_area": max_mask_region_area,
+        "mask_nms_thresh": mask_nms_thresh,
+        "containment_thresh": containment_thresh,
+        "max_masks_per_image": max_masks_per_image,
+        "one_owner": one_owner,
+    }
+    thinning = Thinning(**{name: value for name, value in given.items() if value is not None})
+    config = read_output([output, *(settings or ())])
+    with terminal.quiet(verbose=False):
+        summary = filter_output(Output.at(config.output.uri, config.storage), destination, thinning)
+    answer(summary.to_json() if as_json else summary.to_text())
 
 
 @app.command("version")

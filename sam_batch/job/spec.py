@@ -12,7 +12,7 @@ from sam_batch.config import Config
 from sam_batch.data.storage import locate
 from sam_batch.engine.choice import EngineChoice
 from sam_batch.model.checkpoints import ResolvedCheckpoint
-from sam_batch.output.fingerprint import digest, refuse_other, shaping_defaults
+from sam_batch.output.fingerprint import FILTER, digest, refuse_other, shaping_defaults
 from sam_batch.section import flatten
 
 
@@ -87,7 +87,7 @@ def refuse_changed_settings(stored: Mapping[str, str], config: Config, sha256: s
     now = known_settings(config) | _decided(config)
     if sha256 is not None:
         now["model.sha256"] = json.dumps(sha256)
-    told = [*now, "prompts.uri"]  # also where the job has none, and the output has
+    told = [*now, "prompts.uri", FILTER]  # also where the job has none, and the output has
     refuse_other({key: value for key, value in stored.items() if key in told}, now)
 
 

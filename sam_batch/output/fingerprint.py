@@ -7,11 +7,13 @@ a job has, `sam_batch.job.spec` says.
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from sam_batch.config import Config
 from sam_batch.errors import FingerprintError
 from sam_batch.section import Effect, keys
+
+FILTER: Final = "filter"  # what rows were filtered from and by, step by step; no setting, and in no run's fingerprint
 
 
 def shaping_defaults() -> dict[str, str]:

@@ -70,6 +70,11 @@ class Output:
         Raises:
             JobError: A part is not of this plan: a worker of a killed run may outlive the output it worked for.
         """
+        for part in self.whole_parts(plan, shards):
+            yield part.filter(pa.array(~np.isin(part["image_id"], plan.retired))) if len(plan.retired) else part
+
+    def whole_parts(self, plan: Plan, shards: Collection[int]) -> Iterator[pa.Table]:
+        """Likewise, with the rows of images that count no more."""
         fingerprint = digest(plan.fingerprint)
         for planned in plan.shards(set(shards)):
             key = layout.part_key(layout.ANNOTATIONS, planned["shard"][0].as_py())
@@ -77,7 +82,7 @@ class Output:
             made_with = schema.part_metadata(part).get("sam_batch.fingerprint")
             if made_with != fingerprint or not part.select(PLANNED).equals(planned.select(PLANNED)):
                 raise self._foreign(key)
-            yield part.filter(pa.array(~np.isin(part["image_id"], plan.retired))) if len(plan.retired) else part
+            yield part
 
     def refuse_foreign_parts(self, plan: Plan) -> None:
         """Refuse parts of shards that were never planned.

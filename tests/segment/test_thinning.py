@@ -1,0 +1,104 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.blobs import BlobEngine
+from support.pictures import picture
+from support.results import failed, result_of
+
+from sam_batch.config import GeneratorConfig
+from sam_batch.masks import rle
+from sam_batch.records import ImageRef, ImageResult, LoadedImage, Prompt, PromptResult, Status
+from sam_batch.segment.everything import segment
+from sam_batch.segment.thinning import Thinning, thin
+from sam_batch.segment.views import crop_views, cut_views
+
+ENGINE = BlobEngine()
+LOW = {"points_per_side": 5, "pred_iou_thresh": 0.3, "stability_score_thresh": 0.3}
+SIZE = (60, 70)
+
+
+def square(y, x, side):
+    mask = np.zeros((20, 20), dtype=bool)
+    mask[y : y + side, x : x + side] = True
+    return mask
+
+
+def found(**settings):
+    generator = GeneratorConfig(**LOW | settings)
+    image = picture(*SIZE)
+    views = cut_views(image, crop_views(SIZE, generator), ENGINE.spec.image_side)
+    loaded = LoadedImage(ImageRef(0, "a", "a"), *SIZE, sha256="", data=b"", views=views)
+    return ImageResult.segmented(loaded, segment(ENGINE, views, *SIZE, generator))
+
+
+@pytest.fixture(scope="module")
+def stored():
+    """What runs with low thresholds leave, by their filters."""
+    return {count: found(max_masks_per_image=count) for count in (None, 8)}
+
+
+@settings(max_examples=15)
+@given(st.floats(0.3, 1), st.sampled_from([None, 8]))
+def test_a_higher_predicted_iou_leaves_what_a_run_with_it_finds(stored, threshold, count):
+    assert thin(stored[count], Thinning(pred_iou_thresh=threshold)) == found(
+        pred_iou_thresh=threshold, max_masks_per_image=count
+    )
+
+
+def test_a_threshold_is_compared_as_a_run_does(stored):
+    score = next(one.predicted_iou for one in stored[None].annotations if one.predicted_iou < 1)
+    assert found(pred_iou_thresh=score) == thin(stored[None], Thinning(pred_iou_thresh=score))
+
+
+def test_a_higher_stability_drops_what_is_less_stable(stored):
+    kept = thin(stored[None], Thinning(stability_score_thresh=0.6)).annotations
+    assert [one.counts for one in kept] == [
+        one.counts for one in stored[None].annotations if one.stability_score >= 0.6
+    ]
+    assert 0 < len(kept) < len(stored[None].annotations)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"), [("max_mask_region_area", 900), ("mask_nms_thresh", 0.5), ("max_masks_per_image", 3)]
+)
+def test_the_filters_of_a_job_do_what_they_do_in_one(stored, setting, value):
+    assert thin(stored[None], Thinning(**{setting: value})) == found(**{setting: value})
+
+
+def test_small_masks_are_dropped_and_the_rest_is_numbered_anew():
+    result = thin(result_of("a.jpg", [square(0, 0, 2), square(5, 5, 4)]), Thinning(min_mask_area=5))
+    assert [(one.mask_id, one.area) for one in result.annotations] == [(0, 16)]
+
+
+def test_the_smaller_mask_owns_its_pixels():
+    result = result_of("a.jpg", [square(0, 0, 10), square(5, 5, 10), square(2, 2, 3), square(2, 2, 3)])
+    kept = thin(result, Thinning(one_owner=True)).annotations
+    assert [one.area for one in kept] == [100 - 9, 100 - 25, 9]
+    assert kept[1].bbox == (5.0, 5.0, 10.0, 10.0)
+    assert sum(rle.decode(one.counts, 20, 20).astype(int) for one in kept).max() == 1
+    assert [one.area for one in thin(result, Thinning(one_owner=True, min_mask_area=80)).annotations] == [100]
+
+
+def test_an_image_and_a_prompt_without_masks_are_empty():
+    result = result_of("a.jpg", [square(0, 0, 2), square(5, 5, 4)])
+    prompts = tuple(Prompt(prompt_id=name) for name in "ab")
+    named = zip(result.annotations, prompts, strict=True)
+    result = replace(
+        result,
+        annotations=tuple(replace(one, prompt=prompt) for one, prompt in named),
+        prompts=tuple(PromptResult(prompt, Status.OK) for prompt in prompts),
+    )
+    assert [one.status for one in thin(result, Thinning(min_mask_area=5)).prompts] == ["empty", "ok"]
+    assert thin(result, Thinning(min_mask_area=99)).status == Status.EMPTY
+
+
+def test_a_failed_image_stays_one():
+    assert thin(failed("a.jpg"), Thinning(min_mask_area=5, one_owner=True)) == failed("a.jpg")
+
+
+def test_settings_are_those_that_are_on():
+    assert Thinning().settings == {}
+    assert Thinning(min_mask_area=3, one_owner=True).settings == {"min_mask_area": 3, "one_owner": True}
