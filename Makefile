@@ -4,10 +4,11 @@
 #   make test-all   the slow ones too
 #   make test-lowest    the tests of `make test` with the lowest versions that pyproject.toml allows, in .venv-lowest
 #   make test-browser   pages in a headless Chromium (Debian: apt-get install chromium-headless-shell)
+#   make test-recipes   the snippets of docs/recipes.md, with the packages that they are about
 #   make docs       write the table of docs/pixels.md anew
 #   make lint  make format  make bench  make clean
 .POSIX:
-.PHONY: demo test pytest test-all test-lowest test-browser lint format docs bench clean venv
+.PHONY: demo test pytest test-all test-lowest test-browser test-recipes lint format docs bench clean venv
 
 PYTHON = python3
 MIN_FREE_GB = 8
@@ -39,6 +40,10 @@ test-lowest:
 test-browser: $(VENV)/.dev-ready
 	@$(INSTALL) --editable '.[browser]'
 	@$(BIN)/python -m pytest tests/browser
+
+test-recipes: $(VENV)/.dev-ready
+	@$(INSTALL) --editable '.[recipes]'
+	@$(BIN)/python -m pytest tests/test_recipes.py
 
 lint: $(VENV)/.dev-ready
 	@$(BIN)/python -m ruff check .

@@ -1,0 +1,73 @@
+"""Each snippet of docs/recipes.md runs on an output, and finds in it what the job wrote."""
+
+import re
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from support.jobs import draw_photographs, job_config, rows, run
+
+PAGE = Path(__file__).parents[1] / "docs" / "recipes.md"
+SNIPPETS = dict(re.findall(r"^## (.+?)\n.*?```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.M))
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """A folder with an output where the snippets look for it: three photographs with masks, and one that failed."""
+    folder = tmp_path_factory.mktemp("recipes")
+    draw_photographs(folder / "photos", 3)
+    (folder / "photos" / "broken.jpg").write_bytes(b"\xff\xd8\xff")
+    run(job_config(folder / "photos", folder / "runs" / "demo", run={"max_failure_rate": 1.0}))
+    return folder
+
+
+@pytest.fixture
+def names(demo, monkeypatch):
+    """Runs a snippet there, and returns what it defined."""
+    monkeypatch.chdir(demo)
+    monkeypatch.setenv("HF_HOME", str(demo / "huggingface"))
+
+    def run_snippet(title):
+        defined = {}
+        exec(SNIPPETS[title], defined)
+        return defined
+
+    return run_snippet
+
+
+def annotations(demo):
+    return [mask for row in rows(demo / "runs" / "demo") for mask in row["masks"]]
+
+
+def test_pandas_has_a_row_an_image_and_a_row_a_mask(names, demo):
+    found = names("pandas")
+    assert found["images"]["status"].tolist().count("ok") == 3
+    assert found["failed"].iloc[0]["kind"] == "truncated"
+    assert found["masks"]["area"].tolist() == [mask["area"] for mask in annotations(demo)]
+    assert found["masks"]["share"].between(0, 1).all()
+
+
+def test_duckdb_finds_the_largest_masks(names, demo):
+    shares = [row[2] for row in names("DuckDB")["largest"].fetchall()]
+    areas = sorted((mask["area"] for mask in annotations(demo)), reverse=True)
+    assert shares == pytest.approx([area / (64 * 48) for area in areas[:10]])
+
+
+@pytest.mark.slow  # the package takes seconds to import, and writes a cache
+@pytest.mark.skipif(find_spec("datasets") is None, reason="`make test-recipes` installs the package")
+@pytest.mark.filterwarnings("ignore")  # of what it imports
+def test_datasets_hold_photographs_beside_masks(names, demo):
+    found = names("Hugging Face datasets")
+    assert found["photograph"].size == (64, 48)
+    areas = [mask["area"] for mask in rows(demo / "runs" / "demo")[0]["masks"]]
+    assert found["arrays"].sum(axis=(0, 1)).tolist() == areas
+
+
+def test_a_notebook_shows_the_masks(names):
+    found = names("A notebook")
+    assert found["masks"].draw().size == (64, 48)
+    assert len(found["masks"]) > 0
+
+
+def test_every_snippet_is_tested():
+    assert len(SNIPPETS) == PAGE.read_text(encoding="utf-8").count("```python") == 4
