@@ -166,6 +166,7 @@ class VerifyConfig(Section):
     min_cosine: Neutral[UnitInterval] = Field(0.999, description="Least cosine between two embeddings of an image.")
     max_iou_error: Neutral[UnitInterval] = Field(0.05, description="Largest difference between two predicted IoUs.")
     min_mask_iou: Neutral[UnitInterval] = Field(0.99, description="Least mean IoU between two masks of a prompt.")
+    min_worst_mask_iou: Neutral[UnitInterval] = Field(0.5, description="Least IoU of any of them.")
     max_count_change: Neutral[UnitInterval] = Field(
         0.02, description="Largest change in how many masks pass pred_iou_thresh."
     )

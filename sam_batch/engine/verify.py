@@ -1,12 +1,14 @@
 """An engine against another one, number by number: is it near enough to be used?
 
 Fast engines have returned wrong masks without a word (fused attention in half precision, more than once). So before one
-is used it sees photographs and prompts of every kind, and its numbers are held against those of torch in float32.
-Nothing here suppresses or filters: masks are compared prompt by prompt.
+is used it sees photographs and prompts of every kind, in batches of every size it was built for (one was wrong at one
+size alone), and its numbers are held against those of torch in float32. Nothing here suppresses or filters: masks are
+compared prompt by prompt.
 """
 
+import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, NamedTuple, Self
 
 import torch
@@ -16,8 +18,21 @@ from torch import Tensor
 from sam_batch.config import VerifyConfig
 from sam_batch.engine.protocol import Embeddings, Engine, Prompts
 
-POINTS_PER_SIDE = 8
+POINTS = 64
 BOXES_PER_SIDE = 3
+SMALL_BATCH = 16
+
+
+class Batches(NamedTuple):
+    """The most that an engine takes at once.
+
+    Attributes:
+        images: In one call of its encoder.
+        prompts: In one call of its decoder.
+    """
+
+    images: int
+    prompts: int
 
 
 class Photograph(NamedTuple):
@@ -46,6 +61,7 @@ class Comparison:
         iou_error: Largest difference between two predicted IoUs.
         logits_error: Mean difference between the logits of those masks, in standard deviations of the reference's.
         mask_iou: Mean IoU of those masks, low-resolution.
+        worst_mask_iou: The least of them.
         count_change: By how much the number of masks that pass differs, of the reference's.
     """
 
@@ -56,6 +72,7 @@ class Comparison:
     iou_error: float
     logits_error: float
     mask_iou: float
+    worst_mask_iou: float
     count_change: float
 
     @classmethod
@@ -70,6 +87,10 @@ class Comparison:
             (self.iou_error <= limits.max_iou_error, f"IoU error {self.iou_error:.4f} > {limits.max_iou_error:g}"),
             (self.mask_iou >= limits.min_mask_iou, f"mask IoU {self.mask_iou:.4f} < {limits.min_mask_iou:g}"),
             (
+                self.worst_mask_iou >= limits.min_worst_mask_iou,
+                f"worst mask's IoU {self.worst_mask_iou:.4f} < {limits.min_worst_mask_iou:g}",
+            ),
+            (
                 self.count_change <= limits.max_count_change,
                 f"count of masks changes by {self.count_change:.2%} > {limits.max_count_change:.2%}",
             ),
@@ -81,7 +102,8 @@ class Comparison:
         return (
             f"{self.images} photographs: embedding cosine {self.cosine:.6f}, error {self.embedding_error:.2g}; "
             f"IoU error {self.iou_error:.2g}; logits error {self.logits_error:.2g}; "
-            f"{self.masks} masks, {self.count_change:+.2%}, mean IoU {self.mask_iou:.4f}"
+            f"{self.masks} masks, {self.count_change:+.2%}, IoU {self.mask_iou:.4f}, "
+            f"worst {self.worst_mask_iou:.4f}"
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -90,22 +112,30 @@ class Comparison:
 
 
 class _Round(NamedTuple):
-    """One call of `score` and `finish` on both engines; the reference's numbers first.
+    """One call of `score` and `finish` on both engines.
 
     Attributes:
-        iou: Two of (P, M).
-        logits: Two of (K, h, w), of the masks that pass in the reference.
-        passed: Two counts.
+        iou_error: Largest difference between two predicted IoUs.
+        overlap_K: IoU of the masks that pass in the reference.
+        error_K: Mean difference of their logits, in standard deviations of the reference's.
+        passed: How many pass, in the reference and in the engine.
     """
 
-    iou: tuple[Tensor, Tensor]
-    logits: tuple[Tensor, Tensor]
+    iou_error: float
+    overlap_K: Tensor
+    error_K: Tensor
     passed: tuple[int, int]
 
 
 @torch.inference_mode()
 def compare(
-    engine: Engine, reference: Engine, photographs: Sequence[Photograph], pred_iou_thresh: float, *, prompts: bool
+    engine: Engine,
+    reference: Engine,
+    photographs: Sequence[Photograph],
+    pred_iou_thresh: float,
+    batches: Batches,
+    *,
+    prompts: bool,
 ) -> Comparison:
     """Run both over the same photographs and prompts: points, boxes, and where it takes them, masks and both.
 
@@ -114,65 +144,118 @@ def compare(
         reference: torch in float32, of the same weights.
         photographs: At least one.
         pred_iou_thresh: Masks whose predicted IoU is above it are compared.
+        batches: That the engine was built for: each size up to 16 is tried, and each sixteenth above.
         prompts: Whether the engine takes prompts that are not one point or one box each.
 
     Raises:
         EngineError: One of them fails.
     """
-    cosines, errors = [], []
+    expected = [reference.embed(photograph.image[None])[0] for photograph in photographs]
+    near: list[tuple[float, float]] = []
     rounds: list[_Round] = []
-    for photograph in photographs:
-        embeddings = [one.embed(photograph.image[None])[0] for one in (reference, engine)]
-        for maps in zip(*(one.features for one in embeddings), strict=True):
-            expected, found = (one.float().cpu() for one in maps)
-            cosines.append(F.cosine_similarity(expected.flatten(), found.flatten(), dim=0).item())
-            errors.append(((found - expected).abs().max() / expected.std()).item())
-        rounds += _rounds((reference, engine), embeddings, photograph, pred_iou_thresh, prompts)
-    threshold = reference.spec.mask_threshold
-    overlaps = torch.cat([_overlap(one.logits, threshold) for one in rounds])
-    misses = torch.cat([_error(one.logits) for one in rounds])
-    expected_count, found_count = (sum(one.passed[which] for one in rounds) for which in (0, 1))
+    for size in _sizes(batches.images):
+        images = torch.stack([photographs[at % len(photographs)].image for at in range(size)])
+        found = engine.embed(images)
+        near += [_nearness(expected[at % len(photographs)], found[at]) for at in range(size)]
+    for photograph, wanted in zip(photographs, expected, strict=True):
+        embeddings = wanted, engine.embed(photograph.image[None])[0]
+        pair = _Pair((reference, engine), embeddings, photograph, pred_iou_thresh)
+        rounds += _kinds(pair, prompts)
+        if photograph is photographs[0]:
+            rounds += _batches(pair, batches.prompts, prompts)
+    overlaps = torch.cat([played.overlap_K for played in rounds])
+    expected_count, found_count = (sum(played.passed[which] for played in rounds) for which in (0, 1))
     return Comparison(
         images=len(photographs),
         masks=expected_count,
-        cosine=min(cosines),
-        embedding_error=max(errors),
-        iou_error=max((one.iou[1] - one.iou[0]).abs().max().item() for one in rounds),
-        logits_error=_mean(misses, 0.0),
+        cosine=min(cosine for cosine, _ in near),
+        embedding_error=max(error for _, error in near),
+        iou_error=max(played.iou_error for played in rounds),
+        logits_error=_mean(torch.cat([played.error_K for played in rounds]), 0.0),
         mask_iou=_mean(overlaps, 1.0),
+        worst_mask_iou=overlaps.min().item() if len(overlaps) else 1.0,
         count_change=abs(found_count - expected_count) / max(1, expected_count),
     )
 
 
-def _rounds(
-    engines: tuple[Engine, Engine],
-    embeddings: Sequence[Embeddings],
-    photograph: Photograph,
-    threshold: float,
-    others: bool,
-) -> Iterator[_Round]:
-    def play(prompts: Prompts) -> _Round:
-        scored = [one.score(embedding, prompts) for one, embedding in zip(engines, embeddings, strict=True)]
-        expected, found = (one.iou.cpu() for one in scored)
-        chosen_K2 = (expected > threshold).nonzero()
-        logits = [one.finish(state, chosen_K2).cpu() for one, state in zip(engines, scored, strict=True)]
-        passed = int((expected > threshold).sum()), int((found > threshold).sum())
-        return _Round((expected, found), (logits[0], logits[1]), passed)
+def _sizes(most: int) -> list[int]:
+    """Of batches: each that is small, where compilers choose otherwise from one to the next, and some of the large."""
+    return sorted({*range(1, min(most, SMALL_BATCH) + 1), *range(SMALL_BATCH, most, SMALL_BATCH), most})
 
-    points_P2 = _grid(POINTS_PER_SIDE, photograph)
-    labels = torch.ones((len(points_P2), 1), dtype=torch.int32)
-    yield play(Prompts(points=points_P2[:, None], labels=labels))
-    yield play(Prompts(points=points_P2[:, None], labels=labels, multimask=False))
-    yield play(Prompts(boxes=_boxes(photograph)))
-    if not others:
-        return
-    scored = engines[0].score(embeddings[0], Prompts(points=points_P2[:, None], labels=labels, multimask=False))
-    first_K2 = torch.stack([torch.arange(len(points_P2)), torch.zeros(len(points_P2), dtype=torch.int64)], dim=1)
-    earlier_P1hw = engines[0].finish(scored, first_K2)[:, None]
-    yield play(Prompts(points=points_P2[:, None], labels=labels, masks=earlier_P1hw))
-    yield play(Prompts(masks=earlier_P1hw))
-    boxes, centers_P12 = _boxes(photograph), _grid(BOXES_PER_SIDE, photograph)[:, None]
-    yield play(Prompts(points=centers_P12, labels=labels[: len(boxes)], boxes=boxes))
+
+def _nearness(expected: Embeddings, found: Embeddings) -> tuple[float, float]:
+    """The least cosine of two feature maps, and their largest difference in standard deviations of the expected."""
+    pairs = [
+        (one.float().cpu(), other.float().cpu()) for one, other in zip(expected.features, found.features, strict=True)
+    ]
+    cosines = [F.cosine_similarity(one.flatten(), other.flatten(), dim=0).item() for one, other in pairs]
+    return min(cosines), max(((other - one).abs().max() / one.std()).item() for one, other in pairs)
+
+
+class _Pair(NamedTuple):
+    """The reference and the engine, each with its embedding of a photograph.
+
+    Attributes:
+        engines: The reference first.
+        embeddings: Likewise.
+        photograph: Of which they are.
+        threshold: Masks whose predicted IoU is above it in the reference are compared.
+    """
+
+    engines: tuple[Engine, Engine]
+    embeddings: tuple[Embeddings, Embeddings]
+    photograph: Photograph
+    threshold: float
+
+    def play(self, prompts: Prompts) -> _Round:
+        """Ask both."""
+        scored = [one.score(embedding, prompts) for one, embedding in zip(self.engines, self.embeddings, strict=True)]
+        expected, found = (one.iou.cpu() for one in scored)
+        chosen_K2 = (expected > self.threshold).nonzero()
+        wanted_Khw, found_Khw = (
+            one.finish(state, chosen_K2).cpu() for one, state in zip(self.engines, scored, strict=True)
+        )
+        return _Round(
+            iou_error=(found - expected).abs().max().item(),
+            overlap_K=_overlap(wanted_Khw, found_Khw, self.engines[0].spec.mask_threshold),
+            error_K=_error(wanted_Khw, found_Khw),
+            passed=(len(chosen_K2), int((found > self.threshold).sum())),
+        )
+
+
+def _kinds(pair: _Pair, others: bool) -> Iterator[_Round]:
+    """Prompts of each kind."""
+    points = _points(pair.photograph, POINTS)
+    single = replace(points, multimask=False)
+    boxes = _boxes(pair.photograph)
+    yield from map(pair.play, (points, single, Prompts(boxes=boxes)))
+    if others:
+        earlier_P1hw = _earlier(pair, single)
+        yield pair.play(replace(single, multimask=True, masks=earlier_P1hw))
+        yield pair.play(Prompts(masks=earlier_P1hw))
+        yield pair.play(replace(_points(pair.photograph, BOXES_PER_SIDE**2), boxes=boxes))
+
+
+def _batches(pair: _Pair, most: int, others: bool) -> Iterator[_Round]:
+    """Prompts of one kind, or also of that which is not one point or box, in batches of each size."""
+    for size in _sizes(most):
+        points = _points(pair.photograph, size)
+        yield pair.play(points)
+        if others:
+            yield pair.play(replace(points, masks=_earlier(pair, replace(points, multimask=False))))
+
+
+def _earlier(pair: _Pair, single: Prompts) -> Tensor:
+    """(P, 1, h, w), the logits that the reference answers with, to be given back as prompts."""
+    first_K2 = torch.stack([torch.arange(len(single)), torch.zeros(len(single), dtype=torch.int64)], dim=1)
+    reference, embedding = pair.engines[0], pair.embeddings[0]
+    return reference.finish(reference.score(embedding, single), first_K2)[:, None]
+
+
+def _points(photograph: Photograph, count: int) -> Prompts:
+    """So many prompts of one point, the first of a grid."""
+    points_P12 = _grid(math.ceil(count**0.5), photograph)[:count, None]
+    return Prompts(points=points_P12, labels=torch.ones((count, 1), dtype=torch.int32))
 
 
 def _grid(per_side: int, photograph: Photograph) -> Tensor:
@@ -188,17 +271,16 @@ def _boxes(photograph: Photograph) -> Tensor:
     return torch.cat([(centers - quarter).clamp(min=0), torch.minimum(centers + quarter, 4 * quarter)], dim=1)
 
 
-def _overlap(logits: tuple[Tensor, Tensor], threshold: float) -> Tensor:
+def _overlap(expected_Khw: Tensor, found_Khw: Tensor, threshold: float) -> Tensor:
     """(K,) IoU of two masks; two empty ones are equal."""
-    expected, found = (one_Khw > threshold for one_Khw in logits)
+    expected, found = expected_Khw > threshold, found_Khw > threshold
     union_K = (expected | found).sum(dim=(1, 2))
     both_K = (expected & found).sum(dim=(1, 2))
     return torch.where(union_K == 0, 1.0, both_K / union_K.clamp(min=1))
 
 
-def _error(logits: tuple[Tensor, Tensor]) -> Tensor:
+def _error(expected_Khw: Tensor, found_Khw: Tensor) -> Tensor:
     """(K,) mean difference of logits, in standard deviations of the expected ones."""
-    expected_Khw, found_Khw = logits
     spread_K = (expected_Khw - expected_Khw.mean(dim=(1, 2), keepdim=True)).square().mean(dim=(1, 2)).sqrt()
     return (found_Khw - expected_Khw).abs().mean(dim=(1, 2)) / spread_K.clamp(min=1e-6)
 

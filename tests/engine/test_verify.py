@@ -1,12 +1,18 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from support.small_sam import small_sam, torch_engine
 from support.tensorrt_engines import photograph
 
 from sam_batch.config import VerifyConfig
-from sam_batch.engine.verify import Comparison, compare
+from sam_batch.engine.protocol import Embeddings
+from sam_batch.engine.torch_engine import TorchEngine
+from sam_batch.engine.verify import Batches, Comparison, compare
+from sam_batch.model.sam.family import SAM
 
-PERFECT = Comparison(2, 100, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+PERFECT = Comparison(2, 100, 1.0, 0.0, 0.0, 0.0, 1.0, 1.0, 0.0)
+BATCHES = Batches(images=2, prompts=3)
 
 
 def engine(sam=None, precision="fp32"):
@@ -26,7 +32,7 @@ def reference():
 
 
 def test_an_engine_equals_itself(reference):
-    found = compare(reference, reference, [photograph(0), photograph(1)], 0.0, prompts=True)
+    found = compare(reference, reference, [photograph(0), photograph(1)], 0.0, BATCHES, prompts=True)
     assert found.images == 2
     assert found.masks > 0
     assert (found.mask_iou, found.count_change, found.iou_error, found.logits_error) == (1.0, 0.0, 0.0, 0.0)
@@ -35,7 +41,7 @@ def test_an_engine_equals_itself(reference):
 
 
 def test_half_precision_passes_with_a_small_error(reference):
-    found = compare(engine(precision="fp16"), reference, [photograph()], 0.0, prompts=True)
+    found = compare(engine(precision="fp16"), reference, [photograph()], 0.0, BATCHES, prompts=True)
     assert 0 < found.embedding_error < 0.01
     assert 0 < found.iou_error < 0.01
     assert found.faults(VerifyConfig()) == []
@@ -53,18 +59,46 @@ def test_half_precision_passes_with_a_small_error(reference):
     ids=["encoder", "IoU head", "up-scaling", "masks as prompts", "boxes"],
 )
 def test_a_wrong_part_is_found(reference, part, by, fault):
-    found = compare(changed(part, by), reference, [photograph()], 0.0, prompts=True)
+    found = compare(changed(part, by), reference, [photograph()], 0.0, BATCHES, prompts=True)
     assert any(fault in one for one in found.faults(VerifyConfig())), found
+
+
+class WrongAt(TorchEngine):
+    """Miscompiled for batches of one size."""
+
+    images = prompts = 0
+
+    def embed(self, images_N3SS):
+        found = super().embed(images_N3SS)
+        return Embeddings((-found.features[0],)) if len(images_N3SS) == self.images else found
+
+    def score(self, embedding, prompts):
+        found = super().score(embedding, prompts)
+        return replace(found, iou=found.iou + 0.1) if len(prompts) == self.prompts else found
+
+
+@pytest.mark.parametrize(("part", "fault"), [("images", "cosine"), ("prompts", "IoU error")])
+@pytest.mark.parametrize("size", [2, 20])
+def test_one_batch_of_the_wrong_size_is_found(reference, part, size, fault):
+    wrong = WrongAt(small_sam(lively=False), SAM, model="demo", precision="fp32", device="cpu")
+    setattr(wrong, part, size)
+    found = compare(wrong, reference, [photograph()], 0.0, Batches(20, 20), prompts=False)
+    assert any(fault in one for one in found.faults(VerifyConfig()))
+
+
+def test_one_bad_mask_among_many_is_found():
+    found = replace(PERFECT, mask_iou=0.999, worst_mask_iou=0.1)
+    assert found.faults(VerifyConfig()) == ["worst mask's IoU 0.1000 < 0.5"]
 
 
 def test_a_shifted_score_changes_the_count(reference):
     middle = 0.0
     shifted = changed(lambda sam: sam.mask_decoder.iou_prediction_head.layers[-1].bias, 10.0)
-    assert compare(shifted, reference, [photograph()], middle, prompts=True).count_change > 0.02
+    assert compare(shifted, reference, [photograph()], middle, BATCHES, prompts=True).count_change > 0.02
 
 
 def test_masks_that_all_fail_the_threshold_are_not_counted(reference):
-    assert compare(reference, reference, [photograph()], 1e6, prompts=True).masks == 0
+    assert compare(reference, reference, [photograph()], 1e6, BATCHES, prompts=True).masks == 0
 
 
 def test_what_is_kept_beside_a_plan_comes_back():

@@ -19,7 +19,7 @@ from sam_batch.engine.tensorrt.inspect import Inspection, inspect
 from sam_batch.engine.tensorrt.plan_set import PlanSet
 from sam_batch.engine.tensorrt.plans import Record
 from sam_batch.engine.torch_engine import TorchEngine
-from sam_batch.engine.verify import Comparison, Photograph, compare
+from sam_batch.engine.verify import Batches, Comparison, Photograph, compare
 from sam_batch.errors import EngineError, EngineFileError, UnverifiedError
 from sam_batch.model.checkpoints import ResolvedCheckpoint
 from sam_batch.model.families import family_of
@@ -68,7 +68,8 @@ class EngineSet(PlanSet):
         try:
             with self._both(graphs, records, plans) as (engine, reference):
                 photographs = [Photograph(preprocess(one, engine.spec)[0], *one.shape[:2]) for one in pictures]
-                found = compare(engine, reference, photographs, pred_iou_thresh, prompts=self._prompts)
+                batches = Batches(self._settings.max_images, self._settings.max_prompts)
+                found = compare(engine, reference, photographs, pred_iou_thresh, batches, prompts=self._prompts)
                 compiled = engine.compiled()
         except torch.OutOfMemoryError as error:
             raise EngineError(
