@@ -15,6 +15,8 @@ from sam_batch.job.spec import JobSpec
 from sam_batch.job.stages import SegmentStage, draw_in_vain, load, open_segment_stage, write
 from sam_batch.output.parts import Receipt
 
+LOST_NODES = 20  # in a row, while the same image is tried: preemptions are no image's fault, but they must end
+
 
 class Answer(NamedTuple):
     """What a function returned on one node.
@@ -34,10 +36,12 @@ class Lost(NamedTuple):
     Attributes:
         image_id: Its number in the plan.
         words: What a broken engine said of it; empty where nothing was heard.
+        excused: A node was lost meanwhile, so that it proves nothing about the image.
     """
 
     image_id: int
     words: str
+    excused: bool = False
 
 
 class Isolated(Protocol):

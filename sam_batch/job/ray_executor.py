@@ -25,7 +25,7 @@ from sam_batch.errors import EngineError, JobError, StorageError
 from sam_batch.job.boundary import describe
 from sam_batch.job.cluster import Resources, usable_cpus
 from sam_batch.job.deadline import worker_deadline
-from sam_batch.job.executor import Answer, Isolated, Lost
+from sam_batch.job.executor import LOST_NODES, Answer, Isolated, Lost
 from sam_batch.job.pack import pack, unpack
 from sam_batch.job.pictures import IO_THREADS
 from sam_batch.job.ray_errors import cause, explained
@@ -122,6 +122,7 @@ class RayIsolated:
     def segment(self, images: Sequence[pa.Table]) -> Iterator[pa.Table | Lost]:
         """See `Isolated.segment`."""
         lost = [image["image_id"][0].as_py() for image in images]
+        dead = _dead_nodes()
         with explained():
             # One task at a time on an actor: when it dies, nobody else's image was in its hands.
             for table in _rows(self._executor.segmented(self._job, images, 1, self._last_words)):
@@ -129,7 +130,8 @@ class RayIsolated:
                 yield table
         if lost:
             words = heard(self._last_words)
-            yield from (Lost(image_id, words.get(image_id, "")) for image_id in lost)
+            excused = _dead_nodes() != dead
+            yield from (Lost(image_id, words.get(image_id, ""), excused) for image_id in lost)
 
     def write(self, table: pa.Table) -> Receipt | None:
         """See `Isolated.write`."""
@@ -201,16 +203,27 @@ def _draw_row(row: pa.Table, job: JobSpec) -> bool:
 
 
 def in_a_worker(job: JobSpec, work: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-    """The answer of a task that runs by itself, or None if its worker died each time."""
-    task = ray.remote(**_TASK)(work).remote(*arguments, **options)
-    try:
-        return ray.get(task, timeout=job.config.run.stall_timeout_seconds)
-    except (WorkerCrashedError, OutOfMemoryError, NodeDiedError):
-        return None
-    except GetTimeoutError as error:
-        raise JobError("a shard's writer did not end within run.stall_timeout_seconds") from error
-    except RayError as error:
-        raise JobError(cause(error)) from error
+    """The answer of a task that runs by itself, or None if its worker died each time, and not with its node."""
+    for _ in range(LOST_NODES):
+        dead = _dead_nodes()
+        task = ray.remote(**_TASK)(work).remote(*arguments, **options)
+        try:
+            return ray.get(task, timeout=job.config.run.stall_timeout_seconds)
+        except NodeDiedError:
+            continue
+        except (WorkerCrashedError, OutOfMemoryError):
+            if _dead_nodes() == dead:
+                return None
+        except GetTimeoutError as error:
+            raise JobError("a shard's writer did not end within run.stall_timeout_seconds") from error
+        except RayError as error:
+            raise JobError(cause(error)) from error
+    raise JobError(f"nodes were lost {LOST_NODES} times in a row while a shard was written; it is still to do")
+
+
+def _dead_nodes() -> set[str]:
+    """Nodes that were lost, by crash or preemption, since the cluster began."""
+    return {node["NodeID"] for node in ray.nodes() if not node["Alive"]}
 
 
 def _map(stream: Any, stage: Any, **options: Any) -> Any:

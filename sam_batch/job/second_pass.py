@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from sam_batch.data.storage import open_storage
 from sam_batch.errors import JobError, OutageError
-from sam_batch.job.executor import Executor, Isolated, Lost
+from sam_batch.job.executor import LOST_NODES, Executor, Isolated, Lost
 from sam_batch.job.spec import JobSpec
 from sam_batch.job.stages import Ticket
 from sam_batch.output import layout, schema
@@ -69,11 +69,23 @@ def _segmented(isolated: Isolated, job: JobSpec, images: Sequence[pa.Table]) -> 
 
 
 def _answers(isolated: Isolated, images: Sequence[pa.Table]) -> Iterator[pa.Table | Lost]:
-    """What comes of the images one by one, as long as their store answers."""
-    for answer in isolated.segment(images):
-        if not isinstance(answer, Lost) and (outage := Ticket.of(answer).outage):
-            raise OutageError(outage)
-        yield answer
+    """What comes of the images one by one, as long as their store answers; what is lost with a node is tried again."""
+    for _ in range(LOST_NODES):
+        excused: set[int] = set()
+        for answer in isolated.segment(images):
+            if isinstance(answer, Lost) and answer.excused:
+                excused.add(answer.image_id)
+                continue
+            if not isinstance(answer, Lost) and (outage := Ticket.of(answer).outage):
+                raise OutageError(outage)
+            yield answer
+        images = [image for image in images if _image_id(image) in excused]
+        if not images:
+            return
+    raise JobError(
+        f"nodes were lost {LOST_NODES} times in a row while single images were tried; those are still to do, and the "
+        "same command goes on with them"
+    )
 
 
 def _written(isolated: Isolated, job: JobSpec, shard: pa.Table) -> Receipt:

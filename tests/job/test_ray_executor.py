@@ -192,15 +192,17 @@ def test_an_actor_outlives_every_death_its_images_can_cause(job, isolated, monke
 
 @pytest.fixture
 def ended_by(monkeypatch):
-    """The answer of a task that ends with an error of Ray's."""
+    """The answer of a task that ends with these errors of Ray's, one after the other; and the living nodes then."""
     from sam_batch.job import ray_executor
 
-    def end(error):
+    def end(*errors, nodes=()):
         def get(task, timeout):
-            raise error
+            raise next(left)
 
+        left, alive = iter(errors), iter(nodes)
         monkeypatch.setattr(ray_executor.ray, "get", get)
         monkeypatch.setattr(ray_executor.ray, "remote", lambda **options: lambda work: SimpleNamespace(remote=work))
+        monkeypatch.setattr(ray_executor.ray, "nodes", lambda: [{"NodeID": "a", "Alive": next(alive, False)}])
         return ray_executor.in_a_worker(JobSpec(job_config("in", "out"), FAKE, None), lambda: None)
 
     return end
@@ -212,3 +214,12 @@ def test_a_task_without_memory_has_no_answer_and_one_that_hangs_ends_the_job(end
     assert ended_by(OutOfMemoryError("killed")) is None
     with pytest.raises(JobError, match="stall_timeout_seconds"):
         ended_by(GetTimeoutError("not ready"))
+
+
+def test_a_task_that_is_lost_with_its_node_is_tried_again_and_not_for_ever(ended_by):
+    from ray.exceptions import NodeDiedError, WorkerCrashedError
+
+    lost = [NodeDiedError("gone"), WorkerCrashedError()]  # and the second is dead afterwards, as Ray says
+    assert ended_by(*lost, WorkerCrashedError(), nodes=[True, True, False]) is None
+    with pytest.raises(JobError, match="nodes were lost 20 times in a row"):
+        ended_by(*[NodeDiedError("gone")] * 20)

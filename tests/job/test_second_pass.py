@@ -171,6 +171,31 @@ def test_a_shortage_that_passed_is_held_against_no_image(job, tmp_path):
     assert (receipt.empty, receipt.failed) == (2, 0)
 
 
+class Preempted(Workers):
+    """Whose nodes are lost a number of times, with all images in their hands."""
+
+    def __init__(self, times, **deaths):
+        super().__init__(**deaths)
+        self.times = times
+
+    def segment(self, images):
+        self.times -= 1
+        if self.times >= 0:
+            return (Lost(image["image_id"][0].as_py(), "", excused=True) for image in images)
+        return super().segment(images)
+
+
+def test_nodes_that_are_lost_are_held_against_no_image(job, tmp_path):
+    list(second_pass(Preempted(15, killers="b"), job, [shard(0, "a", "b", "c")], again=False))
+    assert ended(tmp_path / "out") == [("a", "empty", None), ("b", "failed", "worker_crash"), ("c", "empty", None)]
+
+
+def test_nodes_that_are_lost_again_and_again_end_the_job(job, tmp_path):
+    with pytest.raises(JobError, match="nodes were lost 20 times in a row"):
+        list(second_pass(Preempted(20), job, [shard(0, "a")], again=False))
+    assert ended(tmp_path / "out") == []
+
+
 def test_what_is_lost_again_is_blamed_only_if_workers_live_still(job, tmp_path):
     with pytest.raises(JobError, match="every worker died"):
         list(second_pass(Workers(killers="b", lifetime=2), job, [shard(0, "a", "b")], again=False))
