@@ -39,11 +39,13 @@ class TensorRTChoice:
         precision: fp32 or fp16.
         settings: Where they lie and how they were built.
         prompts: Whether they take prompts of any parts, and not only of one point or one box.
+        verified: What their verification found, in words.
     """
 
     precision: str
     settings: TensorRTConfig
     prompts: bool = False
+    verified: str = ""
     kind: ClassVar[str] = "tensorrt"
     device: ClassVar[str] = "cuda"
     on_gpu: ClassVar[bool] = True

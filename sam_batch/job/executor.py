@@ -23,11 +23,11 @@ class Answer(NamedTuple):
 
     Attributes:
         node: The host's name.
-        text: Its answer.
+        value: Its answer.
     """
 
     node: str
-    text: str
+    value: Any
 
 
 class Lost(NamedTuple):
@@ -74,7 +74,7 @@ class Isolated(Protocol):
 class Executor(Protocol):
     """Runs shards through load, segment and write."""
 
-    def on_gpus(self, work: Callable[..., str], *arguments: Any, console: Console, wait_seconds: float) -> list[Answer]:
+    def on_gpus(self, work: Callable[..., Any], *arguments: Any, console: Console, wait_seconds: float) -> list[Answer]:
         """Call a function once on each node with a GPU, where its processes will run engines; return its answers.
 
         Args:
@@ -121,7 +121,7 @@ class InlineExecutor:
     def __init__(self, end_now: Callable[[str], None]) -> None:
         self._end_now = end_now
 
-    def on_gpus(self, work: Callable[..., str], *arguments: Any, console: Console, wait_seconds: float) -> list[Answer]:
+    def on_gpus(self, work: Callable[..., Any], *arguments: Any, console: Console, wait_seconds: float) -> list[Answer]:
         """See `Executor.on_gpus`; whether there is a GPU, and whether it is free, the function finds out."""
         return [Answer(platform.node(), work(*arguments, console=console))]
 

@@ -49,7 +49,7 @@ class RayExecutor:
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
 
-    def on_gpus(self, work: Callable[..., str], *arguments: Any, console: Console, wait_seconds: float) -> list[Answer]:
+    def on_gpus(self, work: Callable[..., Any], *arguments: Any, console: Console, wait_seconds: float) -> list[Answer]:
         """See `Executor.on_gpus`. One node of each kind goes first: nodes that share its folder find its work."""
         console.print("asking the nodes with a GPU; engines that are to be built there take minutes", highlight=False)
         return call_on_gpus(work, arguments, console, wait_seconds)

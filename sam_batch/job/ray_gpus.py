@@ -16,7 +16,7 @@ SOON = 30  # seconds in which a free GPU is ours; after that somebody is told wh
 
 
 def call_on_gpus(
-    work: Callable[..., str], arguments: tuple[Any, ...], console: Console, wait_seconds: float
+    work: Callable[..., Any], arguments: tuple[Any, ...], console: Console, wait_seconds: float
 ) -> list[Answer]:
     """Call a function on each living node with a GPU; see `executor.Executor.on_gpus`."""
     return [
@@ -45,7 +45,7 @@ def _gpu_kind(node: dict[str, Any]) -> str:
 class _Asked:
     """A node that is asked, through an actor: one starts when it has its GPU, and unlike a task's that can be seen."""
 
-    def __init__(self, node: dict[str, Any], work: Callable[..., str], arguments: tuple[Any, ...]) -> None:
+    def __init__(self, node: dict[str, Any], work: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
         self.name: str = node["NodeManagerHostname"]
         here = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
         self._actor = ray.remote(num_gpus=1, num_cpus=0)(GpuHolder).options(scheduling_strategy=here).remote()
@@ -63,7 +63,7 @@ class _Asked:
 class GpuHolder:
     """Holds a GPU of a node."""
 
-    def call(self, work: Callable[..., str], arguments: tuple[Any, ...]) -> str:
+    def call(self, work: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
         """Do the work in this process, which has no console."""
         return work(*arguments, console=None)
 

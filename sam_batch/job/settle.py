@@ -1,14 +1,16 @@
 """TensorRT engines for a job: built, verified, and chosen before any worker starts.
 
 Plans belong to the machine that runs them, so each step here is a function of one machine: the command line calls it
-in its own process, a cluster's driver once on each node with a GPU. Such a function answers in words, since an error
-may not cross from a node to a driver that lacks its packages.
+in its own process, a cluster's driver once on each node with a GPU. Such a function answers in words (`Verdict`), since
+an error may not cross from a node to a driver that lacks its packages.
 """
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.console import Console
 
@@ -43,6 +45,18 @@ from sam_batch.prompts.needs import Needs
 from sam_batch.records import UInt8Array
 
 TRIED = 200  # images: where so many cannot be read, something else is wrong, and each may cost a request
+
+
+class Verdict(NamedTuple):
+    """Of one node on its engines.
+
+    Attributes:
+        fault: Why they cannot be used; empty if they can.
+        figures: What their verification found.
+    """
+
+    fault: str = ""
+    figures: str = ""
 
 
 def engine_set(config: Config, checkpoint: ResolvedCheckpoint) -> EngineSet:
@@ -228,7 +242,7 @@ def settle(
     faults = _faults(answers) or ([] if answers else ["engine.kind: no GPU was found"])
     if not faults:
         console.print("engine: TensorRT, verified against torch in float32", highlight=False)
-        return _tensorrt(config)
+        return replace(_tensorrt(config), verified=answers[0].value.figures)
     if config.engine.kind == "tensorrt":
         raise EngineFileError(faults[0])
     told = f"engine: torch, since TensorRT cannot be used: {faults[0]}"
@@ -260,7 +274,7 @@ def build_on_cluster(
 
 def _faults(answers: Iterable[Answer]) -> list[str]:
     """Of the nodes that cannot use engines, each with its name."""
-    return [f"{node}: {fault}" for node, fault in answers if fault]
+    return [f"{node}: {verdict.fault}" for node, verdict in answers if verdict.fault]
 
 
 def _may_be_tensorrt(config: Config, choice: EngineChoice) -> bool:
@@ -271,31 +285,31 @@ def _may_be_tensorrt(config: Config, choice: EngineChoice) -> bool:
     return engine.tensorrt.build == "on_start" or any(PlanStore(Path(engine.tensorrt.folder)).records())
 
 
-def _ready_here(config: Config, checkpoint: ResolvedCheckpoint, console: Console | None) -> str:
-    """On a node: why its engines cannot be used, or nothing; builds them first where that is wanted."""
+def _ready_here(config: Config, checkpoint: ResolvedCheckpoint, console: Console | None) -> Verdict:
+    """On a node: whether its engines can be used; builds them first where that is wanted."""
     if config.engine.tensorrt.build == "on_start":
         return _build_here(config, checkpoint, rebuild=None, console=console)
-    return _fault(lambda: _verify_once(config, checkpoint, console or Console(quiet=True)))
+    return _verdict(lambda: _verify_once(config, checkpoint, console or Console(quiet=True)))
 
 
-def _verify_once(config: Config, checkpoint: ResolvedCheckpoint, console: Console) -> None:
+def _verify_once(config: Config, checkpoint: ResolvedCheckpoint, console: Console) -> Comparison:
     """Verify engines that were built elsewhere, or by a build that was cut off, before they are first used here."""
     engines = engine_set(config, checkpoint)
     try:
-        engines.require_verified()
+        return engines.require_verified()
     except UnverifiedError:
         console.print("engine: TensorRT's is compared with torch in float32 before its first use", highlight=False)
-        _verify(engines, photographs(config, checkpoint.image_side), config, console)
+        return _verify(engines, photographs(config, checkpoint.image_side), config, console)
 
 
-def _build_here(config: Config, checkpoint: ResolvedCheckpoint, rebuild: str | None, console: Console | None) -> str:
-    return _fault(lambda: build(config, checkpoint, console or Console(quiet=True), rebuild=rebuild))
+def _build_here(
+    config: Config, checkpoint: ResolvedCheckpoint, rebuild: str | None, console: Console | None
+) -> Verdict:
+    return _verdict(lambda: build(config, checkpoint, console or Console(quiet=True), rebuild=rebuild))
 
 
-def _fault(work: Callable[[], object]) -> str:
-    """Why it cannot be done on this node, or nothing."""
+def _verdict(work: Callable[[], Comparison]) -> Verdict:
     try:
-        work()
+        return Verdict(figures=work().to_text())
     except (SamBatchError, OSError) as error:
-        return str(error)
-    return ""
+        return Verdict(str(error) or type(error).__name__)

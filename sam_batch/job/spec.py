@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from sam_batch import __version__
 from sam_batch.config import Config
 from sam_batch.data.storage import locate
-from sam_batch.engine.choice import EngineChoice
+from sam_batch.engine.choice import EngineChoice, TensorRTChoice
 from sam_batch.model.checkpoints import ResolvedCheckpoint
 from sam_batch.output.fingerprint import FILTER, digest, refuse_other, shaping_defaults
 from sam_batch.section import flatten
@@ -44,7 +44,8 @@ class JobSpec:
 
     def used(self) -> dict[str, str]:
         """What the settings came to on this machine, for `summary.json`."""
-        return {
+        verified = {"verified": self.engine.verified} if isinstance(self.engine, TensorRTChoice) else {}
+        return verified | {
             "model": self.checkpoint.name,
             "sha256": self.checkpoint.sha256,
             "engine": self.engine.kind,

@@ -62,7 +62,7 @@ def test_a_gpu_that_another_job_holds_is_waited_for_and_not_for_ever(ray, call_o
     assert f"waiting for a GPU, which another job may hold: {platform.node()}" in console.file.getvalue()
     ray.kill(other)
     (answer,) = call_on_gpus(lambda console: "it is ours", (), console, 60)
-    assert answer.text == "it is ours"
+    assert answer.value == "it is ours"
 
 
 def test_one_node_of_each_kind_of_gpu_goes_first():

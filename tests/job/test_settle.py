@@ -27,6 +27,7 @@ from sam_batch.errors import (
 )
 from sam_batch.job import settle
 from sam_batch.job.executor import Answer, InlineExecutor
+from sam_batch.job.settle import Verdict
 from sam_batch.prompts.needs import Needs
 
 TORCH = TorchChoice("fp16", "cuda")
@@ -49,6 +50,10 @@ def console():
     return Console(record=True, width=500, file=io.StringIO())
 
 
+FIGURES = "2 photographs: embedding cosine 1"
+FOUND = SimpleNamespace(to_text=lambda: FIGURES)
+
+
 class Answers:
     """In the place of an executor: the answers of its nodes, gpu-0 and so on."""
 
@@ -58,7 +63,7 @@ class Answers:
     def on_gpus(self, work, *arguments, console, wait_seconds):
         self.asked += 1
         assert wait_seconds == 7200  # run.stall_timeout_seconds
-        return [Answer(f"gpu-{number}", text) for number, text in enumerate(self.answers)]
+        return [Answer(f"gpu-{number}", Verdict(fault, FIGURES)) for number, fault in enumerate(self.answers)]
 
 
 @pytest.fixture
@@ -73,6 +78,7 @@ class TestSettle:
     def test_auto_is_tensorrt_where_every_node_is_ready_and_says_so(self, config, console, built):
         choice = settle.settle(config(), CHECKPOINT, TORCH, Answers("", ""), console)
         assert (choice.kind, choice.precision, choice.device) == ("tensorrt", "fp16", "cuda")
+        assert choice.verified == FIGURES
         assert "engine: TensorRT" in console.export_text()
 
     def test_a_job_with_prompts_is_for_engines_that_take_any(self, config, console, built):
@@ -240,10 +246,11 @@ class TestFirstUse:
         def require_verified():
             if not made.verified:
                 raise UnverifiedError("not verified on Stand-in")
+            return FOUND
 
         def verify(pictures, thresh):
             made.verified, made.pictures = True, len(pictures)
-            return SimpleNamespace(to_text=lambda: "cosine 1")
+            return FOUND
 
         made.require_verified, made.verify = require_verified, verify
         monkeypatch.setattr(settle, "engine_set", lambda *_: made)
@@ -254,7 +261,8 @@ class TestFirstUse:
         for pictures in (2, 0):
             imagined.pictures = 0
             choice = factory.resolve(asked.engine, False)
-            assert settle.settle(asked, CHECKPOINT, choice, InlineExecutor(pytest.fail), console).kind == "tensorrt"
+            settled = settle.settle(asked, CHECKPOINT, choice, InlineExecutor(pytest.fail), console)
+            assert (settled.kind, settled.verified) == ("tensorrt", FIGURES)
             assert imagined.pictures == pictures
         assert "compared with torch in float32 before its first use" in console.export_text()
 
@@ -292,8 +300,13 @@ class TestCluster:
             return [Answer(node, work(*arguments, console=None)) for node in ("gpu-0", "gpu-1")]
 
         told = []
+
+        def build(*_, rebuild):
+            told.append(rebuild)
+            return FOUND
+
         monkeypatch.setattr(Answers, "on_gpus", call_twice)
-        monkeypatch.setattr(settle, "build", lambda *_, rebuild: told.append(rebuild))
+        monkeypatch.setattr(settle, "build", build)
         settle.build_on_cluster(config(), CHECKPOINT, console, rebuild="again")
         assert told == ["again"] * 2
 

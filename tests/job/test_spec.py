@@ -6,7 +6,7 @@ import pickle
 import pytest
 from support.jobs import job_config
 
-from sam_batch.engine.choice import FakeChoice, TorchChoice
+from sam_batch.engine.choice import FakeChoice, TensorRTChoice, TorchChoice
 from sam_batch.engine.fake import WEIGHTS as FAKE
 from sam_batch.job.spec import JobSpec
 from sam_batch.output.fingerprint import digest
@@ -70,3 +70,10 @@ def test_the_same_folder_written_otherwise_is_the_same_input(tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     written = ["photos", "photos/", "./photos", str(tmp_path / "photos")]
     assert len({digest(spec(input={"uri": one}).fingerprint()) for one in written}) == 1
+
+
+def test_the_summary_says_what_the_verification_of_engines_found(tmp_path):
+    config = job_config(tmp_path, tmp_path)
+    tensorrt = TensorRTChoice("fp16", config.engine.tensorrt, verified="2 photographs: embedding cosine 1")
+    assert JobSpec(config, FAKE, tensorrt).used()["verified"] == "2 photographs: embedding cosine 1"
+    assert "verified" not in JobSpec(config, FAKE, FakeChoice()).used()
