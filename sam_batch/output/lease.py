@@ -51,7 +51,12 @@ class Holder:
         return cls(secrets.token_hex(8), socket.gethostname(), pid, _born(pid), now, _processes())
 
     def is_gone(self) -> bool:
-        """Whether the holder has ended: known at once among its own processes, if they tell; else after a silence."""
+        """Whether the holder has ended, as far as its clock tells of one elsewhere; both ways off is a wrong clock."""
+        ended = self.has_ended()
+        return abs(time.time() - self.renewed) > STALE_SECONDS if ended is None else ended
+
+    def has_ended(self) -> bool | None:
+        """The same, known at once among its own processes, if they tell; None of others."""
         if self.token in _RELEASED:
             return True
         here = _processes()
@@ -59,7 +64,7 @@ class Holder:
         born = _born(self.pid) if is_here else UNKNOWN
         if not born or UNKNOWN not in (born, self.born):
             return born != self.born
-        return time.time() - self.renewed > STALE_SECONDS
+        return None
 
     def to_bytes(self) -> bytes:
         """As stored."""
@@ -168,14 +173,23 @@ def refuse_held(storage: Storage) -> Holder | None:
         OutputError: Somebody else's file has its name.
     """
     other = read_holder(storage)
-    if other is UNREADABLE:
-        time.sleep(1.2 * RENEW_SECONDS)
-        other = read_holder(storage)
+    if other is not None and other is not FOREIGN and other.has_ended() is None and other.is_gone():
+        before, other = other, _after_a_while(storage)
+        if other is not None and other is not FOREIGN and other != before:
+            raise _in_use(storage, other)
     if other is FOREIGN:
         raise OutputError(f"output.uri: {storage.root}/{layout.LEASE} is not this program's; move it away")
     if other is not None and not other.is_gone():
         raise _in_use(storage, other)
     return other
+
+
+def _after_a_while(storage: Storage) -> Holder | None:
+    """Who holds an output once a driver that lives has written its lease anew: clocks may differ by days."""
+    seconds = 1.2 * RENEW_SECONDS
+    _log.warning("%s: looking for %.0f s whether the driver whose lease lies there lives", storage.root, seconds)
+    time.sleep(seconds)
+    return read_holder(storage)
 
 
 def read_holder(storage: Storage) -> Holder | None:

@@ -55,6 +55,7 @@ def without_proc(monkeypatch, *pids):
 
 
 def test_without_proc_a_process_holds_while_it_lives_and_renews(storage, monkeypatch):
+    monkeypatch.setattr(lease, "RENEW_SECONDS", 0.01)
     without_proc(monkeypatch)
     held = lease.acquire(storage)
     with pytest.raises(LeaseError, match=f"in use by process {os.getpid()}"):
@@ -92,12 +93,32 @@ def test_a_process_that_proc_hides_is_not_taken_for_another(storage, monkeypatch
         {"processes": "", "born": "0"},  # as releases before wrote it
     ],
 )
-def test_another_machine_or_container_holds_as_long_as_it_renews(storage, other):
+def test_another_machine_or_container_holds_as_long_as_it_renews(storage, monkeypatch, other):
+    monkeypatch.setattr(lease, "RENEW_SECONDS", 0.01)
     storage.create(layout.LEASE, holder(**other).to_bytes())
     with pytest.raises(LeaseError, match="in use"):
         lease.acquire(storage)
     storage.write(layout.LEASE, holder(**other, renewed=time.time() - 61).to_bytes())
     lease.acquire(storage).release()
+
+
+ELSEWHERE = {"host": "elsewhere", "processes": "another boot pid:[4026531836]", "born": "0"}
+DAY = 86400.0
+
+
+@pytest.mark.parametrize("skew", [-DAY, DAY])
+def test_a_clock_that_is_days_off_neither_holds_for_days_nor_loses_what_lives(storage, monkeypatch, caplog, skew):
+    def until_renewed(seconds):
+        storage.replace(layout.LEASE, holder(**ELSEWHERE, renewed=time.time() + skew + 15).to_bytes())
+
+    monkeypatch.setattr(lease, "RENEW_SECONDS", 0.01)
+    storage.create(layout.LEASE, holder(**ELSEWHERE, renewed=time.time() + skew).to_bytes())
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "sleep", until_renewed)
+        with pytest.raises(LeaseError, match="in use by process"):
+            lease.acquire(storage)
+    lease.acquire(storage).release()
+    assert "whether the driver whose lease lies there lives" in caplog.text
 
 
 def test_a_lease_of_a_release_before_is_a_lease(storage):
