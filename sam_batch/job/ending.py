@@ -21,6 +21,7 @@ from sam_batch.config import Config
 from sam_batch.data.storage import Storage
 from sam_batch.errors import ConfigError, EngineError, ExitCode, JobError, LeaseLostError, StorageError
 from sam_batch.output import layout, lease, ownership
+from sam_batch.output.card import card, is_card
 from sam_batch.output.plan import Plan, committed_shards
 from sam_batch.output.summary import Summary
 
@@ -77,8 +78,10 @@ def summarised(run: Run, plan: Plan) -> Iterator[None]:
         with contextlib.suppress(StorageError):  # else what this run has counted stands
             run.summary.done = plan.image_count(committed_shards(run.storage))
     try:
-        if _store_summary(run, earlier) and run.summary.worked and run.config.output.report:
-            _report(run)
+        if _store_summary(run, earlier):
+            put_card(run.storage, run.summary, plan)
+            if run.summary.worked and run.config.output.report:
+                _report(run)
     except StorageError as error:  # the same store may have ended the job: its first word counts
         if run.summary.error:
             _log.warning("there is no new summary: %s", error)
@@ -106,6 +109,13 @@ def _store_summary(run: Run, earlier: bytes | None) -> bool:
             return False
     ownership.put_over_own(run.storage, layout.SUMMARY, run.summary.to_json().encode(), ownership.is_summary)
     return True
+
+
+def put_card(storage: Storage, summary: Summary, plan: Plan) -> None:
+    """Write the output's README.md, unless somebody has one there."""
+    there, wanted = ownership.read_if_there(storage, layout.CARD), card(summary, plan)
+    if there is None or (there != wanted and is_card(there)):
+        storage.replace(layout.CARD, wanted)
 
 
 def _end_now(run: Run, earlier: bytes | None, cause: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from sam_batch.data.storage import Storage, open_storage, shown
 from sam_batch.errors import ConfigError, OutputError
+from sam_batch.job.ending import put_card
 from sam_batch.job.notes import noted
 from sam_batch.output import layout, lease, ownership, schema
 from sam_batch.output.fingerprint import FILTER, digest, value_of
@@ -51,6 +52,8 @@ def filter_output(source: Output, destination: str, thinning: Thinning) -> Summa
     storage = open_storage(destination, source.storage.config)
     if storage.root == source.storage.root:
         raise ConfigError(f"{shown(destination)}: is the output itself; name another folder")
+    if read_plan(storage) is None:
+        ownership.refuse_foreign(storage)  # before a lease is written there
     # What failed for the job that labelled is no failure of this one.
     summary = Summary(storage.root, max_failure_rate=1.0, planned=len(plan), planned_prompts=plan.prompt_count)
     holding = lease.acquire(storage)
@@ -106,6 +109,7 @@ def _write(source: Output, plan: Plan, target: Output, thinning: Thinning, summa
     for part in target.parts(planned, done):
         summary.count(part)
     _describe(source, storage, fingerprint[FILTER], summary)
+    put_card(storage, summary, planned)
 
 
 def _fingerprint(plan: Plan, source: Storage, thinning: Thinning) -> dict[str, str]:

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 CONFIG = "config.yaml"
 SUMMARY = "summary.json"
 REPORT = "report.html"
+CARD = "README.md"
 LEASE = "lease.json"
 PLAN = "plan"
 CHANGES = "plan/changes.parquet"

@@ -22,6 +22,7 @@ from sam_batch.config import Config
 from sam_batch.data.storage import Entry, Storage, open_storage, read_range, shown
 from sam_batch.errors import ConfigError, NotFoundError, OutputError, StorageError
 from sam_batch.output import claims, layout, lease
+from sam_batch.output.card import is_card
 from sam_batch.output.fingerprint import value_of
 from sam_batch.output.plan import Plan, read_plan
 
@@ -284,7 +285,8 @@ def own_keys(storage: Storage, plan: Plan) -> Iterator[str]:
     names = Names(plan.rows, plan.fingerprint, ours)
     yield from (key for key in _stored(storage) if key in names)
     yield from (layout.receipt_key(name) for name in sorted(ours) if claims.read(storage, name) is not None)
-    for key, is_ours in ((layout.REPORT, is_report), (layout.SUMMARY, is_summary), (layout.CONFIG, is_sealed)):
+    named = {layout.REPORT: is_report, layout.CARD: is_card, layout.SUMMARY: is_summary, layout.CONFIG: is_sealed}
+    for key, is_ours in named.items():
         there = read_if_there(storage, key)
         if there is not None and is_ours(there):
             yield key
