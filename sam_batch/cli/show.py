@@ -21,6 +21,7 @@ from sam_batch.errors import ConfigError, ImageError, OutputError, StorageError
 from sam_batch.library import shown as looks
 from sam_batch.library.shown import Encoding
 from sam_batch.records import UInt8Array
+from sam_batch.wording import counted
 
 if TYPE_CHECKING:
     from sam_batch.library.segmenter import Segmenter
@@ -56,7 +57,6 @@ def read_settings(image: str, settings: list[str]) -> Config:
     if placed:
         raise ConfigError(f"{placed[0]}: show takes its image as IMAGE, and where the picture goes as --to PATH")
     if Path(image).is_dir():
-        job = f"input.uri={shlex.quote(image)} output.uri=OUT"
         job = f"input.uri={shlex.quote(image)} output.uri=OUT"
         raise ConfigError(f"{image}: is a folder, and show takes one image; for all of them: sam-batch run {job}")
     place = {"input": {"uri": image}, "output": {"uri": "not written"}}
@@ -107,7 +107,7 @@ def show_image(config: Config, to: str | None, *, grid: bool) -> tuple[str, Path
 
 def _one(segmenter: "Segmenter", image: UInt8Array, config: Config, encoding: Encoding) -> tuple[list[str], bytes]:
     masks = segmenter.everything(image, **config.generator.model_dump())
-    return [f"{len(masks)} masks"], looks.drawn(masks, config.output.color_masks, encoding)
+    return [counted(len(masks), "mask")], looks.drawn(masks, config.output.color_masks, encoding)
 
 
 def _grid(segmenter: "Segmenter", image: UInt8Array, config: Config, encoding: Encoding) -> tuple[list[str], bytes]:
@@ -115,7 +115,7 @@ def _grid(segmenter: "Segmenter", image: UInt8Array, config: Config, encoding: E
     lines, pictures = [], []
     for thresholds in looks.three_thresholds(config.generator):
         masks = explored.masks(**thresholds)
-        lines.append(f"{looks.as_overrides(thresholds)}: {len(masks)} masks")
+        lines.append(f"{looks.as_overrides(thresholds)}: {counted(len(masks), 'mask')}")
         pictures.append(looks.drawn(masks, config.output.color_masks, "png"))
     return lines, looks.side_by_side(list(zip(lines, pictures, strict=True)), encoding)
 

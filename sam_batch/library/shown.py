@@ -63,6 +63,6 @@ def _captioned(caption: str, picture: bytes) -> UInt8Array:
     small_hw3 = cv2.resize(bgr_HW3, (width, height), interpolation=cv2.INTER_AREA)
     framed_hw3: UInt8Array = cv2.copyMakeBorder(small_hw3, 0, _CAPTION, 0, 4, cv2.BORDER_CONSTANT)
     (text_width, _), _ = cv2.getTextSize(caption, cv2.FONT_HERSHEY_SIMPLEX, 1, 1)
-    size, place = min(0.5, (width - 8) / text_width), (4, height + _CAPTION - 9)
+    size, place = max(0.01, min(0.5, (width - 8) / text_width)), (4, height + _CAPTION - 9)
     cv2.putText(framed_hw3, caption, place, cv2.FONT_HERSHEY_SIMPLEX, size, (255, 255, 255), 1, cv2.LINE_AA)
     return framed_hw3

@@ -41,3 +41,8 @@ def test_pictures_lie_side_by_side_made_small_with_captions_below():
     assert not row[:50].any()
     assert row[50:, :SIDE].any()
     assert row[50:, SIDE + 4 :].any()
+
+
+def test_a_strip_of_pixels_has_its_place_too():
+    strip = cv2.imencode(".png", np.zeros((50, 1, 3), np.uint8))[1].tobytes()
+    assert read(side_by_side([("first", strip), ("second", strip)], "png")).shape == (50 + 28, 2 * 5, 3)
