@@ -3,16 +3,21 @@
 #   make test       lint, types and all tests but the slow ones
 #   make test-all   the slow ones too
 #   make test-lowest    the tests of `make test` with the lowest versions that pyproject.toml allows, in .venv-lowest
+#   make faults     the tests of kills, outages, full disks, hangs and lost clusters, the slow ones too
 #   make test-browser   pages in a headless Chromium (Debian: apt-get install chromium-headless-shell)
 #   make test-recipes   the snippets of docs/recipes.md, with the packages that they are about
 #   make docs       write the table of docs/pixels.md anew
 #   make lint  make format  make bench  make clean
 .POSIX:
-.PHONY: demo test pytest test-all test-lowest test-browser test-recipes lint format docs bench clean venv
+.PHONY: demo test pytest test-all test-lowest test-browser test-recipes faults lint format docs bench clean venv
 
 PYTHON = python3
 MIN_FREE_GB = 8
 TEST_PROCESSES = 2
+FAULTS = tests/job/test_kill.py tests/job/test_ray_executor.py tests/job/test_ray_head.py tests/job/test_ray_witness.py \
+    tests/job/test_breaker.py tests/job/test_deadline.py tests/job/test_ending.py tests/job/test_endings.py \
+    tests/job/test_outage.py tests/job/test_second_pass.py tests/output/test_lease.py \
+    tests/data/test_storage_exclusive.py tests/data/test_storage_objects.py
 VENV = .venv
 BIN = $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
@@ -36,6 +41,10 @@ test-lowest:
 	@.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check uv
 	@$(MAKE) pytest VENV=.venv-lowest \
 	    INSTALL=".venv-lowest/bin/python -m uv pip install --quiet --python .venv-lowest --resolution lowest-direct"
+
+# What it showed is in benchmarks/RELIABILITY.md.
+faults: $(VENV)/.dev-ready
+	@$(BIN)/python -m pytest -v --durations=0 --durations-min=1 $(FAULTS)
 
 test-browser: $(VENV)/.dev-ready
 	@$(INSTALL) --editable '.[browser]'
