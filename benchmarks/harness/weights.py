@@ -47,6 +47,8 @@ def load_model(
 ) -> tuple[Sam, str, GeneratorConfig]:
     """A model, what its weights are, and the thresholds that go with them.
 
+    Of the demo's settings only those that every system is given: what else it does to masks the others do not.
+
     Args:
         model: A name in `BUILDERS`.
         checkpoint: Real weights of that model, or None.
@@ -61,7 +63,8 @@ def load_model(
         sam, weights = load.load_model(checkpoint), f"weights from {Path(checkpoint).name}"
     elif model == "demo" and Path(DEMO.source).exists():
         sam, weights = load.load_model("demo"), "its trained weights"
-        settings = yaml.safe_load(DEMO_JOB.read_text())["generator"]
+        configured = yaml.safe_load(DEMO_JOB.read_text())["generator"]
+        settings = {name: configured[name] for name in ("pred_iou_thresh", "stability_score_thresh")}
     else:
         sam, weights = random_sam(BUILDERS[model]), "random weights"
         iou, stability = tune(sam, sample_HW3)

@@ -48,3 +48,9 @@ def test_demo_weights_that_are_not_there_are_replaced_by_random_ones(monkeypatch
     _, said, generator = weights.load_model("demo", None, picture(40, 60, 1), points_per_side=5)
     assert said == "random weights"
     assert generator.points_per_side == 5
+
+
+def test_the_demo_is_given_no_settings_that_other_systems_do_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights.load, "load_model", lambda name: None)
+    _, _, generator = weights.load_model("demo", None, picture(40, 60, 1), points_per_side=5)
+    assert generator.model_fields_set == {"points_per_side", "pred_iou_thresh", "stability_score_thresh"}
