@@ -16,15 +16,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sam_batch.config import Config
-from sam_batch.data.listing import Listing
+from sam_batch.data.listing import Listing, some
 from sam_batch.data.storage import Entry, Storage, read_uri, shown
 from sam_batch.errors import ImageError, NotFoundError, OutputError, PermissionDeniedError
 from sam_batch.job.images import Images
+from sam_batch.job.spec import input_roots
 from sam_batch.output import claims, layout, ownership
 from sam_batch.output.changes import Change, Changes, Difference, State, compare, retired
 from sam_batch.output.file_names import refuse_unwritable
 from sam_batch.output.output import Output
 from sam_batch.output.plan import Plan, extend, images_per_shard
+from sam_batch.records import Status
 from sam_batch.wording import counted
 
 THREADS = 8  # images read at once
@@ -47,6 +49,65 @@ class Decision(NamedTuple):
     notes: list[str]
 
 
+class Looked(NamedTuple):
+    """What became of the plan's images, and which of them are planned anew.
+
+    Attributes:
+        changes: All that are known.
+        changed: Images of which another one has a row.
+        elsewhere: Images that have none yet, or failed, and lie at another address than the plan's.
+    """
+
+    changes: Changes
+    changed: list[Entry]
+    elsewhere: list[Entry]
+
+
+def move_text(plan: Plan | None, config: Config) -> str | None:
+    """One line about an input that lies elsewhere than when the last run looked; None where it does not."""
+    roots = input_roots(config)
+    if plan is None or not plan.roots or tuple(roots) == plan.roots:
+        return None
+    return f"input.uri: was {_listed(plan.roots)} and is now {_listed(roots)}"
+
+
+def refuse_other_images(plan: Plan | None, difference: Difference, listed: Listing, config: Config) -> None:
+    """Refuse an input that moved and is not the same: each image of the plan must be there, in its size.
+
+    Their contents are compared by `look_into`.
+
+    Raises:
+        OutputError: It moved, and is another one, or not listed as a whole.
+    """
+    moved = move_text(plan, config)
+    if plan is None or moved is None:
+        return
+    if config.input.limit is not None or listed.left_out.unreadable:
+        raise OutputError(f"{moved}: run once without input.limit, and with all folders readable, to see what moved")
+    gone = plan.rows["key"].take(pa.array(difference.gone, pa.int64())).to_pylist()
+    resized = [entry.key for image_id, entry in difference.touched if _other_size(plan, image_id, entry)]
+    _refuse_move(moved, gone, "not there")
+    _refuse_move(moved, resized, "of another size")
+
+
+def _refuse_move(moved: str, keys: Sequence[str], fault: str) -> None:
+    if keys:
+        raise OutputError(
+            f"{moved}, with other images: those of the output are {fault}: {some([*keys])}; use another output, or "
+            "--overwrite"
+        )
+
+
+def _other_size(plan: Plan, image_id: int, entry: Entry) -> bool:
+    change = plan.changes.get(image_id)
+    size = change.size if change else plan.rows["size"][image_id].as_py()
+    return None not in (size, entry.size) and size != entry.size
+
+
+def _listed(roots: Sequence[str]) -> str:
+    return ", ".join(map(shown, roots))
+
+
 def difference_of(plan: Plan | None, listed: Listing, config: Config) -> Difference:
     """The input as it is beside the plan, if there is one; reads nothing.
 
@@ -64,44 +125,51 @@ def decide(
     """Compare the input with the plan, and look into what differs.
 
     Raises:
-        OutputError: Images were replaced, and input.changed is refuse; or the output cannot hold new images' results.
+        OutputError: Images were replaced, and input.changed is refuse; the input moved, and is another one; or the
+            output cannot hold new images' results.
         StorageError: Rows of the output, or an image to look into, cannot be read.
     """
     difference = difference_of(plan, images.listed, config)
-    changes, again = look_into(output, plan, difference, images, config) if plan else ({}, [])
+    refuse_other_images(plan, difference, images.listed, config)
+    looked = look_into(output, plan, difference, images, config) if plan else Looked({}, [], [])
+    again = [*looked.changed, *looked.elsewhere]
     rows = new_rows(output.storage, plan, [*difference.new, *again], images, config, fingerprint)
-    return Decision(changes, again, rows, _notes(difference, again, images))
+    moved = move_text(plan, config)
+    notes = [f"{moved}; the images are the same"] if moved else []
+    return Decision(looked.changes, again, rows, [*notes, *_notes(difference, looked, images)])
 
 
-def look_into(
-    output: Output, plan: Plan, difference: Difference, images: Images, config: Config
-) -> tuple[Changes, list[Entry]]:
+def look_into(output: Output, plan: Plan, difference: Difference, images: Images, config: Config) -> Looked:
     """What is known of the plan's images now, and which of them others took the place of; reads those that differ.
 
     An image that carries other prompts than it was planned with is another one.
 
     Raises:
-        OutputError: Images were replaced, and input.changed is refuse.
+        OutputError: Images were replaced, and input.changed is refuse, or the input moved.
         StorageError: Rows of the output, or an image to look into, cannot be read.
     """
     changes = {**plan.changes, **{image_id: _gone(plan, image_id) for image_id in difference.gone}}
     touched = [*difference.touched, *difference.back]
-    again = []
-    for (image_id, entry), same in zip(touched, _are_same(output, plan, touched, config), strict=True):
+    hashes = _hashes(output, plan, dict(touched))
+    changed, elsewhere = list[Entry](), list[Entry]()
+    for (image_id, entry), same in zip(touched, _are_same(plan, touched, hashes, config), strict=True):
         state = State.SAME if same else State.REPLACED
-        changes[image_id] = Change(state, entry.size, entry.modified)
+        changes[image_id] = Change(state, entry.size, entry.modified, _new_address(plan, image_id, entry))
         if not same:
-            again.append(entry)
+            (changed if image_id in hashes else elsewhere).append(entry)
+    if moved := move_text(plan, config):
+        was_back = {entry.key for _, entry in difference.back}
+        _refuse_move(moved, [entry.key for entry in changed if entry.key not in was_back], "of other content")
     for image_id, entry in _asked_otherwise(plan, changes, images):
         changes[image_id] = Change(State.REPLACED, entry.size, entry.modified)
-        again.append(entry)
-    if again and config.input.changed == "refuse":
-        names = ", ".join(shown(entry.key) for entry in again[:NAMED])
+        changed.append(entry)
+    if changed and config.input.changed == "refuse":
+        names = ", ".join(shown(entry.key) for entry in changed[:NAMED])
         raise OutputError(
-            f"input.changed: {_changed(again, images)} since they were labelled ({names}"
-            f"{', ...' * (len(again) > NAMED)}); redo labels them again"
+            f"input.changed: {_changed(changed, images)} since they were labelled ({names}"
+            f"{', ...' * (len(changed) > NAMED)}); redo labels them again"
         )
-    return changes, again
+    return Looked(changes, changed, elsewhere)
 
 
 def _asked_otherwise(plan: Plan, changes: Changes, images: Images) -> list[tuple[int, Entry]]:
@@ -186,17 +254,18 @@ def drop_cutouts(output: Output, plan: Plan, again: Sequence[Entry]) -> None:
 def _gone(plan: Plan, image_id: int) -> Change:
     known = plan.changes.get(image_id)
     row = plan.rows.slice(image_id, 1).to_pylist()[0]
-    return Change(State.GONE, known.size if known else row["size"], known.modified if known else row["modified"])
+    return known._replace(state=State.GONE) if known else Change(State.GONE, row["size"], row["modified"])
 
 
-def _are_same(output: Output, plan: Plan, touched: Sequence[tuple[int, Entry]], config: Config) -> list[bool]:
+def _are_same(
+    plan: Plan, touched: Sequence[tuple[int, Entry]], hashes: Mapping[int, str], config: Config
+) -> list[bool]:
     """Whether each image is what its row was made of; one without a row is, unless it lies elsewhere now."""
-    hashes = _hashes(output, plan, [image_id for image_id, _ in touched])
 
     def is_same(pair: tuple[int, Entry]) -> bool:
         image_id, entry = pair
         if image_id not in hashes:
-            return bool(plan.rows["uri"][image_id].as_py() == entry.uri)
+            return _is_at_home(plan, image_id, entry)
         try:
             data = read_uri(entry.uri, config.storage, config.input.max_bytes)
         except (ImageError, NotFoundError, PermissionDeniedError):
@@ -207,13 +276,24 @@ def _are_same(output: Output, plan: Plan, touched: Sequence[tuple[int, Entry]], 
         return list(pool.map(is_same, touched))
 
 
-def _hashes(output: Output, plan: Plan, image_ids: Sequence[int]) -> dict[int, str]:
-    """The sha256 of the bytes that images were labelled with, of those that are done."""
-    shards = set(plan.rows["shard"].take(np.array(image_ids, np.int64)).to_pylist())
-    wanted, hashes = set(image_ids), {}
+def _new_address(plan: Plan, image_id: int, entry: Entry) -> str | None:
+    return None if _is_at_home(plan, image_id, entry) else entry.uri
+
+
+def _is_at_home(plan: Plan, image_id: int, entry: Entry) -> bool:
+    """Whether workers, who go by the plan, would find the image where it is."""
+    return bool(plan.rows["uri"][image_id].as_py() == entry.uri)
+
+
+def _hashes(output: Output, plan: Plan, touched: Mapping[int, Entry]) -> dict[int, str]:
+    """The sha256 of the bytes that images were labelled with, of those that are done: elsewhere only what went well."""
+    shards = set(plan.rows["shard"].take(np.array([*touched], np.int64)).to_pylist())
+    hashes = {}
     for part in output.parts(replace(plan, changes={}), shards & output.done()):
-        pairs = zip(part["image_id"].to_pylist(), part["sha256"].to_pylist(), strict=True)
-        hashes.update({image_id: sha256 for image_id, sha256 in pairs if image_id in wanted})
+        for row in part.select(["image_id", "sha256", "status"]).to_pylist():
+            entry = touched.get(row["image_id"])
+            if entry and (row["status"] != Status.FAILED or _is_at_home(plan, row["image_id"], entry)):
+                hashes[row["image_id"]] = row["sha256"]
     return hashes
 
 
@@ -221,10 +301,13 @@ def _changed(again: Sequence[Entry], images: Images) -> str:
     return f"{counted(len(again), 'image')} changed" + (", or carry other prompts," if images.prompts else "")
 
 
-def _notes(difference: Difference, again: Sequence[Entry], images: Images) -> list[str]:
+def _notes(difference: Difference, looked: Looked, images: Images) -> list[str]:
     notes = []
-    if again:
-        notes.append(f"{_changed(again, images)} since they were labelled: done again")
+    if looked.changed:
+        notes.append(f"{_changed(looked.changed, images)} since they were labelled: done again")
+    if looked.elsewhere:
+        unlabelled = counted(len(looked.elsewhere), "image")
+        notes.append(f"{unlabelled} without a row, or failed, found elsewhere than planned: planned anew")
     if difference.gone:
         gone = counted(len(difference.gone), "image")
         notes.append(f"{gone} no longer in the input: left out of counts and exports, rows and pictures stay")

@@ -131,7 +131,7 @@ def _planned(storage: Storage, plan: Plan, fingerprint: dict[str, str]) -> Plan:
             f"{shown(storage.root)}: holds the results of another job or filter, or of an input that has grown since; "
             "name an empty or a new folder"
         )
-    return store_changes(storage, there, plan.changes)
+    return store_changes(storage, there, plan.changes, plan.roots)
 
 
 def _seconds(metrics: Mapping[str, Any]) -> tuple[float, float, float]:

@@ -130,12 +130,12 @@ def controls(plan: Plan, storage: Storage) -> tuple[str, ...]:
     """Images that a loader tries when it can read none of its own: first some that have rows, then some of all."""
     done = sorted(committed_shards(storage))
     parts = [done[index] for index in _spread(len(done), 3)]
-    known = [uri for shard in parts for uri in _known_good(storage, shard)]
-    return tuple(dict.fromkeys([*known, *_some(plan.rows["uri"], SPREAD)]))
+    known = [uri for shard in parts for uri in _known_good(plan, storage, shard)]
+    return tuple(dict.fromkeys([*known, *_some(pa.chunked_array([plan.addresses]), SPREAD)]))
 
 
-def _known_good(storage: Storage, shard: int) -> list[str]:
-    part = schema.read_part(storage.read(layout.part_key(layout.ANNOTATIONS, shard)))
+def _known_good(plan: Plan, storage: Storage, shard: int) -> list[str]:
+    part = plan.readdressed(schema.read_part(storage.read(layout.part_key(layout.ANNOTATIONS, shard))))
     return _some(part.filter(pc.not_equal(part["status"], Status.FAILED.value))["uri"], KNOWN)
 
 

@@ -28,7 +28,7 @@ from sam_batch.errors import OutageError, OutputError, StorageError
 from sam_batch.export.formats import open_exports, require_known, unwritten
 from sam_batch.job import cluster
 from sam_batch.job.breaker import Breaker
-from sam_batch.job.changed import decide, difference_of, drop_cutouts, look_into, successor
+from sam_batch.job.changed import decide, difference_of, drop_cutouts, look_into, refuse_other_images, successor
 from sam_batch.job.ending import Alarm, Run, sigterm_as_interrupt, summarised
 from sam_batch.job.executor import Executor, InlineExecutor
 from sam_batch.job.images import Images, list_images, with_prompts
@@ -36,7 +36,7 @@ from sam_batch.job.notes import noted
 from sam_batch.job.outage import Patience, controls
 from sam_batch.job.progress import RunProgress
 from sam_batch.job.second_pass import second_pass
-from sam_batch.job.spec import JobSpec, refuse_changed_settings
+from sam_batch.job.spec import JobSpec, input_roots, refuse_changed_settings
 from sam_batch.output import claims, layout, lease, ownership
 from sam_batch.output.fingerprint import refuse_other
 from sam_batch.output.output import Output
@@ -89,6 +89,7 @@ def run_job(config: Config, console: Console, overwrite: str | None = None) -> S
         storage = ownership.open_output(config, overwrite)
         plan = _earlier_plan(storage, config) if overwrite is None else None
         images = with_prompts(config, listed, plan)
+        refuse_other_images(plan, difference_of(plan, images.listed, config), images.listed, config)
         if images.prompts is not None:
             console.print(images.prompts_text(), markup=False, highlight=False, soft_wrap=True)
         summary = Summary(storage.root, config.run.max_failure_rate, listed=images.listed.to_dict(), notes=notes)
@@ -114,7 +115,7 @@ def _is_finished(run: Run, plan: Plan, images: Images) -> bool:
     if not same or run.config.run.retry_failed or plan.pending(output.done()):
         return False
     difference = difference_of(plan, images.listed, run.config)
-    return not difference.new and look_into(output, plan, difference, images, run.config) == (plan.changes, [])
+    return not difference.new and look_into(output, plan, difference, images, run.config) == (plan.changes, [], [])
 
 
 def _earlier_plan(storage: Storage, config: Config) -> Plan | None:
@@ -212,7 +213,8 @@ def _extended_plan(run: Run, images: Images, fingerprint: dict[str, str], plan: 
         _log.warning("%s", note)
     if plan is not None:
         drop_cutouts(Output(run.storage), plan, decision.again)
-        plan = store_changes(run.storage, plan, decision.changes)  # first: what replaces an image is new after a crash
+        # First: what replaces an image is new after a crash.
+        plan = store_changes(run.storage, plan, decision.changes, input_roots(run.config))
     return store(run.storage, plan, decision.rows, fingerprint, images.categories)
 
 

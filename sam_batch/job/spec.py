@@ -12,7 +12,7 @@ from sam_batch.config import Config
 from sam_batch.data.storage import locate
 from sam_batch.engine.choice import EngineChoice, TensorRTChoice
 from sam_batch.model.checkpoints import ResolvedCheckpoint
-from sam_batch.output.fingerprint import FILTER, digest, refuse_other, shaping_defaults
+from sam_batch.output.fingerprint import FILTER, PLACE, digest, refuse_other, shaping_defaults
 from sam_batch.section import flatten
 
 
@@ -99,11 +99,15 @@ def _decided(config: Config) -> dict[str, str]:
     return {key: json.dumps(value) for key, value in settings.items() if value != "auto"}
 
 
+def input_roots(config: Config) -> list[str]:
+    """The input's URIs, one spelling for one place."""
+    return [locate(uri, config.storage).uri for uri in config.input.uris]
+
+
 def known_settings(config: Config) -> dict[str, str]:
     """The part of a fingerprint that is known without weights and devices."""
     settings = flatten(config.model_dump(mode="json"))
-    roots = [locate(uri, config.storage).uri for uri in config.input.uris]
-    resolved = {"input.uri": json.dumps(roots)}
+    resolved = {PLACE: json.dumps(input_roots(config))}
     if config.prompts.uri is not None:  # the prompts themselves are in the plan
         resolved["prompts.uri"] = json.dumps("given")
     return {key: json.dumps(settings[key]) for key in shaping_defaults()} | resolved

@@ -14,7 +14,7 @@ from sam_batch.data.storage import Storage, shown
 from sam_batch.errors import OutputError
 from sam_batch.export import failures
 from sam_batch.export.formats import require_known
-from sam_batch.job.changed import difference_of, look_into, new_rows, successor
+from sam_batch.job.changed import difference_of, look_into, move_text, new_rows, refuse_other_images, successor
 from sam_batch.job.cluster import refuse_working_copy
 from sam_batch.job.images import list_images, with_prompts
 from sam_batch.job.spec import known_settings, refuse_changed_settings
@@ -33,6 +33,7 @@ class DryRun:
     Attributes:
         listed: What the input gives now.
         prompts: Objects that its images carry; None where the job has no prompts, or their source is gone.
+        moved: A line about an input that lies elsewhere than when it was planned; None where it does not.
         planned: In the stored plan, of earlier runs.
         new: Listed, but not yet in the plan.
         touched: Of another size, time or address than when they were planned; a run looks into them.
@@ -44,6 +45,7 @@ class DryRun:
 
     listed: listing.Listing
     prompts: int | None
+    moved: str | None
     planned: int
     new: int
     touched: int
@@ -57,6 +59,7 @@ class DryRun:
         lines = [
             str(self.listed),
             *([] if self.prompts is None else [f"prompts: {counted(self.prompts, 'object')}"]),
+            *([] if self.moved is None else [f"{self.moved}; a run compares the contents"]),
             f"{self.planned} planned by earlier runs, {self.new} new{self._changed()}",
             f"{counted(self.shards, 'shard')}, {self.shards - self.shards_to_do} done and skipped, "
             f"{self.shards_to_do} to do",
@@ -94,6 +97,7 @@ def dry_run(config: Config) -> DryRun:
         refuse_changed_settings(plan.fingerprint, config, weights)
     images = with_prompts(config, listed, plan)
     difference = difference_of(plan, images.listed, config)
+    refuse_other_images(plan, difference, images.listed, config)
     if plan is not None and config.input.changed == "refuse":
         look_into(Output(storage), plan, difference, images, config)
     new = new_rows(storage, plan, difference.new, images, config, plan.fingerprint if plan else known_settings(config))
@@ -102,6 +106,7 @@ def dry_run(config: Config) -> DryRun:
     return DryRun(
         listed=images.listed,
         prompts=None if images.prompts is None else len(images.prompts),
+        moved=move_text(plan, config),
         planned=len(plan) if plan else 0,
         new=new.num_rows,
         touched=len(difference.touched) + len(difference.back),

@@ -18,6 +18,7 @@ FILTERS: Final = frozenset(
     {
         *("pred_iou_thresh", "stability_score_thresh", "box_nms_thresh", "crop_nms_thresh", "mask_nms_thresh"),
         *("min_mask_region_area", "max_mask_region_area", "containment_thresh", "max_masks_per_image"),
+        *("min_mask_area", "max_mask_area"),
     }
 )
 """The generator's settings that only filter."""

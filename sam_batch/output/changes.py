@@ -1,4 +1,4 @@
-"""What became of planned images since they were planned: replaced under their name, gone, or back again.
+"""What became of planned images since they were planned: replaced under their name, gone, moved, or back again.
 
 The plan only grows, so this lies beside it, in `plan/changes.parquet`: one row an image that is no longer, or no longer
 only, what the plan says. The holder of the lease replaces the file as a whole. It knows no images and reads no input.
@@ -30,17 +30,27 @@ class Change(NamedTuple):
         state: As above.
         size: Bytes, as listed last.
         modified: As `storage.Entry` has it, as listed last.
+        address: URI, as listed last; None where it is the plan's.
     """
 
     state: State
     size: int | None
     modified: str | None
+    address: str | None = None
 
 
 Changes = Mapping[int, Change]
 """By image_id."""
 
-SCHEMA = pa.schema([("image_id", pa.int64()), ("state", pa.string()), ("size", pa.int64()), ("modified", pa.string())])
+SCHEMA = pa.schema(
+    [
+        ("image_id", pa.int64()),
+        ("state", pa.string()),
+        ("size", pa.int64()),
+        ("modified", pa.string()),
+        ("address", pa.string()),  # younger than the others: null in files of before
+    ]
+)
 
 
 class Difference(NamedTuple):
@@ -111,7 +121,17 @@ def to_table(changes: Changes) -> pa.Table:
 
 def from_table(table: pa.Table) -> dict[int, Change]:
     """Read back what `to_table` made."""
-    return {row["image_id"]: Change(State(row["state"]), row["size"], row["modified"]) for row in table.to_pylist()}
+    rows = [(row.pop("image_id"), row) for row in table.to_pylist()]
+    return {image_id: Change(**{**row, "state": State(row["state"])}) for image_id, row in rows}
+
+
+def addresses(rows: pa.Table, changes: Changes) -> pa.Array:
+    """Where each of the plan's images was listed last, as URIs."""
+    column = rows["uri"].combine_chunks()
+    moved = {image_id: change.address for image_id, change in sorted(changes.items()) if change.address is not None}
+    mask = np.zeros(len(column), bool)
+    mask[list(moved)] = True
+    return pc.replace_with_mask(column, mask, pa.array(moved.values(), column.type)) if moved else column
 
 
 def _known(rows: pa.Table, changes: Changes) -> pa.Table:
@@ -120,7 +140,7 @@ def _known(rows: pa.Table, changes: Changes) -> pa.Table:
     latest = [changes[image_id] for image_id in ids.tolist()]
     mask = np.zeros(rows.num_rows, bool)
     mask[ids] = True
-    known = rows.select(["image_id", "key", "uri"])
+    known = rows.select(["image_id", "key"]).append_column("uri", addresses(rows, changes))
     for name, values in (("size", [change.size for change in latest]), ("modified", [c.modified for c in latest])):
         column = rows[name].combine_chunks()
         known = known.append_column(name, pc.replace_with_mask(column, mask, pa.array(values, column.type)))

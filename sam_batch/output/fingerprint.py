@@ -32,14 +32,17 @@ def digest(fingerprint: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps(dict(fingerprint), sort_keys=True).encode()).hexdigest()
 
 
+PLACE = "input.uri"  # kept, but another place is no other meaning: whether its images are others, the job looks
+
+
 def refuse_other(stored: Mapping[str, str], current: Mapping[str, str]) -> None:
-    """Refuse to mix results of unlike settings.
+    """Refuse to mix results of unlike settings; where the input lies is none.
 
     Raises:
         FingerprintError: Some keys differ; the message lists each with both values.
     """
     there, now = shaping_defaults() | dict(stored), shaping_defaults() | dict(current)
-    differing = [key for key in sorted(there.keys() | now.keys()) if there.get(key) != now.get(key)]
+    differing = [key for key in sorted((there.keys() | now.keys()) - {PLACE}) if there.get(key) != now.get(key)]
     if differing:
         lines = [f"  {key}: there {there.get(key, 'unset')}, now {now.get(key, 'unset')}" for key in differing]
         raise FingerprintError(

@@ -63,6 +63,8 @@ class Output:
     def parts(self, plan: Plan, shards: Collection[int]) -> Iterator[pa.Table]:
         """The committed rows, shard by shard, in the order of the plan: all but those of images that count no more.
 
+        `uri` is where an image was listed last.
+
         Args:
             plan: Of this output.
             shards: Done ones.
@@ -71,10 +73,12 @@ class Output:
             JobError: A part is not of this plan: a worker of a killed run may outlive the output it worked for.
         """
         for part in self.whole_parts(plan, shards):
-            yield part.filter(pa.array(~np.isin(part["image_id"], plan.retired))) if len(plan.retired) else part
+            if len(plan.retired):
+                part = part.filter(pa.array(~np.isin(part["image_id"], plan.retired)))
+            yield plan.readdressed(part)
 
     def whole_parts(self, plan: Plan, shards: Collection[int]) -> Iterator[pa.Table]:
-        """Likewise, with the rows of images that count no more."""
+        """Likewise, with the rows of images that count no more, and as they are stored: `uri` is the plan's."""
         fingerprint = digest(plan.fingerprint)
         for planned in plan.shards(set(shards)):
             key = layout.part_key(layout.ANNOTATIONS, planned["shard"][0].as_py())

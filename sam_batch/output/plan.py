@@ -18,13 +18,14 @@ from sam_batch.errors import NotFoundError, OutputError, StorageError
 from sam_batch.model.families import view_bytes
 from sam_batch.output import layout, schema
 from sam_batch.output.changes import SCHEMA as CHANGES_SCHEMA
-from sam_batch.output.changes import Change, Changes, from_table, retired, to_table
+from sam_batch.output.changes import Change, Changes, addresses, from_table, retired, to_table
 from sam_batch.prompts.arrow import GIVEN
 from sam_batch.prompts.items import Category
 from sam_batch.segment.algorithm import most_views
 
 FINGERPRINT = b"sam_batch.fingerprint"
 CATEGORIES = b"sam_batch.categories"
+ROOTS = b"sam_batch.input.uri"  # of changes: where the input is since it moved
 SHARDS_AT_LEAST = 32
 MOST, MOST_INLINE = 32, 4  # images a shard where nobody said otherwise; in a plain loop each may take a minute
 SHARD_BYTES = 256 << 20  # of views; a stage holds them some three times, and there are as many loaders as CPUs
@@ -40,6 +41,7 @@ class Plan:
         parts: How many files it is stored in.
         changes: What became of planned images since.
         categories: What the objects of its prompts can be.
+        moved_to: Where the input is since it moved, as its URIs; empty if it never did.
     """
 
     rows: pa.Table
@@ -47,6 +49,7 @@ class Plan:
     parts: int
     changes: Changes = field(default_factory=dict)
     categories: tuple[Category, ...] = ()
+    moved_to: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """How many images count: those that are gone or were replaced do not."""
@@ -55,6 +58,23 @@ class Plan:
     def __bool__(self) -> bool:
         """A plan of which no image counts any more is one all the same."""
         return True
+
+    @property
+    def roots(self) -> tuple[str, ...]:
+        """Where the input was when a run looked last."""
+        return self.moved_to or tuple(json.loads(self.fingerprint.get("input.uri", "[]")))
+
+    @property
+    def addresses(self) -> pa.Array:
+        """Where each image was then, as URIs, in the order of the rows."""
+        return addresses(self.rows, self.changes)
+
+    def readdressed(self, part: pa.Table) -> pa.Table:
+        """Rows of an output with the images' addresses of now, where some are not those of the plan."""
+        if not any(change.address for change in self.changes.values()):
+            return part
+        now = self.addresses.take(part["image_id"].combine_chunks())
+        return part.set_column(part.column_names.index("uri"), part.field("uri"), now)
 
     @property
     def retired(self) -> NDArray[np.int64]:
@@ -116,23 +136,28 @@ def read_plan(storage: Storage) -> Plan | None:
     rows = pa.concat_tables([part.replace_schema_metadata(None) for part in parts])
     categories = [Category(*one) for told in metadata for one in json.loads(told.get(CATEGORIES, b"[]"))]
     fingerprint = json.loads(metadata[0][FINGERPRINT])
-    return Plan(rows, fingerprint, len(parts), _read_changes(storage), tuple(dict.fromkeys(categories)))
+    changes, moved_to = _read_changes(storage)
+    return Plan(rows, fingerprint, len(parts), changes, tuple(dict.fromkeys(categories)), moved_to)
 
 
-def _read_changes(storage: Storage) -> dict[int, Change]:
+def _read_changes(storage: Storage) -> tuple[dict[int, Change], tuple[str, ...]]:
     try:
-        return from_table(schema.read_part(storage.read(layout.CHANGES), CHANGES_SCHEMA))
+        table = schema.read_part(storage.read(layout.CHANGES), CHANGES_SCHEMA)
+        return from_table(table), tuple(json.loads((table.schema.metadata or {}).get(ROOTS, b"[]")))
     except NotFoundError:
-        return {}
+        return {}, ()
     except StorageError as error:
         raise _no_plan(storage, layout.CHANGES, str(error)) from error
 
 
-def store_changes(storage: Storage, plan: Plan, changes: Changes) -> Plan:
-    """Keep what became of planned images; the file is replaced as a whole."""
-    if changes != plan.changes:
-        storage.replace(layout.CHANGES, schema.part_bytes(to_table(changes)))
-    return replace(plan, changes=changes)
+def store_changes(storage: Storage, plan: Plan, changes: Changes, roots: Sequence[str]) -> Plan:
+    """Keep what became of planned images, and where the input is; the file is replaced as a whole."""
+    moved_to = tuple(roots) if tuple(roots) != plan.roots else plan.moved_to
+    if (changes, moved_to) != (plan.changes, plan.moved_to):
+        table = to_table(changes)
+        told = {ROOTS: json.dumps(moved_to)} if moved_to else None
+        storage.replace(layout.CHANGES, schema.part_bytes(table.replace_schema_metadata(told)))
+    return replace(plan, changes=changes, moved_to=moved_to)
 
 
 def _read_part(storage: Storage, key: str) -> pa.Table:
@@ -203,7 +228,8 @@ def store(
         storage.create(layout.part_key(layout.PLAN, number), _part_bytes(rows, fingerprint, categories))
         number, known = number + 1, tuple(dict.fromkeys([*known, *categories]))
     whole = pa.concat_tables([plan.rows, rows]) if plan else rows
-    return Plan(whole, fingerprint, number, plan.changes if plan else {}, known)
+    changes, moved_to = (plan.changes, plan.moved_to) if plan else ({}, ())
+    return Plan(whole, fingerprint, number, changes, known, moved_to)
 
 
 def replace_plan(storage: Storage, plan: Plan) -> None:

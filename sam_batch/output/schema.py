@@ -62,7 +62,7 @@ _OF_PROMPT = ("point_coords", "prompt_id")  # the columns of a mask that say wha
 _REF = [("image_id", pa.int64()), ("key", pa.string()), ("uri", pa.string())]
 _DECODED = [("height", pa.int32()), ("width", pa.int32()), ("sha256", pa.string())]
 _NOTES = ("notes", pa.list_(pa.string()))
-_YOUNGER = ("notes", "modified", "prompts")  # than version 0.1.0, whose parts are read all the same
+_YOUNGER = ("notes", "modified", "prompts", "address")  # than some files, which are read all the same
 
 PLAN_SCHEMA = pa.schema(
     [("shard", pa.int32()), *_REF, ("size", pa.int64()), ("modified", pa.string()), ("prompts", GIVEN)]

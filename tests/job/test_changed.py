@@ -232,3 +232,77 @@ def test_a_folder_that_cannot_be_read_makes_no_image_gone(tmp_path, photos, monk
     monkeypatch.setattr("os.scandir", refuse)
     assert dry_run(config).gone == 0
     assert run(config).planned == 4
+
+
+def moved_job(job, tmp_path, **settings):
+    (tmp_path / "photos").rename(tmp_path / "moved")
+    return job.model_copy(update={"input": job.input.model_copy(update={"uri": str(tmp_path / "moved"), **settings})})
+
+
+def test_a_moved_folder_is_the_same_job(job, tmp_path):
+    before = rows(tmp_path / "out")
+    moved = moved_job(job, tmp_path)
+    foreseen = dry_run(moved)
+    assert (foreseen.planned, foreseen.new, foreseen.gone, foreseen.images_to_do) == (6, 0, 0, 0)
+    line = f"input.uri: was {tmp_path}/photos and is now {tmp_path}/moved"
+    assert f"{line}; a run compares the contents" in foreseen.to_text(None)
+    summary = run(moved)
+    assert (summary.exit_code, summary.worked, summary.done) == (ExitCode.OK, 0, 6)
+    assert summary.notes == [f"{line}; the images are the same"]
+    assert rows(tmp_path / "out") == before
+    assert {row["uri"] for row in counted_rows(moved)} == {f"{tmp_path}/moved/00{i}.jpg" for i in range(6)}
+
+
+def test_after_a_move_everything_is_noticed_as_before(job, tmp_path):
+    moved = moved_job(job, tmp_path)
+    run(moved)
+    assert (dry_run(moved).touched, dry_run(moved).moved, run(moved).notes) == (0, None, [])
+    (tmp_path / "moved/001.jpg").unlink()
+    replace_photograph(tmp_path / "moved", "002.jpg")
+    summary = run(moved)
+    assert (summary.worked, summary.planned) == (1, 5)
+
+
+def test_a_folder_may_move_back_and_grow(job, photos, tmp_path):
+    run(moved_job(job, tmp_path))
+    (tmp_path / "moved").rename(photos)
+    draw_photographs(photos, 1, first=7)
+    summary = run(job)
+    assert (summary.worked, summary.planned) == (1, 7)
+    assert {Path(row["uri"]).parent for row in counted_rows(job)} == {photos}
+
+
+def test_what_was_not_done_before_the_move_is_done_where_it_is_now(job, photos, tmp_path):
+    (tmp_path / "out/annotations/part-00001.parquet").unlink()
+    summary = run(moved_job(job, tmp_path, changed="refuse"))
+    assert (summary.exit_code, summary.worked, summary.done, summary.failures) == (ExitCode.OK, 2, 6, {})
+    assert sorted(in_coco(tmp_path)) == [f"00{i}.jpg" for i in range(6)]
+
+
+def other_photograph(photos):
+    data = bytearray((photos / "002.jpg").read_bytes())
+    data[-3] ^= 1
+    (photos / "002.jpg").write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (lambda photos: (photos / "002.jpg").unlink(), "not there"),
+        (lambda photos: (photos / "002.jpg").write_bytes(b"x"), "of another size"),
+        (other_photograph, "of other content"),
+    ],
+    ids=["gone", "size", "content"],
+)
+def test_other_images_at_another_place_are_refused_by_name(job, photos, tmp_path, change, fault):
+    change(photos)
+    before = rows(tmp_path / "out")
+    message = rf"input\.uri: was .*photos and is now .*moved, with other images: .* are {fault}: 002\.jpg;"
+    with pytest.raises(OutputError, match=message):
+        run(moved_job(job, tmp_path))
+    assert rows(tmp_path / "out") == before
+
+
+def test_a_moved_input_is_looked_at_as_a_whole(job, tmp_path):
+    with pytest.raises(OutputError, match=r"run once without input\.limit"):
+        dry_run(moved_job(job, tmp_path, limit=2))

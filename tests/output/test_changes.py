@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sam_batch.data.storage import Entry
-from sam_batch.output.changes import SCHEMA, Change, State, compare, from_table, retired, to_table
+from sam_batch.output.changes import SCHEMA, Change, State, addresses, compare, from_table, retired, to_table
 from sam_batch.output.schema import PLAN_SCHEMA
 
 entries = st.builds(
@@ -18,6 +18,7 @@ entries = st.builds(
     size=st.none() | st.integers(0, 3),
     modified=st.none() | st.sampled_from(["x", "y"]),
 )
+TEXTS = st.none() | st.text(max_size=9)
 listings = st.lists(entries, max_size=5, unique_by=lambda entry: entry.key)
 
 
@@ -81,6 +82,13 @@ def test_a_change_that_was_looked_into_is_not_looked_into_again():
     assert not any(compare(plan_of(PLANNED), same, [PLANNED[0], touched, PLANNED[2]], whole=True))
 
 
+def test_a_move_that_was_looked_into_is_not_looked_into_again():
+    moved = replace(PLANNED[1], uri="/elsewhere/b.jpg")
+    same = {1: Change(State.SAME, 1, "x", moved.uri)}
+    assert not any(compare(plan_of(PLANNED), same, [PLANNED[0], moved, PLANNED[2]], whole=True))
+    assert addresses(plan_of(PLANNED), same).to_pylist() == ["/in/a.jpg", "/elsewhere/b.jpg", "/in/c.jpg"]
+
+
 def test_gone_and_replaced_images_count_nowhere():
     changes = {0: Change(State.GONE, 1, None), 1: Change(State.SAME, 1, None), 2: Change(State.REPLACED, 1, None)}
     assert retired(changes) == [0, 2]
@@ -98,7 +106,7 @@ def test_every_image_is_new_gone_touched_or_the_same(planned, listed):
 @given(
     st.dictionaries(
         st.integers(0, 2**62),
-        st.builds(Change, st.sampled_from(State), st.none() | st.integers(0, 2**62), st.none() | st.text(max_size=9)),
+        st.builds(Change, st.sampled_from(State), st.none() | st.integers(0, 2**62), TEXTS, TEXTS),
         max_size=5,
     )
 )
