@@ -14,6 +14,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -136,9 +137,10 @@ def describe(on_gpu: bool) -> dict[str, Any]:
         if not device:
             sys.exit("torch finds no GPU here; --tiny runs small steps on the CPU")
         driver = output_of("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
-    installed = {one.metadata["Name"]: one.version for one in metadata.distributions()}
     versions = {"python": platform.python_version(), "driver": driver}
-    versions |= {name: installed[name] for name in PACKAGES if name in installed}
+    for name in PACKAGES:
+        with suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
     return {"device": device, "commit": output_of("git", "describe", "--always", "--dirty"), "versions": versions}
 
 

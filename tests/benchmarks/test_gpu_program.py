@@ -38,6 +38,11 @@ def test_without_a_gpu_the_tiny_steps_are_named(tmp_path, monkeypatch):
         gpu.main(["--output", str(tmp_path / "gpu.jsonl")])
 
 
+def test_lines_say_the_versions_of_what_is_installed():
+    about = gpu.describe(on_gpu=False)
+    assert about["versions"].keys() >= {"python", "torch", "numpy", "segment-anything", "ray"}
+
+
 @pytest.mark.parametrize(
     ("spans", "length"),
     [([], 0), ([(1, 3), (2, 4)], 3), ([(5, 6), (1, 2)], 2), ([(0, 9), (1, 2), (8, 10)], 10)],
