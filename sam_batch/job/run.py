@@ -56,8 +56,6 @@ from sam_batch.wording import counted
 
 _log = logging.getLogger(__name__)
 
-PLANNED = ("image_id", "key", "uri")  # the columns a part shares with the plan
-
 
 class Workers(NamedTuple):
     """What it takes to label: a job whose weights and engine are settled, and who runs it."""
