@@ -52,7 +52,7 @@ test-browser: $(VENV)/.dev-ready
 
 test-recipes: $(VENV)/.dev-ready
 	@$(INSTALL) --editable '.[recipes]'
-	@$(BIN)/python -m pytest tests/test_recipes.py
+	@$(BIN)/python -m pytest tests/test_recipes.py tests/output/test_card.py
 
 lint: $(VENV)/.dev-ready
 	@$(BIN)/python -m ruff check .
