@@ -13,7 +13,6 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,31 +20,24 @@ from segment_anything.modeling import Sam
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.everything import EXAMPLES, describe
+from benchmarks.harness import arguments as shared
 from benchmarks.harness import job
-from benchmarks.harness.environment import environment
+from benchmarks.harness.environment import describe, environment
 from benchmarks.harness.measure import load, release
 from benchmarks.harness.stopwatch import PeakMemory, timed
 from benchmarks.harness.systems import LeftOutError
-from benchmarks.harness.weights import BUILDERS, load_model
+from benchmarks.harness.weights import load_model
 from sam_batch.config import EngineConfig, GeneratorConfig
 from sam_batch.engine.choice import EngineChoice
 from sam_batch.engine.factory import resolve
 from sam_batch.engine.torch_engine import set_up_process
-from sam_batch.model.precision import DTYPES
 from sam_batch.records import UInt8Array
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", choices=BUILDERS, default="demo")
-    parser.add_argument("--checkpoint", help="real weights of the model, a file")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.add_argument("--precision", choices=("auto", *DTYPES), default="auto")
+    parser = shared.parser(__doc__, precision="auto")
     parser.add_argument("--points-per-side", type=int, default=16)
     parser.add_argument("--points-per-batch", type=int, nargs="+", default=[64, 256])
-    parser.add_argument("--images", type=Path, nargs="+", default=sorted(EXAMPLES.glob("*.jpg")))
-    parser.add_argument("--long-side", type=int, help="resize every image to this many pixels along its longer side")
     return parser.parse_args(argv)
 
 
@@ -56,7 +48,9 @@ def main(argv: list[str] | None = None) -> None:
     )
     images = [partial(load, path, arguments.long_side) for path in arguments.images]
     sam, weights, generator = load_model(arguments.model, arguments.checkpoint, images[0](), arguments.points_per_side)
-    print(f"{arguments.model} with {weights}, {choice.precision}, on {describe(choice)}; torch {torch.__version__}")
+    print(
+        f"{arguments.model} with {weights}, {choice.precision}, on {describe(choice.device)}; torch {torch.__version__}"
+    )
     set_up_process(choice.device)
     batches: dict[int, dict[str, Any]] = {}
     for size in arguments.points_per_batch:
@@ -67,7 +61,7 @@ def main(argv: list[str] | None = None) -> None:
         print(f"{size} prompts a batch: {batches[size]}", flush=True)
     if all("left_out" in row for row in batches.values()):
         sys.exit("no size could be measured")
-    header = {"benchmark": "batches", "model": arguments.model, "weights": weights, "device": describe(choice)}
+    header = {"benchmark": "batches", "model": arguments.model, "weights": weights, "device": describe(choice.device)}
     settings = {"precision": choice.precision, "points_per_side": arguments.points_per_side, "images": len(images)}
     print(json.dumps(header | environment(choice.device) | settings | {"batches": batches}))
 

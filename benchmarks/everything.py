@@ -12,16 +12,15 @@ Ray nor storage, and says nothing about the quality of masks.
 import argparse
 import json
 import math
-import platform
 import sys
 from functools import partial
-from pathlib import Path
 
 import torch
 
+from benchmarks.harness import arguments as shared
 from benchmarks.harness import ceiling
 from benchmarks.harness.agreement import CLOSE, SAME, Agreement, compare
-from benchmarks.harness.environment import environment
+from benchmarks.harness.environment import describe, environment
 from benchmarks.harness.job import measure_job
 from benchmarks.harness.measure import Measured, load, measure
 from benchmarks.harness.systems import STAGES, SYSTEMS, LeftOutError
@@ -33,18 +32,11 @@ from sam_batch.engine.torch_engine import set_up_process
 from sam_batch.model.precision import DTYPES
 
 MEASUREMENTS = {name: partial(measure, system) for name, system in SYSTEMS.items()} | {"job": measure_job}
-EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", choices=BUILDERS, default="demo")
-    parser.add_argument("--checkpoint", help="real weights of the model, a file")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.add_argument("--precision", choices=("auto", *DTYPES), default="auto", help="ours; the others use fp32")
+    parser = shared.parser(__doc__, precision="auto", whose="ours; the others use fp32")
     parser.add_argument("--points-per-side", type=int, default=16)
-    parser.add_argument("--images", type=Path, nargs="+", default=sorted(EXAMPLES.glob("*.jpg")))
-    parser.add_argument("--long-side", type=int, help="resize every image to this many pixels along its longer side")
     parser.add_argument("--repeat", type=int, default=3, help="passes; 0: one, timed by stage, not warmed up")
     parser.add_argument(
         "--skip", choices=MEASUREMENTS, action="append", default=[], metavar="NAME", help=", ".join(MEASUREMENTS)
@@ -59,8 +51,9 @@ def main(argv: list[str] | None = None) -> None:
     )
     images = [partial(load, path, arguments.long_side) for path in arguments.images]
     sam, weights, generator = load_model(arguments.model, arguments.checkpoint, images[0](), arguments.points_per_side)
+    device = describe(choice.device)
     print(
-        f"{arguments.model} with {weights}, {choice.precision}, on {describe(choice)}; torch {torch.__version__}\n"
+        f"{arguments.model} with {weights}, {choice.precision}, on {device}; torch {torch.__version__}\n"
         f"{len(arguments.images)} images, {arguments.points_per_side} x {arguments.points_per_side} points, "
         f"predicted IoU > {generator.pred_iou_thresh:.3f}, stability >= {generator.stability_score_thresh:.3f}\n"
     )
@@ -80,12 +73,6 @@ def main(argv: list[str] | None = None) -> None:
     }
     print_agreement(agreements)
     print(json.dumps(summary(arguments, choice, published, measured, agreements)))
-
-
-def describe(choice: EngineChoice) -> str:
-    if choice.device == "cuda":
-        return torch.cuda.get_device_name()
-    return f"{torch.get_num_threads()} threads of {platform.machine()}"
 
 
 def state_ceiling(model: str, generator: GeneratorConfig, choice: EngineChoice) -> float:
@@ -142,7 +129,7 @@ def summary(
     return {
         "benchmark": "everything",
         "model": arguments.model,
-        "device": describe(choice),
+        "device": describe(choice.device),
         **environment(choice.device),
         "precision": choice.precision,
         "points_per_side": arguments.points_per_side,

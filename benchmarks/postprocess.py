@@ -12,7 +12,6 @@ there is a line for the masks alone. On a busy machine CPU time says more than t
 import argparse
 import json
 import multiprocessing
-import platform
 import statistics
 import sys
 from collections.abc import Callable, Iterable
@@ -29,7 +28,7 @@ from segment_anything.modeling import Sam
 from segment_anything.utils import amg
 
 from benchmarks.harness import ceiling
-from benchmarks.harness.environment import environment
+from benchmarks.harness.environment import describe, environment
 from benchmarks.harness.stopwatch import PeakMemory, Spent, timed
 from sam_batch.masks import logits, rle
 from sam_batch.masks.geometry import view_shape
@@ -76,12 +75,6 @@ def main(argv: list[str] | None = None) -> None:
         sizes[size]["peak_mib"] = measure_memory(scale, arguments)
         print_size(size, header["masks"], sizes[size])
     print(json.dumps(header | {"sizes": sizes}))
-
-
-def describe(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name()
-    return f"{torch.get_num_threads()} threads of {platform.machine()}"
 
 
 def draw(seed: int, prompts: int, device: str) -> torch.Tensor:

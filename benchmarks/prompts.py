@@ -13,12 +13,10 @@ device. At the end one JSON line. It says nothing about the quality of masks.
 import argparse
 import copy
 import json
-import platform
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -28,8 +26,9 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco
 from segment_anything.modeling import Sam
 
+from benchmarks.harness import arguments as shared
 from benchmarks.harness import ceiling
-from benchmarks.harness.environment import environment
+from benchmarks.harness.environment import describe, environment
 from benchmarks.harness.measure import load
 from benchmarks.harness.stopwatch import Spent, timed
 from benchmarks.harness.weights import BUILDERS, load_model
@@ -48,7 +47,6 @@ from sam_batch.segment.embeddings import Embedder
 from sam_batch.segment.prompted import Prompted
 from sam_batch.segment.views import cut_views, whole_view
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
 CHUNK = 64
 BOXES_AN_IMAGE = 7  # of COCO's train2017
 CLOSE = {"demo": 0.9999}  # mean IoU that masks should have with the reference's
@@ -212,15 +210,10 @@ class Scene:
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", choices=BUILDERS, default="demo")
-    parser.add_argument("--checkpoint", help="real weights of the model, a file")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.add_argument("--precision", choices=("auto", *DTYPES), default="fp32", help="ours; the reference uses fp32")
+    parser = shared.parser(__doc__, precision="fp32", whose="ours; the reference uses fp32")
     parser.add_argument("--choose", choices=("single", "best"), nargs="+", default=["single", "best"])
     parser.add_argument("--boxes", type=int, default=1000, help="on one image")
-    parser.add_argument("--images", type=Path, nargs="+", default=sorted(EXAMPLES.glob("*.jpg")))
-    parser.add_argument("--long-side", type=int, default=640, help="of images, resized; COCO's have 640 pixels")
+    parser.set_defaults(long_side=640)  # as COCO's images
     return parser.parse_args(argv)
 
 
@@ -231,7 +224,9 @@ def main(argv: list[str] | None = None) -> None:
     )
     images = [load(path, arguments.long_side) for path in arguments.images]
     sam, weights, _ = load_model(arguments.model, arguments.checkpoint, images[0], 8)
-    print(f"{arguments.model} with {weights}, {choice.precision}, on {describe(choice)}; torch {torch.__version__}")
+    print(
+        f"{arguments.model} with {weights}, {choice.precision}, on {describe(choice.device)}; torch {torch.__version__}"
+    )
     state_ceiling(arguments.model, choice)
     close = close_for(arguments, choice)
     scenes: dict[str, dict[str, Any]] = {}
@@ -250,7 +245,7 @@ def main(argv: list[str] | None = None) -> None:
                 "benchmark": "prompts",
                 "model": arguments.model,
                 "weights": weights,
-                "device": describe(choice),
+                "device": describe(choice.device),
                 **environment(choice.device),
                 "precision": choice.precision,
                 "boxes_on_one_image": arguments.boxes,
@@ -267,12 +262,6 @@ def close_for(arguments: argparse.Namespace, choice: EngineChoice) -> float:
     if choice.precision != "fp32":
         return 0.0
     return 0.9999 if arguments.checkpoint else CLOSE.get(arguments.model, CLOSE_OF_RANDOM_WEIGHTS)
-
-
-def describe(choice: EngineChoice) -> str:
-    if choice.device == "cuda":
-        return torch.cuda.get_device_name()
-    return f"{torch.get_num_threads()} threads of {platform.machine()}"
 
 
 def state_ceiling(model: str, choice: EngineChoice) -> None:

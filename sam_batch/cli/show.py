@@ -20,6 +20,7 @@ from sam_batch.data.storage import locate, read_uri, shown
 from sam_batch.errors import ConfigError, ImageError, OutputError, StorageError
 from sam_batch.library import shown as looks
 from sam_batch.library.shown import Encoding
+from sam_batch.output import layout
 from sam_batch.records import UInt8Array
 from sam_batch.wording import counted
 
@@ -96,7 +97,7 @@ def show_image(config: Config, to: str | None, *, grid: bool) -> tuple[str, Path
     seconds = time.monotonic() - start
 
     source = PurePosixPath(locate(config.input.uris[0], config.storage).key).name
-    name = source + {"png": ".png", "jpeg": ".jpg"}[encoding]
+    name = source + layout.SUFFIXES[encoding]
     place = Path(mkdtemp(prefix="sam-batch-"), name) if to is None else Path(to).expanduser().absolute()
     _write(place, picture)
     (height, width), origin = image.shape[:2], segmenter.origin

@@ -22,6 +22,7 @@ METRICS = "metrics"
 COLOR_MASKS = "color_masks"
 LABEL_MASKS = "label_masks"
 SEGMENTS = "segments"
+SUFFIXES = {"png": ".png", "jpeg": ".jpg"}  # of colour masks, by output.color_masks.format
 COCO = "coco"
 
 _PART: Final = re.compile(r"part-(\d{5,})\.(parquet|json)")
@@ -55,7 +56,7 @@ def part_number(key: str) -> int | None:
 
 def color_mask_key(key: str, encoding: str) -> str:
     """An image's masks in colours, as png or jpeg."""
-    return f"{COLOR_MASKS}/{output_name(key, {'png': '.png', 'jpeg': '.jpg'}[encoding])}"
+    return f"{COLOR_MASKS}/{output_name(key, SUFFIXES[encoding])}"
 
 
 def label_mask_key(key: str) -> str:

@@ -19,6 +19,7 @@ from sam_batch.model.families import view_bytes
 from sam_batch.output import layout, schema
 from sam_batch.output.changes import SCHEMA as CHANGES_SCHEMA
 from sam_batch.output.changes import Change, Changes, addresses, from_table, retired, to_table
+from sam_batch.output.fingerprint import PLACE
 from sam_batch.prompts.arrow import GIVEN
 from sam_batch.prompts.items import Category
 from sam_batch.segment.algorithm import most_views
@@ -62,7 +63,7 @@ class Plan:
     @property
     def roots(self) -> tuple[str, ...]:
         """Where the input was when a run looked last."""
-        return self.moved_to or tuple(json.loads(self.fingerprint.get("input.uri", "[]")))
+        return self.moved_to or tuple(json.loads(self.fingerprint.get(PLACE, "[]")))
 
     @property
     def addresses(self) -> pa.Array:
