@@ -6,7 +6,7 @@ image is found out later, by `pixels`.
 
 A key is the image's name in all outputs: the path below the folder, the fixed part of the glob, the prefix, or the
 longest common folder of a manifest; of an archive, its name before that of the member. Several inputs are told apart
-by their base name, put before their keys.
+by their base name, put before their keys; but not before those of the one that a job began with, which keep their keys.
 """
 
 import logging
@@ -91,13 +91,16 @@ class _Source:
     images: Iterable[Entry]
 
 
-def list_images(config: InputConfig, storage: StorageConfig, output: str | None = None) -> Listing:
+def list_images(
+    config: InputConfig, storage: StorageConfig, output: str | None = None, unlabelled: str | None = None
+) -> Listing:
     """The images of the input.
 
     Args:
         config: What to list.
         storage: How object stores are reached.
         output: Where results go, which must not be where images are looked for.
+        unlabelled: One of several inputs, as `config.uris` has it, whose keys begin with no base name.
 
     Raises:
         InputError: Something named does not exist or may not be listed, two images have one key, the output lies in
@@ -109,6 +112,10 @@ def list_images(config: InputConfig, storage: StorageConfig, output: str | None 
     finder = _Finder(config, storage, output)
     try:
         sources = [finder.source(uri) for uri in config.uris]
+        sources = [
+            replace(source, label="") if uri == unlabelled else source
+            for uri, source in zip(config.uris, sources, strict=True)
+        ]
         _check_labels(sources)
         images = _merged(_labelled(source, len(sources)) for source in sources)
     except (StorageError, ConfigError) as error:

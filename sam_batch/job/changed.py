@@ -64,9 +64,9 @@ class Looked(NamedTuple):
 
 
 def move_text(plan: Plan | None, config: Config) -> str | None:
-    """One line about an input that lies elsewhere than when the last run looked; None where it does not."""
+    """One line about an input that lies elsewhere than when the last run looked; None where it at most grew a root."""
     roots = input_roots(config)
-    if plan is None or not plan.roots or tuple(roots) == plan.roots:
+    if plan is None or set(plan.roots) <= set(roots):
         return None
     return f"input.uri: was {_listed(plan.roots)} and is now {_listed(roots)}"
 

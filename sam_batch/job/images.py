@@ -10,6 +10,8 @@ import pyarrow.compute as pc
 from sam_batch.config import Config
 from sam_batch.data import listing
 from sam_batch.errors import ConfigError, NotFoundError
+from sam_batch.job.spec import input_roots, roots_of
+from sam_batch.output.output import Output
 from sam_batch.output.plan import Plan
 from sam_batch.prompts.arrow import GIVEN
 from sam_batch.prompts.collect import GivenPrompts
@@ -56,14 +58,28 @@ class Images:
         return f"prompts: {counted(len(prompts), 'object')} in {carrying}"
 
 
-def list_images(config: Config) -> listing.Listing:
+def list_images(config: Config, *, anew: bool = False) -> listing.Listing:
     """List the input; all of it where there are prompts, since `input.limit` is for images that carry some.
+
+    Args:
+        config: The job.
+        anew: What the output holds does not count.
 
     Raises:
         InputError: It cannot be listed.
+        OutputError: A file has the name of a part of the output's plan, and is none of it.
     """
     settings = config.input if config.prompts.uri is None else config.input.model_copy(update={"limit": None})
-    return listing.list_images(settings, config.storage, output=config.output.uri)
+    began_with = None if anew or len(settings.uris) == 1 else _began_with(config)
+    return listing.list_images(settings, config.storage, output=config.output.uri, unlabelled=began_with)
+
+
+def _began_with(config: Config) -> str | None:
+    """The one of several inputs that the output's job began with alone: its images keep their keys beside others."""
+    plan = Output.at(config.output.uri, config.storage).plan()
+    if plan is None or not plan.began_with_one_root:
+        return None
+    return config.input.uris[input_roots(config).index(roots_of(config, plan.roots)[0])]
 
 
 def with_prompts(config: Config, listed: listing.Listing, plan: Plan | None) -> Images:

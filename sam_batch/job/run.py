@@ -36,7 +36,7 @@ from sam_batch.job.notes import noted
 from sam_batch.job.outage import Patience, controls
 from sam_batch.job.progress import RunProgress
 from sam_batch.job.second_pass import second_pass
-from sam_batch.job.spec import JobSpec, input_roots, refuse_changed_settings
+from sam_batch.job.spec import JobSpec, refuse_changed_settings, roots_of
 from sam_batch.output import claims, layout, lease, ownership
 from sam_batch.output.fingerprint import refuse_other
 from sam_batch.output.output import Output
@@ -82,7 +82,7 @@ def run_job(config: Config, console: Console, overwrite: str | None = None) -> S
     cluster.refuse_working_copy(config)
     notes: list[str] = []
     with noted(notes):
-        listed = list_images(config)
+        listed = list_images(config, anew=overwrite is not None)
         console.print(str(listed), markup=False, highlight=False, soft_wrap=True)
         storage = ownership.open_output(config, overwrite)
         plan = _earlier_plan(storage, config) if overwrite is None else None
@@ -212,7 +212,7 @@ def _extended_plan(run: Run, images: Images, fingerprint: dict[str, str], plan: 
     if plan is not None:
         drop_cutouts(Output(run.storage), plan, decision.again)
         # First: what replaces an image is new after a crash.
-        plan = store_changes(run.storage, plan, decision.changes, input_roots(run.config))
+        plan = store_changes(run.storage, plan, decision.changes, roots_of(run.config, plan.roots))
     return store(run.storage, plan, decision.rows, fingerprint, images.categories)
 
 

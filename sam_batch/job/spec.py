@@ -4,7 +4,7 @@ Values only: nothing here reads a file or starts a worker.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sam_batch import __version__
@@ -102,6 +102,14 @@ def _decided(config: Config) -> dict[str, str]:
 def input_roots(config: Config) -> list[str]:
     """The input's URIs, one spelling for one place."""
     return [locate(uri, config.storage).uri for uri in config.input.uris]
+
+
+def roots_of(config: Config, known: Sequence[str]) -> list[str]:
+    """The input's URIs, in the order of an output that knows the first of several; else as `input_roots`.
+
+    The first is the one that a job began with: where that is gone, it moved to the place of the first.
+    """
+    return sorted(input_roots(config), key=lambda root: root not in known[:1])
 
 
 def known_settings(config: Config) -> dict[str, str]:

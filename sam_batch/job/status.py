@@ -134,7 +134,7 @@ def _opened(config: Config, overwrite: str | None) -> tuple[listing.Listing, Sto
     """The input and the output, if nobody works there and it can be written."""
     require_known(config.output.formats)
     refuse_working_copy(config)
-    listed = list_images(config)
+    listed = list_images(config, anew=overwrite is not None)
     storage = ownership.open_output(config, overwrite)
     lease.refuse_held(storage)
     if not storage.may_be_written():

@@ -66,6 +66,11 @@ class Plan:
         return self.moved_to or tuple(json.loads(self.fingerprint.get(PLACE, "[]")))
 
     @property
+    def began_with_one_root(self) -> bool:
+        """Whether the first of the roots gave keys without its base name; others that came later never do."""
+        return len(json.loads(self.fingerprint.get(PLACE, "[]"))) == 1
+
+    @property
     def addresses(self) -> pa.Array:
         """Where each image was then, as URIs, in the order of the rows."""
         return addresses(self.rows, self.changes)

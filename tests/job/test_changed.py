@@ -279,6 +279,56 @@ def test_what_was_not_done_before_the_move_is_done_where_it_is_now(job, photos, 
     assert sorted(in_coco(tmp_path)) == [f"00{i}.jpg" for i in range(6)]
 
 
+def beside(job, tmp_path, *names):
+    """The job with several inputs: by default the one it began with, and a new one of two images."""
+    uris = tuple(str(tmp_path / name) for name in names or ("photos", "more"))
+    return job.model_copy(update={"input": job.input.model_copy(update={"uri": uris})})
+
+
+@pytest.fixture
+def more(tmp_path):
+    draw_photographs(tmp_path / "more", 2, first=20)
+    return tmp_path / "more"
+
+
+@pytest.mark.usefixtures("more")
+@pytest.mark.parametrize("names", [("photos", "more"), ("more", "photos")])
+def test_a_second_folder_beside_the_first_goes_on_with_the_job(job, photos, tmp_path, names):
+    before = rows(tmp_path / "out")
+    grown = beside(job, tmp_path, *names)
+    assert (dry_run(grown).new, dry_run(grown).gone, dry_run(grown).moved) == (2, 0, None)
+    summary = run(grown)
+    assert (summary.exit_code, summary.worked, summary.planned, summary.notes) == (ExitCode.OK, 2, 8, [])
+    assert rows(tmp_path / "out")[:6] == before
+    assert [row["key"] for row in counted_rows(grown)][6:] == ["more/020.jpg", "more/021.jpg"]
+    draw_photographs(photos, 1, first=6)
+    assert (run(grown).worked, run(grown).worked) == (1, 0)
+    assert counted_rows(grown)[-1]["key"] == "006.jpg"
+
+
+@pytest.mark.usefixtures("more")
+def test_of_two_folders_none_may_lack(job, tmp_path):
+    run(beside(job, tmp_path))
+    with pytest.raises(OutputError, match=r"are not there: more/020\.jpg, more/021\.jpg"):
+        run(job)
+
+
+def test_two_folders_may_move_together(job, more, tmp_path):
+    run(beside(job, tmp_path))
+    (tmp_path / "photos").rename(tmp_path / "moved")
+    (tmp_path / "elsewhere").mkdir()
+    more.rename(tmp_path / "elsewhere/more")
+    summary = run(beside(job, tmp_path, "moved", "elsewhere/more"))
+    assert (summary.exit_code, summary.worked, summary.planned) == (ExitCode.OK, 0, 8)
+
+
+@pytest.mark.usefixtures("more")
+def test_a_job_done_anew_names_each_of_its_folders(job, tmp_path):
+    grown = beside(job, tmp_path)
+    assert run(grown, overwrite=grown.output.uri).exit_code == ExitCode.OK
+    assert counted_rows(grown)[-1]["key"] == "photos/005.jpg"
+
+
 def other_photograph(photos):
     data = bytearray((photos / "002.jpg").read_bytes())
     data[-3] ^= 1
