@@ -21,9 +21,9 @@ from sam_batch.model.sam.norms import Cells, add_and_norm
 from sam_batch.model.sam.upscaler import Upscaler
 from sam_batch.model.threads import on_each_core
 
-# Cells that go through the transformer at once, over all prompts of a chunk. On a CPU the 4 MB of one prompt of SAM's
-# 64 x 64 cells stay in the last cache; a GPU takes 64 prompts of about 25 MB.
-SCORE_CELLS = {"cpu": 1 << 12, "cuda": 1 << 18}
+# Numbers that go through the transformer at once: cells of 256 channels, over all prompts of a chunk. On a CPU the 8 MB
+# of two prompts of SAM's 64 x 64 cells stay in the last cache; a GPU takes 64 prompts of about 25 MB.
+SCORE_NUMBERS = {"cpu": 1 << 21, "cuda": 1 << 26}
 # In half precision products are so fast that what is done to tokens alone shows: these prompts share it on a CPU.
 FEWEST_PROMPTS = 4
 # Cells up-scaled at once, over all prompts of a chunk: a quarter of such a prompt on a CPU, 32 prompts on a GPU.
@@ -79,7 +79,7 @@ class Decoder(nn.Module):
         self.device = position_LC.device.type
         self.upscaler = Upscaler(decoder, self.mask_size[0] // 4, self.mask_size[1] // 4, FINISH_CELLS[self.device])
         fewest = FEWEST_PROMPTS if self.low.itemsize == 2 else 1
-        self.score_chunk = max(fewest, SCORE_CELLS[self.device] // len(position_LC))
+        self.score_chunk = max(fewest, SCORE_NUMBERS[self.device] // position_LC.numel())
         self.finish_chunk = max(1, FINISH_CELLS[self.device] // len(position_LC))
 
     def score(self, embedding: Tensor, sparse_PnC: Tensor, dense: Tensor | None, *, multimask: bool) -> Scored:

@@ -9,7 +9,7 @@ from support.small_sam import small_sam
 from torch import Tensor
 
 from sam_batch.model.load import load_model
-from sam_batch.model.sam.decoder import FEWEST_PROMPTS, SCORE_CELLS, Decoder
+from sam_batch.model.sam.decoder import FEWEST_PROMPTS, SCORE_NUMBERS, Decoder
 from sam_batch.model.sam.demo import build_demo
 from sam_batch.model.sam.lowering import lower
 from sam_batch.model.sam.norms import Cells
@@ -134,7 +134,7 @@ def test_half_precision_rounds_cells_alone(half, bound):
 
 @pytest.mark.parametrize(("dtype", "prompts"), [(torch.float32, 1), (torch.bfloat16, FEWEST_PROMPTS)])
 def test_half_precision_shares_the_work_on_tokens(dtype, prompts, monkeypatch):
-    monkeypatch.setitem(SCORE_CELLS, "cpu", 1)
+    monkeypatch.setitem(SCORE_NUMBERS, "cpu", 1)
     sam = small_sam()
     lower(sam, dtype)
     assert Decoder(sam).score_chunk == prompts
