@@ -24,6 +24,7 @@ from sam_batch.job.spec import input_roots
 from sam_batch.output import claims, layout, ownership
 from sam_batch.output.changes import Change, Changes, Difference, State, compare, retired
 from sam_batch.output.file_names import refuse_unwritable
+from sam_batch.output.fingerprint import only, switched_on
 from sam_batch.output.output import Output
 from sam_batch.output.plan import Plan, extend, images_per_shard
 from sam_batch.records import Status
@@ -222,6 +223,19 @@ def new_rows(
         ownership.refuse_taken(storage, ownership.Names(free, fingerprint, formats))
     ownership.refuse_unclaimed(storage, config.output.formats, whole)
     return rows
+
+
+def pictures_to_draw(storage: Storage, plan: Plan, settings: Mapping[str, str]) -> dict[str, str]:
+    """The settings of pictures that were off when the images of an output were labelled, and are switched on now.
+
+    Raises:
+        OutputError: The file system does not take their names, or somebody else's files have them.
+    """
+    pictures = switched_on(plan.settings, settings)
+    if pictures:
+        _refuse_names(storage, ownership.Names(plan.rows, plan.settings | pictures))
+        ownership.refuse_taken(storage, ownership.Names(plan.rows, only(pictures)), pictures_alone=True)
+    return pictures
 
 
 def successor(storage: Storage, images: Images, config: Config, fingerprint: Mapping[str, str]) -> Plan:

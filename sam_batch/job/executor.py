@@ -11,6 +11,7 @@ from rich.console import Console
 from sam_batch.data.storage import shown
 from sam_batch.job.cluster import usable_cpus
 from sam_batch.job.deadline import Watchdog
+from sam_batch.job.pictures import redraw
 from sam_batch.job.spec import JobSpec
 from sam_batch.job.stages import SegmentStage, draw_in_vain, load, open_segment_stage, write
 from sam_batch.output.parts import Receipt
@@ -101,6 +102,15 @@ class Executor(Protocol):
         """
         ...
 
+    def redraw(self, job: JobSpec, shards: Iterable[pa.Table]) -> Generator[Receipt, None, None]:
+        """Draw what committed shards lack, as `pictures.redraw` does, in any order; one whose worker dies is left out.
+
+        Args:
+            job: The job; of pictures, those to draw are enabled.
+            shards: `schema.PLAN_SCHEMA`, one table a shard.
+        """
+        ...
+
     def isolated(self, job: JobSpec, *, again: bool) -> Isolated:
         """What works on images one by one, for the second pass.
 
@@ -132,6 +142,13 @@ class InlineExecutor:
                 with self._watched(job, shard) as renew:
                     receipt = write(segment(load(shard, job, renew), renew), job, again=again, renew=renew)
                 yield receipt
+
+    def redraw(self, job: JobSpec, shards: Iterable[pa.Table]) -> Generator[Receipt, None, None]:
+        """See `Executor.redraw`."""
+        for shard in shards:
+            with self._watched(job, shard) as renew:
+                receipt = redraw(shard, job, renew)
+            yield receipt
 
     def isolated(self, job: JobSpec, *, again: bool) -> Isolated:
         """See `Executor.isolated`."""

@@ -1,17 +1,23 @@
 """The pictures of a shard: drawn from its rows and the encoded bytes, written under names that depend on keys alone."""
 
+import hashlib
 import tarfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from sam_batch.config_output import OutputConfig
 from sam_batch.data import pixels
-from sam_batch.data.storage import Storage
-from sam_batch.errors import StorageError
+from sam_batch.data.storage import Storage, open_storage, shown
+from sam_batch.errors import FailureKind, ImageError, OutageError, StorageError
 from sam_batch.job.boundary import attempt_on
 from sam_batch.job.deadline import Renew, never
+from sam_batch.job.outage import Reader
 from sam_batch.job.spec import JobSpec
-from sam_batch.output import layout, palette, render
+from sam_batch.output import layout, palette, render, schema
+from sam_batch.output.parts import Receipt
 from sam_batch.output.tar import tar_bytes, tar_members
 from sam_batch.records import ImageResult, Stage, Status
 
@@ -92,17 +98,89 @@ def draw(result: ImageResult, data: bytes, job: JobSpec) -> Iterator[Picture]:
     key, masks, size = result.ref.key, result.annotations, (result.height, result.width)
     if output.label_masks.enabled:
         yield layout.label_mask_key(key), render.label_mask(masks, *size)
-    over_image = output.color_masks.over_image
-    if not (output.segments.enabled or (output.color_masks.enabled and over_image)):
-        image = None
-    else:
-        image = pixels.decode(data, job.config.input).rgb_HW3
+    image = pixels.decode(data, job.config.input).rgb_HW3 if _shows_photographs(output) else None
     if output.color_masks.enabled:
-        picture = render.color_mask(image if over_image else None, masks, *size, _style(job), output.color_masks.format)
+        under = image if output.color_masks.over_image else None
+        picture = render.color_mask(under, masks, *size, _style(job), output.color_masks.format)
         yield layout.color_mask_key(key, output.color_masks.format), picture
     if output.segments.enabled and image is not None:
         for mask_id, picture in render.segment_cutouts(image, masks, output.segments.min_area, output.segments.frame):
             yield f"{layout.SEGMENTS}/{layout.cutout_name(key, mask_id)}", picture
+
+
+def _shows_photographs(output: OutputConfig) -> bool:
+    return output.segments.enabled or (output.color_masks.enabled and output.color_masks.over_image)
+
+
+def redraw(shard: pa.Table, job: JobSpec, renew: Renew = never) -> Receipt:
+    """Draw the pictures that a committed shard lacks, from its rows, which stay as they are.
+
+    A picture that is there is not drawn again, so that a run that was interrupted goes on.
+
+    Args:
+        shard: `schema.PLAN_SCHEMA`; the images of one shard that count, `uri` where they are now.
+        job: The job; of pictures, those to draw are enabled.
+        renew: Gives the next image time.
+
+    Returns:
+        How many images have them now (`ok`), how many have not (`failed`), and why in its notes; of a store that does
+        not answer, the outage.
+
+    Raises:
+        StorageError: The output cannot be read or written.
+    """
+    number = shard["shard"][0].as_py()
+    storage = open_storage(job.config.output.uri, job.config.storage)
+    part = schema.read_part(storage.read(layout.part_key(layout.ANNOTATIONS, number)))
+    part = part.filter(pc.is_in(part["image_id"], value_set=shard["image_id"].combine_chunks()))
+    results = schema.table_to_results(part.set_column(part.column_names.index("uri"), "uri", shard["uri"]))
+    lacking = [result for result in results if not is_drawn(result, number, job.config.output, storage)]
+    reader = Reader(job)
+    try:
+        with ThreadPoolExecutor(IO_THREADS) as pool:
+            read = list(pool.map(lambda result: _with_bytes(result, job, reader), lacking))
+    except OutageError as error:
+        return Receipt(number, outage=str(error))
+    faults = [image for image in read if isinstance(image, ImageResult)]
+    images = [image for image in read if not isinstance(image, ImageResult)]
+    if images and not (faults and job.config.output.segments.pack == "tar"):  # a tar that is there is whole
+        drawn = write_pictures(images, number, job, storage, renew=renew)
+        faults += [result for result in drawn if result.failure]
+    storage.flush()
+    notes = [f"not drawn: {shown(fault.ref.key)}: {fault.failure.message}" for fault in faults if fault.failure]
+    return Receipt(number, ok=len(results) - len(faults), failed=len(faults), notes=notes)
+
+
+def is_drawn(result: ImageResult, shard: int, output: OutputConfig, storage: Storage) -> bool:
+    """Whether the pictures that `draw` makes of a row are all there."""
+    if result.status is Status.FAILED:
+        return True
+    key, segments = result.ref.key, output.segments
+    wanted = [layout.label_mask_key(key)] if output.label_masks.enabled else []
+    wanted += [layout.color_mask_key(key, output.color_masks.format)] if output.color_masks.enabled else []
+    cut = [one.mask_id for one in result.annotations if one.area >= max(segments.min_area, 1)]
+    if not (segments.enabled and cut):
+        return all(map(storage.exists, wanted))
+    if segments.pack == "tar":
+        return all(map(storage.exists, [*wanted, layout.tar_key(shard)]))
+    there = {entry.key for entry in storage.list(layout.cutouts_key(key), recursive=False)}
+    return all(map(storage.exists, wanted)) and there.issuperset(
+        f"{layout.SEGMENTS}/{layout.cutout_name(key, mask_id)}" for mask_id in cut
+    )
+
+
+def _with_bytes(result: ImageResult, job: JobSpec, reader: Reader) -> tuple[ImageResult, bytes] | ImageResult:
+    """A row with its image's bytes, if they are those that it was made of; with none, where none are shown."""
+
+    def read() -> tuple[ImageResult, bytes]:
+        if not _shows_photographs(job.config.output):
+            return result, b""
+        data = reader.read(result.ref.uri)
+        if hashlib.sha256(data).hexdigest() != result.sha256:
+            raise ImageError(FailureKind.READ_FAILED, "it changed since it was labelled")
+        return result, data
+
+    return attempt_on(result, Stage.WRITE, read)
 
 
 def _style(job: JobSpec) -> render.Style:

@@ -27,7 +27,7 @@ from sam_batch.job.cluster import Resources, usable_cpus
 from sam_batch.job.deadline import worker_deadline
 from sam_batch.job.executor import LOST_NODES, Answer, Isolated, Lost
 from sam_batch.job.pack import pack, unpack
-from sam_batch.job.pictures import IO_THREADS
+from sam_batch.job.pictures import IO_THREADS, redraw
 from sam_batch.job.ray_errors import cause, explained
 from sam_batch.job.ray_gpus import call_on_gpus
 from sam_batch.job.ray_witness import LastWords, has_stalled, heard, timed_out, watched
@@ -60,6 +60,15 @@ class RayExecutor:
             segmented = self.segmented(job, shards, in_flight=None)
             stream = _map(segmented, _write_row, fn_kwargs={"job": job, "again": again}, **_TASK)
             for table in _rows(stream):
+                for receipt in table.to_pylist():
+                    yield Receipt(**receipt)
+
+    def redraw(self, job: JobSpec, shards: Iterable[pa.Table]) -> Generator[Receipt, None, None]:
+        """See `Executor.redraw`."""
+        _set_context(job)
+        with explained():
+            packed = ray.data.from_arrow([pack(shard) for shard in shards])
+            for table in _rows(_map(packed, _redraw_row, fn_kwargs={"job": job}, **_TASK)):
                 for receipt in table.to_pylist():
                     yield Receipt(**receipt)
 
@@ -193,6 +202,17 @@ def _write_row(row: pa.Table, job: JobSpec, again: bool, threads: int = IO_THREA
             receipt = write(table, job, again=again, threads=threads, renew=renew)
     except StorageError as error:
         receipt = Receipt(Ticket.of(table).shard, error=f"{error} (on {platform.node()})")
+    return pack(pa.Table.from_pylist([asdict(receipt)]))
+
+
+def _redraw_row(row: pa.Table, job: JobSpec) -> pa.Table:
+    """Draw what a shard lacks; as of `_write_row`."""
+    shard = unpack(row)
+    try:
+        with worker_deadline(job.config.run.image_timeout_seconds) as renew:
+            receipt = redraw(shard, job, renew)
+    except StorageError as error:
+        receipt = Receipt(shard["shard"][0].as_py(), error=f"{error} (on {platform.node()})")
     return pack(pa.Table.from_pylist([asdict(receipt)]))
 
 

@@ -28,13 +28,22 @@ from sam_batch.errors import OutageError, OutputError, StorageError
 from sam_batch.export.formats import open_exports, require_known, unwritten
 from sam_batch.job import cluster
 from sam_batch.job.breaker import Breaker
-from sam_batch.job.changed import decide, difference_of, drop_cutouts, look_into, refuse_other_images, successor
+from sam_batch.job.changed import (
+    decide,
+    difference_of,
+    drop_cutouts,
+    look_into,
+    pictures_to_draw,
+    refuse_other_images,
+    successor,
+)
 from sam_batch.job.ending import Alarm, Run, sigterm_as_interrupt, summarised
 from sam_batch.job.executor import Executor, InlineExecutor
 from sam_batch.job.images import Images, list_images, with_prompts
 from sam_batch.job.notes import noted
 from sam_batch.job.outage import Patience, controls
 from sam_batch.job.progress import RunProgress
+from sam_batch.job.redraw import draw_switched_on
 from sam_batch.job.second_pass import second_pass
 from sam_batch.job.spec import JobSpec, refuse_changed_settings, roots_of
 from sam_batch.output import claims, layout, lease, ownership
@@ -48,6 +57,7 @@ from sam_batch.output.plan import (
     replace_plan,
     store,
     store_changes,
+    store_pictures,
 )
 from sam_batch.output.summary import Summary
 from sam_batch.prompts.arrow import GIVEN
@@ -110,7 +120,7 @@ def _is_finished(run: Run, plan: Plan, images: Images) -> bool:
     """Whether this very configuration has done all there is: then nothing dear need be loaded to say so."""
     output = Output(run.storage)
     same = ownership.read_if_there(run.storage, layout.CONFIG) == ownership.sealed(configfile.to_yaml(run.config))
-    if not same or run.config.run.retry_failed or plan.pending(output.done()):
+    if not same or not plan.is_drawn or run.config.run.retry_failed or plan.pending(output.done()):
         return False
     difference = difference_of(plan, images.listed, run.config)
     return not difference.new and look_into(output, plan, difference, images, run.config) == (plan.changes, [], [])
@@ -122,7 +132,7 @@ def _earlier_plan(storage: Storage, config: Config) -> Plan | None:
     except StorageError as error:
         raise OutputError(f"output.uri: {error}") from error
     if plan is not None:
-        refuse_changed_settings(plan.fingerprint, config)
+        refuse_changed_settings(plan.settings, config)
     return plan
 
 
@@ -188,6 +198,7 @@ def _work(run: Run, workers: Workers, images: Images, before: Plan | None, overw
     ownership.put_over_own(run.storage, layout.CONFIG, effective, ownership.is_sealed)
     with summarised(run, plan):
         workers = workers._replace(job=replace(workers.job, adopted=plan.fingerprint))
+        plan = draw_switched_on(run, workers.executor, workers.job, plan)  # first: what is done again joins a tar
         changed = _label(run, workers, plan, recounted=recounted)
         _finish(run, plan, changed)
 
@@ -201,18 +212,23 @@ def _new_plan(run: Run, images: Images, fingerprint: dict[str, str]) -> Plan:
 
 
 def _extended_plan(run: Run, images: Images, fingerprint: dict[str, str], plan: Plan | None) -> Plan:
+    pictures = dict[str, str]()
+    settings = fingerprint
     if plan is not None:
-        refuse_other(plan.fingerprint, fingerprint)
+        refuse_other(plan.settings, fingerprint)
+        pictures = pictures_to_draw(run.storage, plan, fingerprint)
+        settings = plan.settings | pictures
         fingerprint = plan.fingerprint  # as it was written: the parts carry its digest
     else:
         ownership.refuse_foreign(run.storage)  # once more: now no other driver writes here
-    decision = decide(Output(run.storage), plan, images, run.config, fingerprint)
+    decision = decide(Output(run.storage), plan, images, run.config, settings)
     for note in decision.notes:
         _log.warning("%s", note)
     if plan is not None:
         drop_cutouts(Output(run.storage), plan, decision.again)
         # First: what replaces an image is new after a crash.
         plan = store_changes(run.storage, plan, decision.changes, roots_of(run.config, plan.roots))
+        plan = store_pictures(run.storage, plan, pictures, is_drawn=plan.is_drawn and not pictures)
     return store(run.storage, plan, decision.rows, fingerprint, images.categories)
 
 

@@ -14,9 +14,18 @@ from sam_batch.data.storage import Storage, shown
 from sam_batch.errors import OutputError
 from sam_batch.export import failures
 from sam_batch.export.formats import require_known
-from sam_batch.job.changed import difference_of, look_into, move_text, new_rows, refuse_other_images, successor
+from sam_batch.job.changed import (
+    difference_of,
+    look_into,
+    move_text,
+    new_rows,
+    pictures_to_draw,
+    refuse_other_images,
+    successor,
+)
 from sam_batch.job.cluster import refuse_working_copy
 from sam_batch.job.images import list_images, with_prompts
+from sam_batch.job.redraw import pictures_of
 from sam_batch.job.spec import known_settings, refuse_changed_settings
 from sam_batch.model.checkpoints import known_sha256
 from sam_batch.output import lease, ownership
@@ -41,6 +50,8 @@ class DryRun:
         shards: Of the plan as it would be.
         shards_to_do: Without a part.
         images_to_do: In those shards.
+        pictures: Of `output`, those that were switched on after images were labelled.
+        images_to_draw: That have rows, and may lack them.
     """
 
     listed: listing.Listing
@@ -53,6 +64,8 @@ class DryRun:
     shards: int
     shards_to_do: int
     images_to_do: int
+    pictures: list[str] = field(default_factory=list)
+    images_to_draw: int = 0
 
     def to_text(self, images_per_second: float | None) -> str:
         """For a person; with a rate, also the time it would take."""
@@ -64,11 +77,15 @@ class DryRun:
             f"{counted(self.shards, 'shard')}, {self.shards - self.shards_to_do} done and skipped, "
             f"{self.shards_to_do} to do",
             f"{counted(self.images_to_do, 'image')} to do",
+            *([self._to_draw()] if self.pictures else []),
         ]
         if images_per_second:
             hours = self.images_to_do / images_per_second / 3600
             lines.append(f"{hours:.2f} hours at {images_per_second:g} images/s")
         return "\n".join(lines)
+
+    def _to_draw(self) -> str:
+        return f"{', '.join(self.pictures)} of {counted(self.images_to_draw, 'image')} to draw, from their rows"
 
     def _changed(self) -> str:
         touched = f", {self.touched} perhaps changed" if self.touched else ""
@@ -94,15 +111,20 @@ def dry_run(config: Config) -> DryRun:
     model = config.model
     weights = None if config.engine.kind == "fake" else known_sha256(model.name, model.checkpoint, model.sha256)
     if plan is not None:
-        refuse_changed_settings(plan.fingerprint, config, weights)
+        refuse_changed_settings(plan.settings, config, weights)
     images = with_prompts(config, listed, plan)
     difference = difference_of(plan, images.listed, config)
     refuse_other_images(plan, difference, images.listed, config)
     if plan is not None and config.input.changed == "refuse":
         look_into(Output(storage), plan, difference, images, config)
-    new = new_rows(storage, plan, difference.new, images, config, plan.fingerprint if plan else known_settings(config))
+    settings = known_settings(config)
+    pictures = pictures_to_draw(storage, plan, settings) if plan else {}
+    settings = plan.settings | pictures if plan else settings
+    new = new_rows(storage, plan, difference.new, images, config, settings)
     new_shards = set(new["shard"].to_pylist())
-    pending = plan.pending(committed_shards(storage)) if plan else set()
+    done = committed_shards(storage)
+    pending = plan.pending(done) if plan else set()
+    undrawn = pictures_of(pictures if plan is None or plan.is_drawn else plan.pictures | pictures)
     return DryRun(
         listed=images.listed,
         prompts=None if images.prompts is None else len(images.prompts),
@@ -114,6 +136,8 @@ def dry_run(config: Config) -> DryRun:
         shards=(plan.shard_count if plan else 0) + len(new_shards),
         shards_to_do=len(pending) + len(new_shards),
         images_to_do=(plan.image_count(pending) if plan else 0) + new.num_rows,
+        pictures=undrawn,
+        images_to_draw=plan.image_count(done) if plan and undrawn else 0,
     )
 
 

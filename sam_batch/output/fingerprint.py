@@ -32,17 +32,34 @@ def digest(fingerprint: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps(dict(fingerprint), sort_keys=True).encode()).hexdigest()
 
 
+PICTURES: Final = ("color_masks", "label_masks", "segments")  # sections of output: made of rows and images alone
+
+
+def switched_on(stored: Mapping[str, str], current: Mapping[str, str]) -> dict[str, str]:
+    """The settings of pictures that are off there and on now: they can be drawn without segmenting again."""
+    there, now = shaping_defaults() | dict(stored), shaping_defaults() | dict(current)
+    enabled = {f"output.{name}.": f"output.{name}.enabled" for name in PICTURES}
+    prefixes = tuple(prefix for prefix, key in enabled.items() if (there[key], now[key]) == ("false", "true"))
+    return {key: value for key, value in now.items() if key.startswith(prefixes)}
+
+
+def only(pictures: Mapping[str, str]) -> dict[str, str]:
+    """These settings of pictures, and no other pictures."""
+    return {f"output.{name}.enabled": "false" for name in PICTURES} | dict(pictures)
+
+
 PLACE = "input.uri"  # kept, but another place is no other meaning: whether its images are others, the job looks
 
 
 def refuse_other(stored: Mapping[str, str], current: Mapping[str, str]) -> None:
-    """Refuse to mix results of unlike settings; where the input lies is none.
+    """Refuse to mix results of unlike settings; where the input lies is none, nor are pictures that were off.
 
     Raises:
         FingerprintError: Some keys differ; the message lists each with both values.
     """
     there, now = shaping_defaults() | dict(stored), shaping_defaults() | dict(current)
-    differing = [key for key in sorted((there.keys() | now.keys()) - {PLACE}) if there.get(key) != now.get(key)]
+    may_differ = {PLACE, *switched_on(stored, current)}
+    differing = [key for key in sorted((there.keys() | now.keys()) - may_differ) if there.get(key) != now.get(key)]
     if differing:
         lines = [f"  {key}: there {there.get(key, 'unset')}, now {now.get(key, 'unset')}" for key in differing]
         raise FingerprintError(

@@ -165,15 +165,21 @@ def refuse_nested(names: Names) -> None:
         )
 
 
-def refuse_taken(storage: Storage, names: Names) -> None:
-    """Refuse new images whose results would overwrite what is not ours.
+def refuse_taken(storage: Storage, names: Names, *, pictures_alone: bool = False) -> None:
+    """Refuse new images, or new pictures of images, whose files would overwrite what is not ours.
+
+    Args:
+        storage: The output.
+        names: Of them.
+        pictures_alone: The images are planned, and their rows are ours.
 
     Raises:
         OutputError: A file has a name of theirs; says which.
     """
     parts = [layout.part_key(layout.ANNOTATIONS, shard) for shard in names.shards]
-    metrics, pictures = map(layout.metrics_key, names.shards), (*names.pictures, *names.cutouts)
-    wanted = [*parts, *metrics, *names.tars, *pictures, *names.exports.of_images, *names.exports.folders]
+    metrics, exports = map(layout.metrics_key, names.shards), (*names.exports.of_images, *names.exports.folders)
+    wanted = [*names.tars, *names.pictures, *names.cutouts]
+    wanted += [] if pictures_alone else [*parts, *metrics, *exports]
     in_use = {folder for folder in FOLDERS if open_storage(f"{storage.root}/{folder}", storage.config).is_folder()}
     asked = [key for key in wanted if key.partition("/")[0] in in_use]
     with ThreadPoolExecutor(_REQUESTS) as pool:
@@ -259,7 +265,7 @@ def refuse_succession(storage: Storage, plan: Plan, successor: Plan, formats: Co
     Raises:
         OutputError: A file has a name of its results; says which.
     """
-    old = Names(plan.rows, plan.fingerprint, claims.claimed(storage))
+    old = Names(plan.rows, plan.settings, claims.claimed(storage))
     new = Names(successor.rows, successor.fingerprint, formats)
     refuse_unclaimed(storage, formats, successor.rows)
     for key in _stored(storage):
@@ -282,7 +288,7 @@ def clear(storage: Storage, plan: Plan, successor: Plan, formats: Collection[str
 def own_keys(storage: Storage, plan: Plan) -> Iterator[str]:
     """Everything that is ours, in the order in which it can be deleted: the plan last, from its end."""
     ours = claims.claimed(storage)
-    names = Names(plan.rows, plan.fingerprint, ours)
+    names = Names(plan.rows, plan.settings, ours)
     yield from (key for key in _stored(storage) if key in names)
     yield from (layout.receipt_key(name) for name in sorted(ours) if claims.read(storage, name) is not None)
     named = {layout.REPORT: is_report, layout.CARD: is_card, layout.SUMMARY: is_summary, layout.CONFIG: is_sealed}

@@ -4,8 +4,9 @@
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +19,7 @@ from sam_batch.errors import NotFoundError, OutputError, StorageError
 from sam_batch.model.families import view_bytes
 from sam_batch.output import layout, schema
 from sam_batch.output.changes import SCHEMA as CHANGES_SCHEMA
-from sam_batch.output.changes import Change, Changes, addresses, from_table, retired, to_table
+from sam_batch.output.changes import Changes, addresses, from_table, retired, to_table
 from sam_batch.output.fingerprint import PLACE
 from sam_batch.prompts.arrow import GIVEN
 from sam_batch.prompts.items import Category
@@ -27,6 +28,7 @@ from sam_batch.segment.algorithm import most_views
 FINGERPRINT = b"sam_batch.fingerprint"
 CATEGORIES = b"sam_batch.categories"
 ROOTS = b"sam_batch.input.uri"  # of changes: where the input is since it moved
+PICTURES = b"sam_batch.pictures"  # of changes: what is drawn since it was switched on
 SHARDS_AT_LEAST = 32
 MOST, MOST_INLINE = 32, 4  # images a shard where nobody said otherwise; in a plain loop each may take a minute
 SHARD_BYTES = 256 << 20  # of views; a stage holds them some three times, and there are as many loaders as CPUs
@@ -38,11 +40,13 @@ class Plan:
 
     Attributes:
         rows: `schema.PLAN_SCHEMA`, ordered by image_id, shards contiguous.
-        fingerprint: Of the settings the results are made with.
+        fingerprint: Of the settings it was made for; each part names it.
         parts: How many files it is stored in.
         changes: What became of planned images since.
         categories: What the objects of its prompts can be.
         moved_to: Where the input is since it moved, as its URIs; empty if it never did.
+        pictures: Settings of pictures that were off then, and were switched on since.
+        is_drawn: Whether all images that had rows before have them.
     """
 
     rows: pa.Table
@@ -51,6 +55,8 @@ class Plan:
     changes: Changes = field(default_factory=dict)
     categories: tuple[Category, ...] = ()
     moved_to: tuple[str, ...] = ()
+    pictures: dict[str, str] = field(default_factory=dict)
+    is_drawn: bool = True
 
     def __len__(self) -> int:
         """How many images count: those that are gone or were replaced do not."""
@@ -59,6 +65,11 @@ class Plan:
     def __bool__(self) -> bool:
         """A plan of which no image counts any more is one all the same."""
         return True
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """What results are made with now: the fingerprint, with the pictures that were switched on since."""
+        return {**self.fingerprint, **self.pictures}
 
     @property
     def roots(self) -> tuple[str, ...]:
@@ -142,28 +153,52 @@ def read_plan(storage: Storage) -> Plan | None:
     rows = pa.concat_tables([part.replace_schema_metadata(None) for part in parts])
     categories = [Category(*one) for told in metadata for one in json.loads(told.get(CATEGORIES, b"[]"))]
     fingerprint = json.loads(metadata[0][FINGERPRINT])
-    changes, moved_to = _read_changes(storage)
-    return Plan(rows, fingerprint, len(parts), changes, tuple(dict.fromkeys(categories)), moved_to)
+    return _with_changes(storage, Plan(rows, fingerprint, len(parts), categories=tuple(dict.fromkeys(categories))))
 
 
-def _read_changes(storage: Storage) -> tuple[dict[int, Change], tuple[str, ...]]:
+def _with_changes(storage: Storage, plan: Plan) -> Plan:
     try:
         table = schema.read_part(storage.read(layout.CHANGES), CHANGES_SCHEMA)
-        return from_table(table), tuple(json.loads((table.schema.metadata or {}).get(ROOTS, b"[]")))
     except NotFoundError:
-        return {}, ()
+        return plan
     except StorageError as error:
         raise _no_plan(storage, layout.CHANGES, str(error)) from error
+    told = {key: json.loads(value) for key, value in (table.schema.metadata or {}).items() if key in (ROOTS, PICTURES)}
+    pictures, is_drawn = told.get(PICTURES, ({}, True))
+    moved_to = tuple(told.get(ROOTS, ()))
+    return replace(plan, changes=from_table(table), moved_to=moved_to, pictures=pictures, is_drawn=is_drawn)
 
 
 def store_changes(storage: Storage, plan: Plan, changes: Changes, roots: Sequence[str]) -> Plan:
-    """Keep what became of planned images, and where the input is; the file is replaced as a whole."""
+    """Keep what became of planned images, and where the input is."""
     moved_to = tuple(roots) if tuple(roots) != plan.roots else plan.moved_to
-    if (changes, moved_to) != (plan.changes, plan.moved_to):
-        table = to_table(changes)
-        told = {ROOTS: json.dumps(moved_to)} if moved_to else None
-        storage.replace(layout.CHANGES, schema.part_bytes(table.replace_schema_metadata(told)))
-    return replace(plan, changes=changes, moved_to=moved_to)
+    return _stored_beside(storage, plan, replace(plan, changes=changes, moved_to=moved_to))
+
+
+def store_pictures(storage: Storage, plan: Plan, pictures: Mapping[str, str], *, is_drawn: bool) -> Plan:
+    """Keep that pictures were switched on, or that they are drawn now.
+
+    Args:
+        storage: The output.
+        plan: Of the output.
+        pictures: Their settings, beside those that are known.
+        is_drawn: See `Plan`.
+    """
+    return _stored_beside(storage, plan, replace(plan, pictures={**plan.pictures, **pictures}, is_drawn=is_drawn))
+
+
+def _stored_beside(storage: Storage, before: Plan, plan: Plan) -> Plan:
+    """A plan of which something else than the rows differs; that file is replaced as a whole."""
+
+    def beside(plan: Plan) -> tuple[Any, ...]:
+        return plan.changes, plan.moved_to, plan.pictures, plan.is_drawn
+
+    if beside(before) != beside(plan):
+        told = {ROOTS: json.dumps(plan.moved_to)} if plan.moved_to else {}
+        told |= {PICTURES: json.dumps([plan.pictures, plan.is_drawn], sort_keys=True)} if plan.pictures else {}
+        table = to_table(plan.changes).replace_schema_metadata(told or None)
+        storage.replace(layout.CHANGES, schema.part_bytes(table))
+    return plan
 
 
 def _read_part(storage: Storage, key: str) -> pa.Table:
@@ -233,9 +268,9 @@ def store(
     if rows.num_rows:
         storage.create(layout.part_key(layout.PLAN, number), _part_bytes(rows, fingerprint, categories))
         number, known = number + 1, tuple(dict.fromkeys([*known, *categories]))
-    whole = pa.concat_tables([plan.rows, rows]) if plan else rows
-    changes, moved_to = (plan.changes, plan.moved_to) if plan else ({}, ())
-    return Plan(whole, fingerprint, number, changes, known, moved_to)
+    if plan is None:
+        return Plan(rows, fingerprint, number, categories=known)
+    return replace(plan, rows=pa.concat_tables([plan.rows, rows]), parts=number, categories=known)
 
 
 def replace_plan(storage: Storage, plan: Plan) -> None:

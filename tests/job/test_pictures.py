@@ -14,7 +14,7 @@ from sam_batch.data.storage import Storage
 from sam_batch.engine.choice import FakeChoice
 from sam_batch.engine.fake import WEIGHTS as FAKE
 from sam_batch.errors import StorageError
-from sam_batch.job.pictures import write_pictures
+from sam_batch.job.pictures import is_drawn, write_pictures
 from sam_batch.job.spec import JobSpec
 from sam_batch.records import FailureKind, Stage, Status
 
@@ -106,3 +106,20 @@ def test_an_image_that_cannot_be_drawn_fails_and_leaves_its_neighbours(output):
     assert (results[2].failure.stage, results[2].failure.kind) == (Stage.WRITE, FailureKind.TRUNCATED)
     assert (results[2].height, results[2].width, results[2].sha256) == (6, 8, "0" * 64)
     assert "color_masks/b/a.png.png" in names
+
+
+@pytest.mark.parametrize("segments", [{}, {"min_area": 9}, {"pack": "tar"}], ids=str)
+def test_an_image_is_drawn_when_all_its_pictures_are_there(output, segments):
+    settings = {"segments": segments, "label_masks": {"enabled": True}}
+    (image, _), keys = written(output, **settings)
+    wanted = job_config("photos", output.root, output=settings).output
+    for key in keys:
+        assert is_drawn(image, 3, wanted, output)
+        data = output.read(key)
+        output.delete(key)
+        assert not is_drawn(image, 3, wanted, output)
+        output.write(key, data)
+
+
+def test_a_failed_image_has_no_pictures_to_lack(output):
+    assert is_drawn(failed("c.png", 1), 3, job_config("photos", output.root).output, output)

@@ -42,6 +42,16 @@ def test_ray_leaves_the_same_files_as_a_plain_loop(tmp_path):
     assert result_files(tmp_path / "ray") == result_files(tmp_path / "inline")
 
 
+def test_ray_draws_what_was_switched_on_as_a_plain_loop_does(tmp_path):
+    draw_photographs(tmp_path / "photos", 6)
+    later = {"label_masks": {"enabled": True}, "color_masks": {"over_image": True}}
+    for name, how in (("inline", {}), ("ray", RAY)):
+        run(job_config(tmp_path / "photos", tmp_path / name, output={"color_masks": {"enabled": False}}))
+        summary = run(job_config(tmp_path / "photos", tmp_path / name, output=later, run=how))
+        assert (summary.exit_code, summary.worked) == (0, 0)
+    assert result_files(tmp_path / "ray") == result_files(tmp_path / "inline")
+
+
 @pytest.fixture
 def single_try(ray_here, monkeypatch):
     """Ray gives up on a shard at once: each worker that is started anew takes seconds to import torch."""
