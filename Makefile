@@ -6,10 +6,11 @@
 #   make faults     the tests of kills, outages, full disks, hangs and lost clusters, the slow ones too
 #   make test-browser   pages in a headless Chromium (Debian: apt-get install chromium-headless-shell)
 #   make test-recipes   the snippets of docs/recipes.md, with the packages that they are about
+#   make test-readers   programs from PyPI read what is exported, in .venv-readers; make readers writes their table anew
 #   make docs       write the table of docs/pixels.md anew
 #   make lint  make format  make bench  make clean
 .POSIX:
-.PHONY: demo test pytest test-all test-lowest test-browser test-recipes faults lint format docs bench clean venv
+.PHONY: demo test pytest test-all test-lowest test-browser test-recipes test-readers readers faults lint format docs bench clean venv
 
 PYTHON = python3
 MIN_FREE_GB = 8
@@ -29,10 +30,10 @@ demo: $(VENV)/.run-ready
 test: lint pytest
 
 pytest: $(VENV)/.dev-ready
-	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) -m "not slow and not browser"
+	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) -m "not slow and not browser and not readers"
 
 test-all: lint
-	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) -m "not browser"
+	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) -m "not browser and not readers"
 
 # pip can only take the newest; uv takes the lowest, of what pyproject.toml names. Lint and types are left out: what old
 # packages say of their own types is no fault of ours.
@@ -54,6 +55,20 @@ test-recipes: $(VENV)/.dev-ready
 	@$(INSTALL) --editable '.[recipes]'
 	@$(BIN)/python -m pytest tests/test_recipes.py tests/output/test_card.py
 
+test-readers: .venv-readers/.ready
+	@.venv-readers/bin/python -m pytest -m readers tests/readers
+
+readers: .venv-readers/.ready
+	@cd tests && ../.venv-readers/bin/python -W ignore -m support.readers.page
+
+# Some 250 packages, PyTorch with its CUDA libraries among them: the programs that read exports, whole.
+.venv-readers/.ready: pyproject.toml tests/readers/requirements.txt
+	@$(MAKE) -s venv VENV=.venv-readers
+	@echo "Installing the programs of tests/readers/requirements.txt (12 GB: this takes minutes, once) ..."
+	@.venv-readers/bin/python -m pip install --quiet --disable-pip-version-check --editable . \
+	    --requirement tests/readers/requirements.txt
+	@touch $@
+
 lint: $(VENV)/.dev-ready
 	@$(BIN)/python -m ruff check .
 	@$(BIN)/python -m ruff format --check .
@@ -71,7 +86,7 @@ bench: $(VENV)/.dev-ready
 
 # Removes what the targets above made, and nothing a job wrote.
 clean:
-	rm -rf .venv .venv-lowest .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-lowest .venv-readers .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find sam_batch tests jobs benchmarks training -type d -name __pycache__ -prune -exec rm -rf {} +
 
 # The stamps are touched last, so an interrupted installation is taken up again.

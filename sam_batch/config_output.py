@@ -1,10 +1,12 @@
 """The section `output` of the configuration: what is written, and where; see `sam_batch.config`."""
 
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from pydantic import Field, StrictInt
 
 from sam_batch.section import Neutral, Section, Shapes, UnitInterval
+
+ImagesMode: TypeAlias = Literal["none", "link", "copy", "oriented"]
 
 
 class ColorMasksConfig(Section):
@@ -35,11 +37,30 @@ class LabelMasksConfig(Section):
     enabled: Shapes[bool] = Field(False, description="Write them.")
 
 
+class DatasetConfig(Section):
+    """What exports say of the data set."""
+
+    category: Neutral[str] = Field("object", min_length=1, description="Of masks that no prompt gives a category.")
+    description: Neutral[str] = Field("Masks of objects", description="In a sentence.")
+    version: Neutral[str | None] = Field(None, description="Of the data set, as 1.0.")
+    contributor: Neutral[str | None] = Field(None, description="Whose it is.")
+    url: Neutral[str | None] = Field(None, description="Where it is at home.")
+    license: Neutral[str | None] = Field(None, description="Of the images, as cc-by-4.0; null says nothing of it.")
+    license_url: Neutral[str | None] = Field(None, description="Where the licence can be read.")
+
+
 class CocoConfig(Section):
     """COCO instance annotations over the whole output."""
 
     enabled: Neutral[bool] = Field(True, description="false takes coco out of output.exports.")
-    max_bytes: Neutral[StrictInt] = Field(1 << 30, ge=1 << 16, description="Split into several files above this size.")
+    max_bytes: Neutral[StrictInt] = Field(
+        1 << 29,
+        ge=1 << 16,
+        description="Split into several files above this size; pycocotools needs some four times as much memory.",
+    )
+    images: Neutral[ImagesMode] = Field(
+        "none", description="Pictures beside the annotations: none, link or copy; or oriented, as they were labelled."
+    )
     segmentation: Neutral[Literal["rle", "counts", "polygons"]] = Field(
         "rle", description="How masks are spelt: compressed or plain run lengths, or polygons; each exact."
     )
@@ -49,7 +70,9 @@ class YoloConfig(Section):
     """A YOLO data set."""
 
     task: Neutral[Literal["segment", "detect"]] = Field("segment", description="Lines of polygons, or of boxes.")
-    images: Neutral[Literal["copy", "none"]] = Field("copy", description="Copies of the pictures beside the labels.")
+    images: Neutral[ImagesMode] = Field(
+        "copy", description="Pictures beside the labels: none, link or copy; or oriented, as they were labelled."
+    )
     val: Neutral[UnitInterval] = Field(0.1, description="Share of the images that is for validation, chosen by key.")
 
 
@@ -71,6 +94,7 @@ class OutputConfig(Section):
     label_masks: LabelMasksConfig = Field(default_factory=lambda: LabelMasksConfig())
     report: Neutral[bool] = Field(True, description="Write report.html when the job ends.")
     exports: Neutral[tuple[str, ...]] = Field(("coco",), description="Formats that are written when the job ends.")
+    dataset: DatasetConfig = Field(default_factory=lambda: DatasetConfig())
     coco: CocoConfig = Field(default_factory=lambda: CocoConfig())
     yolo: YoloConfig = Field(default_factory=lambda: YoloConfig())
     label_studio: LabelStudioConfig = Field(default_factory=lambda: LabelStudioConfig())

@@ -169,6 +169,17 @@ class Storage:
         with _translated("write", self._files.uri(key)):
             self._files.put_file(_checked(key), path)
 
+    def link(self, key: str, uri: str) -> None:
+        """Gives a local file, behind an `Entry.uri`, a second name here; durable after the next `flush`.
+
+        Fails where it lies on another disk, in an archive or in a bucket.
+        """
+        with _translated("link", uri):
+            source, name = _locate(uri, self.config)
+            if not (isinstance(self._files, LocalFiles) and isinstance(source, LocalFiles)) or tar.split_uri(uri):
+                raise OSError(errno.EXDEV, "only files of one disk can be linked")
+            self._files.link(_checked(key), source.uri(name))
+
     def delete(self, key: str) -> None:
         """Removes exactly this key; one that is not there is fine."""
         with _translated("delete", self._files.uri(key)):

@@ -157,6 +157,16 @@ class LocalFiles:
             shutil.copyfileobj(source, file, _CHUNK)
             self._put_durably(os.replace, temporary, file, name)
 
+    def link(self, name: str, path: str) -> None:
+        """Puts a second name of a file of the same disk in place by a rename."""
+        temporary = self._with_folder(f"{TEMPORARY}/sam-batch-{secrets.token_hex(16)}")
+        os.link(os.path.realpath(path), temporary)
+        try:
+            os.replace(temporary, self._with_folder(name))
+        finally:
+            with suppress(FileNotFoundError):  # renaming a file to another name of its own does nothing
+                os.unlink(temporary)
+
     def create(self, name: str, data: bytes) -> None:
         """Like `replace`, but fails if the name is taken, of racing callers for all but one."""
         with self._temporary() as (temporary, file):

@@ -1,39 +1,36 @@
 """Annotation parts to COCO instance annotations, streamed: memory holds one part, a local temporary folder the rest.
 
 What the files say: every image that was decoded, with or without masks, under the `image_id` of the plan (from 0) and
-its key as `file_name`; every mask with an id of its own (`export.numbers`), with `iscrowd` 0, in the one category
-"object" (1). Where masks were made from prompts, ids and categories are those of the prompts' source, and what
-it says besides of an object stands beside its mask (`export.numbers`). Besides COCO's fields a mask has
+its key as `file_name`, or that of its picture beside them, and `key`; every mask with an id of its own
+(`export.numbers`), with `iscrowd` 0, in one category. Where masks were made from prompts, ids and categories are those
+of the prompts' source, and what it says besides of an object stands beside its mask. Besides COCO's fields a mask has
 segment-anything's: predicted_iou, stability_score, point_coords and crop_box; and the two scores under the names that
 readers look for: `score`, and in `attributes`. Failed images have no size and are left out. Above a number of bytes
-there are several files, each complete in itself, with ids that are unique over all.
+there are several files (`export.coco_files`), each complete in itself, with ids that are unique over all.
 """
 
 import json
-import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+import posixpath
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from math import isfinite
-from pathlib import Path
-from tempfile import TemporaryDirectory, TemporaryFile
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import pyarrow as pa
 
-from sam_batch.config_output import CocoConfig, OutputConfig
+from sam_batch.config_output import DatasetConfig, OutputConfig
 from sam_batch.data.storage import Storage
-from sam_batch.errors import StorageError
+from sam_batch.export.coco_files import ENCODER, CocoFiles, as_json, open_files
 from sam_batch.export.numbers import Numbers, decoded_rows, masks_with_prompts
+from sam_batch.export.pictures import THREADS, Pictures
 from sam_batch.masks.polygons import edge_polygons, run_lengths_of
-from sam_batch.output.layout import COCO
+from sam_batch.output import layout
+from sam_batch.output.fingerprint import PLACE
 from sam_batch.output.plan import Plan
 from sam_batch.output.schema import part_metadata
 
-ONE: Final = f"{COCO}/annotations.json"
-FIRST_OF_SEVERAL: Final = f"{COCO}/annotations-00000.json"
-_BETWEEN: Final = b",\n"
 _Row: TypeAlias = dict[str, Any]
-_ENCODER: Final = json.JSONEncoder(allow_nan=False, separators=(",", ":"))  # `dumps` makes one a call, which is dear
 _NUMBERS: Final = ("predicted_iou", "stability_score", "bbox", "crop_box")
 _WRITTEN: Final = {
     *("id", "image_id", "category_id", "segmentation", "area", "iscrowd", "point_coords", "prompt_id", "prompt_box"),
@@ -41,110 +38,76 @@ _WRITTEN: Final = {
 }
 
 
-class _Entry(NamedTuple):
-    """One image and its masks, as JSON."""
-
-    image: bytes
-    masks: list[bytes]
-
-
 @contextmanager
 def open_coco(storage: Storage, config: OutputConfig, plan: Plan | None = None) -> Iterator["CocoExport"]:
     """Start the COCO files of an output; see `formats.Export`."""
-    with _scratch():
-        spool = TemporaryDirectory()
-    with spool as folder:
-        export = CocoExport(storage, config.coco, Path(folder), Numbers(plan))
-        try:
-            yield export
-        finally:
-            export.close()
+    settings = config.coco
+    with open_files(storage, f"{layout.COCO}/annotations", settings.max_bytes) as files:
+        pictures = Pictures(storage, settings.images, plan, "output.coco.images")
+        numbers = Numbers(plan, config.dataset.category)
+        about = _about(config.dataset, plan)
+        yield CocoExport(files, about, numbers, pictures, layout.COCO_IMAGES, settings.segmentation)
 
 
-@contextmanager
-def _scratch() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:  # the storage's own are translated already
-        reason = error.strerror or error
-        raise StorageError(f"cannot write COCO's scratch files: {reason}; TMPDIR may name another folder") from error
+def _about(dataset: DatasetConfig, plan: Plan | None) -> _Row:
+    """COCO's `licenses` and `info`, so far."""
+    info = dataset.model_dump(include={"description", "version", "contributor", "url"}, exclude_none=True)
+    if plan is not None and PLACE in plan.fingerprint:
+        info["input"] = ", ".join(json.loads(plan.fingerprint[PLACE]))
+    if dataset.license is None:
+        return {"licenses": [], "info": info}
+    return {"licenses": [{"id": 1, "name": dataset.license, "url": dataset.license_url or ""}], "info": info}
 
 
 class CocoExport:
-    """COCO files on their way. The first is put into the storage last: where it exists, all do.
+    """The images and masks of COCO files.
 
     Args:
-        storage: Where the files go.
-        settings: How large a file may become, though a single image may be larger, and how masks are spelt.
-        spool: A folder for files that are not finished.
+        files: Where they go.
+        about: COCO's `licenses` and `info`.
         numbers: Of images, masks and categories.
+        pictures: That lie beside the files.
+        folder: Of the pictures.
+        spelling: Of masks: `rle`, `counts` or `polygons`.
     """
 
-    def __init__(self, storage: Storage, settings: CocoConfig, spool: Path, numbers: Numbers) -> None:
-        self._storage, self._settings, self._spool, self._numbers = storage, settings, spool, numbers
-        self._info: Mapping[str, str] = {}
-        self._files: list[_File] = []
-        self._keys: list[str] = []
+    def __init__(
+        self, files: CocoFiles, about: _Row, numbers: Numbers, pictures: Pictures, folder: str, spelling: str
+    ) -> None:
+        self._files, self._numbers, self._spell = files, numbers, _SPELLINGS[spelling]
+        self._pictures, self._folder = pictures, folder
+        self._license = {"license": 1} if about["licenses"] else {}
+        self._files.rest = {"categories": numbers.categories, **about}
+        self._has_begun = False
 
     def add(self, part: pa.Table) -> None:
-        """Write a part's images and masks; the metadata of the first becomes COCO's `info`.
+        """Write a part's images and masks; the metadata of the first goes into COCO's `info`.
 
         Raises:
-            StorageError: A file cannot be written, or scratch space for it.
+            StorageError: A file cannot be read or written, or scratch space for it.
+            JobError: A picture is gone, or another than was labelled.
             ValueError: A number is NaN or infinite, which JSON cannot say.
         """
-        if not self._files:
-            self._info = part_metadata(part)
-        for row in decoded_rows(part):
+        if not self._has_begun:
+            self._has_begun = True
+            self._files.rest["info"] |= part_metadata(part)
+        rows = decoded_rows(part)
+        with ThreadPoolExecutor(THREADS) as pool:
+            pictures = list(pool.map(lambda row: self._pictures.put(row, self._folder), rows))
+        for row, picture in zip(rows, pictures, strict=True):
             masks = [self._mask(mask, row, prompt) for mask, prompt in masks_with_prompts(row)]
-            self._write(_Entry(_json(self._image(row)), masks))
+            self._files.add(as_json(self._image(row, picture)), masks)
 
     def finish(self) -> list[str]:
-        """Complete the files.
+        """Complete the files, and return their keys."""
+        return self._files.finish()
 
-        Returns:
-            Their keys: `annotations.json`, or `annotations-00000.json` and so on.
-        """
-        if not self._files:
-            self._open_file()
-        if len(self._files) > 1:
-            self._put(self._files.pop())
-        self._keys.insert(0, FIRST_OF_SEVERAL if self._keys else ONE)
-        with _scratch():
-            self._files[0].close()
-        self._storage.put_file(self._keys[0], self._files[0].path)
-        return self._keys
-
-    def close(self) -> None:
-        """Let go of files that were not completed."""
-        for file in self._files:
-            file.discard()
-
-    def _write(self, entry: _Entry) -> None:
-        size = sum(len(text) + len(_BETWEEN) for text in (entry.image, *entry.masks))
-        if not self._files or (self._files[-1].has_images and self._files[-1].size + size > self._settings.max_bytes):
-            if len(self._files) > 1:
-                self._put(self._files.pop())
-            self._open_file()
-        with _scratch():
-            self._files[-1].add(entry, size)
-
-    def _open_file(self) -> None:
-        """The first one stays until the end; each of the others replaces the one before."""
-        with _scratch():
-            self._files.append(
-                _File(self._spool / f"{min(len(self._files), 1)}.json", self._numbers.categories, self._info)
-            )
-
-    def _put(self, file: "_File") -> None:
-        with _scratch():
-            file.close()
-        self._keys.append(f"{COCO}/annotations-{len(self._keys) + 1:05d}.json")
-        self._storage.put_file(self._keys[-1], file.path)
-
-    def _image(self, row: _Row) -> _Row:
+    def _image(self, row: _Row, picture: str | None) -> _Row:
+        size = {"width": row["width"], "height": row["height"], **self._license}
         number = self._numbers.image(row["image_id"])
-        return {"id": number, "file_name": row["key"], "width": row["width"], "height": row["height"]}
+        if picture is None:
+            return {"id": number, "file_name": row["key"], **size}
+        return {"id": number, "file_name": posixpath.relpath(picture, self._folder), "key": row["key"], **size}
 
     def _mask(self, mask: _Row, row: _Row, prompt: _Row | None) -> bytes:
         """One mask, put together by hand, since an encoder takes half of the time of an export."""
@@ -154,7 +117,7 @@ class CocoExport:
             raise ValueError(f"{row['key']}: mask {mask['mask_id']} has a number that JSON cannot say")
         scores = f'"predicted_iou":{iou},"stability_score":{stability}'
         score, attributes, others = (iou, "", "") if prompt is None else _of_prompt(prompt, iou)
-        spelt = _SPELLINGS[self._settings.segmentation](mask["counts"], row["height"], row["width"])
+        spelt = self._spell(mask["counts"], row["height"], row["width"])
         return (
             f'{{"id":{self._numbers.annotation(row["image_id"], mask["mask_id"], prompt)},'
             f'"image_id":{self._numbers.image(row["image_id"])},"category_id":{self._numbers.category(prompt)},'
@@ -172,56 +135,9 @@ def _of_prompt(prompt: _Row, iou: float) -> tuple[Any, str, str]:
     inner = {name: value for name, value in attributes.items() if name not in _NUMBERS}
     others = {name: value for name, value in own.items() if name not in _WRITTEN}
     others |= {"prompt_id": prompt["prompt_id"], "prompt_box": _xywh(prompt["box"])}
-    texts = (_ENCODER.encode(value) for value in (score, inner, others))
+    texts = (ENCODER.encode(value) for value in (score, inner, others))
     score, inner_text, others_text = texts
     return score, inner_text[1:-1] + "," * bool(inner), "," + others_text[1:-1]
-
-
-class _File:
-    """One COCO file: masks as they come; the shorter list of images waits beside and follows.
-
-    Attributes:
-        path: Of the file.
-        size: Its bytes, once closed.
-        has_images: At least one.
-    """
-
-    def __init__(self, path: Path, categories: Sequence[_Row], info: Mapping[str, str]) -> None:
-        opening, self._middle, self._closing = _frame(categories, info)
-        self.path, self.has_images = path, False
-        self.size = len(opening) + len(self._middle) + len(self._closing)
-        self._masks, self._images = path.open("wb"), TemporaryFile()  # noqa: SIM115 - closed by close or discard
-        self._masks.write(opening)
-        self._between = b""
-
-    def add(self, entry: _Entry, size: int) -> None:
-        """Append an image of so many bytes."""
-        self._images.write(_BETWEEN * self.has_images + entry.image)
-        for mask in entry.masks:
-            self._masks.write(self._between + mask)
-            self._between = _BETWEEN
-        self.has_images, self.size = True, self.size + size
-
-    def discard(self) -> None:
-        """Close it as it is."""
-        for file in (self._masks, self._images):
-            with suppress(OSError):  # what could not be written is of no use to anybody
-                file.close()
-
-    def close(self) -> None:
-        """Complete it."""
-        self._images.seek(0)
-        self._masks.write(self._middle)
-        shutil.copyfileobj(self._images, self._masks)
-        self._masks.write(self._closing)
-        self._masks.close()
-        self._images.close()
-
-
-def _frame(categories: Sequence[_Row], info: Mapping[str, str]) -> tuple[bytes, bytes, bytes]:
-    """What stands before the masks, between masks and images, and after the images."""
-    rest = _json({"categories": categories, "licenses": [], "info": {"description": "Masks of objects", **info}})
-    return b'{"annotations":[\n', b'\n],"images":[\n', b"\n]," + rest.removeprefix(b"{") + b"\n"
 
 
 def _xywh(box: Sequence[float] | None) -> list[float] | None:
@@ -244,11 +160,7 @@ def _compressed(counts: str, height: int, width: int) -> str:
 _SPELLINGS: Final[dict[str, Callable[[str, int, int], str]]] = {
     "rle": _compressed,
     "counts": lambda counts, height, width: (
-        f'{{"size":[{height},{width}],"counts":{_ENCODER.encode(run_lengths_of(counts).tolist())}}}'
+        f'{{"size":[{height},{width}],"counts":{ENCODER.encode(run_lengths_of(counts).tolist())}}}'
     ),
-    "polygons": lambda counts, height, width: _ENCODER.encode(_polygons(counts, height, width)),
+    "polygons": lambda counts, height, width: ENCODER.encode(_polygons(counts, height, width)),
 }
-
-
-def _json(value: _Row) -> bytes:
-    return _ENCODER.encode(value).encode("ascii")

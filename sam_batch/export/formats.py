@@ -72,8 +72,11 @@ def unwritten(names: Iterable[str], storage: Storage, config: OutputConfig) -> l
 
 
 def _settings(name: str, config: OutputConfig) -> dict[str, Any]:
+    """What a format was or will be made with: what differs from the defaults, so that keys may be added."""
     section = getattr(config, name.replace("-", "_"), None)
-    return section.model_dump(mode="json", exclude={"enabled"}) if section else {}
+    own = section.model_dump(mode="json", exclude={"enabled"}, exclude_defaults=True) if section else {}
+    about = config.dataset.model_dump(mode="json", exclude_defaults=True)
+    return own | ({"dataset": about} if about else {})
 
 
 def export_finished(output: Output, names: Sequence[str], config: OutputConfig) -> list[str]:

@@ -34,7 +34,7 @@ _LONGEST: Final = 1 << int(_SIZES[-1])
 @contextmanager
 def open_label_studio(storage: Storage, config: OutputConfig, plan: Plan | None = None) -> Iterator["TasksExport"]:
     """Start the tasks of an output; see `formats.Export`."""
-    yield TasksExport(storage, config.label_studio, Numbers(plan))
+    yield TasksExport(storage, config.label_studio, Numbers(plan, config.dataset.category))
 
 
 class TasksExport:

@@ -25,8 +25,7 @@ from sam_batch.output.plan import Plan
 @contextmanager
 def open_labelme(storage: Storage, config: OutputConfig, plan: Plan | None = None) -> Iterator["LabelmeExport"]:
     """Start the files of an output; see `formats.Export`."""
-    del config
-    yield LabelmeExport(storage, Numbers(plan))
+    yield LabelmeExport(storage, Numbers(plan, config.dataset.category))
 
 
 class LabelmeExport:

@@ -18,7 +18,6 @@ from sam_batch.output.plan import Plan
 from sam_batch.records import Status
 
 PER_IMAGE: Final = 1_000_000  # numbers of annotations; the last six digits are mask_id, and 1 more
-OBJECT: Final[dict[str, Any]] = {"id": 1, "name": "object", "supercategory": "object"}
 
 
 class Numbers:
@@ -26,13 +25,15 @@ class Numbers:
 
     Args:
         plan: Of the output; without one nothing has a number of its own.
+        category: Of masks to which no prompt gives one.
     """
 
-    def __init__(self, plan: Plan | None = None) -> None:
+    def __init__(self, plan: Plan | None = None, category: str = "object") -> None:
         self._images: dict[int, int] = {}
         self._keeps_annotations = False
-        self.categories: list[dict[str, Any]] = [OBJECT]
-        self._object, self._first, self._next_image = OBJECT["id"], 1, 0
+        self._object: dict[str, Any] = {"id": 1, "name": category, "supercategory": category}
+        self.categories = [self._object]
+        self._first, self._next_image = 1, 0
         if plan is not None:
             self._take(plan)
 
@@ -59,9 +60,8 @@ class Numbers:
             {"id": one.category_id, "name": one.name, **json.loads(one.attributes or "{}")} for one in plan.categories
         ]
         if own:
-            self._object = max(one["id"] for one in own) + 1
-            nameless = [{**OBJECT, "id": self._object}] if has_others or category_ids.null_count else []
-            self.categories = own + nameless
+            self._object["id"] = max(one["id"] for one in own) + 1
+            self.categories = own + ([self._object] if has_others or category_ids.null_count else [])
 
     def image(self, image_id: int) -> int:
         """Of an image of the plan."""
@@ -89,7 +89,7 @@ class Numbers:
     def category(self, prompt: dict[str, Any] | None) -> int:
         """Of the same mask."""
         category_id = None if prompt is None else prompt["category_id"]
-        return self._object if category_id is None else int(category_id)
+        return self._object["id"] if category_id is None else int(category_id)
 
     def label(self, prompt: dict[str, Any] | None) -> str:
         """The name of its category."""

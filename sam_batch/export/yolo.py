@@ -20,9 +20,9 @@ import pyarrow as pa
 import yaml
 
 from sam_batch.config_output import OutputConfig, YoloConfig
-from sam_batch.data.storage import Storage, read_uri, shown
-from sam_batch.errors import ImageError, JobError, NotFoundError, PermissionDeniedError
+from sam_batch.data.storage import Storage
 from sam_batch.export.numbers import Numbers, decoded_rows, masks_with_prompts
+from sam_batch.export.pictures import THREADS, Pictures
 from sam_batch.masks.polygons import center_polygons
 from sam_batch.output import layout
 from sam_batch.output.plan import Plan
@@ -30,13 +30,13 @@ from sam_batch.output.plan import Plan
 DATA: Final = "yolo/data.yaml"
 _OFFSET: Final = 0.49  # of a pixel
 _POINTS: Final = 3  # a line of fewer is read as a box
-_THREADS: Final = 16  # pictures copied at once
 
 
 @contextmanager
 def open_yolo(storage: Storage, config: OutputConfig, plan: Plan | None = None) -> Iterator["YoloExport"]:
     """Start the data set of an output; see `formats.Export`."""
-    yield YoloExport(storage, config.yolo, Numbers(plan))
+    pictures = Pictures(storage, config.yolo.images, plan, "output.yolo.images")
+    yield YoloExport(storage, config.yolo, Numbers(plan, config.dataset.category), pictures)
 
 
 class YoloExport:
@@ -46,10 +46,11 @@ class YoloExport:
         storage: Where the files go.
         settings: Masks or boxes, and which images are for validation.
         numbers: Whose categories become classes, in their order.
+        pictures: That lie beside the labels.
     """
 
-    def __init__(self, storage: Storage, settings: YoloConfig, numbers: Numbers) -> None:
-        self._storage, self._settings, self._numbers = storage, settings, numbers
+    def __init__(self, storage: Storage, settings: YoloConfig, numbers: Numbers, pictures: Pictures) -> None:
+        self._storage, self._settings, self._numbers, self._pictures = storage, settings, numbers, pictures
         self._classes = {category["id"]: place for place, category in enumerate(numbers.categories)}
         self._splits: set[str] = set()
 
@@ -61,7 +62,7 @@ class YoloExport:
             JobError: A picture is gone, or another than was labelled.
         """
         rows = decoded_rows(part)
-        with ThreadPoolExecutor(_THREADS) as pool:
+        with ThreadPoolExecutor(THREADS) as pool:
             list(pool.map(self._write, rows))
         self._splits.update(split_of(row["key"], self._settings.val) for row in rows)
 
@@ -77,8 +78,7 @@ class YoloExport:
     def _write(self, row: dict[str, Any]) -> None:
         split = split_of(row["key"], self._settings.val)
         self._storage.write(layout.yolo_label_key(row["key"], split), self._lines(row).encode())
-        if self._settings.images == "copy":
-            self._storage.write(layout.yolo_image_key(row["key"], split), self._picture(row))
+        self._pictures.put(row, layout.yolo_images(split))
 
     def _lines(self, row: dict[str, Any]) -> str:
         to_lines = _polygons if self._settings.task == "segment" else _box
@@ -87,15 +87,6 @@ class YoloExport:
             for mask, prompt in masks_with_prompts(row)
             for numbers in to_lines(mask, row["height"], row["width"])
         )
-
-    def _picture(self, row: dict[str, Any]) -> bytes:
-        try:
-            data = read_uri(row["uri"], self._storage.config)
-        except (ImageError, NotFoundError, PermissionDeniedError) as error:
-            raise JobError(f"{error}; without pictures: output.yolo.images=none") from error
-        if hashlib.sha256(data).hexdigest() != row["sha256"]:
-            raise JobError(f"{shown(row['uri'])}: was replaced since it was labelled; run the job again first")
-        return data
 
 
 def split_of(key: str, val: float) -> str:

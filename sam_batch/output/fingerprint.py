@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from sam_batch.config import Config
+from sam_batch.config import Config, InputConfig
 from sam_batch.errors import FingerprintError
 from sam_batch.section import Effect, keys
 
@@ -25,6 +25,13 @@ def shaping_defaults() -> dict[str, str]:
 def value_of(fingerprint: Mapping[str, str], key: str) -> Any:
     """What a shaping key was set to."""
     return json.loads((shaping_defaults() | dict(fingerprint))[key])
+
+
+def decoding_of(fingerprint: Mapping[str, str]) -> InputConfig:
+    """The settings that images were decoded with."""
+    settings = {key.removeprefix("input."): json.loads(value) for key, value in fingerprint.items()}
+    given = {key: settings[key] for key in InputConfig.model_fields if key in settings}
+    return InputConfig.model_validate({"uri": "unknown"} | given)
 
 
 def digest(fingerprint: Mapping[str, str]) -> str:

@@ -24,6 +24,7 @@ LABEL_MASKS = "label_masks"
 SEGMENTS = "segments"
 SUFFIXES = {"png": ".png", "jpeg": ".jpg"}  # of colour masks, by output.color_masks.format
 COCO = "coco"
+COCO_IMAGES = "coco/images"
 
 _PART: Final = re.compile(r"part-(\d{5,})\.(parquet|json)")
 _CUTOUT: Final = re.compile(r"(.+)/(0|[1-9]\d*)\.png", re.DOTALL)
@@ -158,26 +159,43 @@ class ExportFiles(NamedTuple):
 
 YOLO_SPLITS: Final = ("train", "val")
 YOLO_HEAD: Final = "# A data set that sam-batch exported.\n"
-# Readers find labels by putting this folder's name in the place of the other; and files may be called like the others.
-_YOLO_RESERVED: Final = re.compile(r"images|labels|.*\.(txt|img)", re.DOTALL)
+# YOLO's readers find labels by putting this folder's name in the place of the other; files may be called like others.
+_RESERVED: Final = re.compile(r"images|labels|.*\.(txt|img)", re.DOTALL)
 _NONE: Final = re.compile("(?!)")
 
 
 def yolo_label_key(key: str, split: str) -> str:
     """An image's labels, in one of `YOLO_SPLITS`."""
-    return f"yolo/labels/{split}/{_yolo_stem(key)}.txt"
+    return f"yolo/labels/{split}/{_picture_stem(key)}.txt"
 
 
-def yolo_image_key(key: str, split: str) -> str:
-    """A copy of the image; its name but for the last extension is that of the labels."""
+def yolo_images(split: str) -> str:
+    """The folder of the images whose labels lie in one of `YOLO_SPLITS`."""
+    return f"yolo/images/{split}"
+
+
+def picture_key(folder: str, key: str, *, is_png: bool = False) -> str:
+    """An image beside annotations: its key, with an extension once more.
+
+    So names differ also without their last extension, by which many readers know an image.
+
+    Args:
+        folder: Of the images.
+        key: Of the image.
+        is_png: Whether it is written anew, as PNG.
+    """
     extension = posixpath.splitext(key)[1].lower()
     suffix = extension if _PICTURE.fullmatch(extension) else ".img"
-    return f"yolo/images/{split}/{_yolo_stem(key)}{suffix}"
+    return f"{folder}/{_picture_stem(key)}{'.png' if is_png else suffix}"
 
 
-def _yolo_stem(key: str) -> str:
+def _picture_stem(key: str) -> str:
     longest = ".jpeg"
-    return output_name(key, longest, _YOLO_RESERVED).removesuffix(longest)
+    return output_name(key, longest, _RESERVED).removesuffix(longest)
+
+
+def _picture_keys(folder: str, key: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((picture_key(folder, key), picture_key(folder, key, is_png=True))))
 
 
 def sa1b_key(key: str) -> str:
@@ -196,10 +214,14 @@ def amg_key(key: str) -> str:
 
 
 EXPORTS: Final = {
-    COCO: ExportFiles(re.compile(r"coco/annotations(-\d{5,})?\.json")),
+    COCO: ExportFiles(re.compile(r"coco/annotations(-\d{5,})?\.json"), lambda key: _picture_keys(COCO_IMAGES, key)),
     "yolo": ExportFiles(
         re.compile(r"yolo/data\.yaml"),
-        lambda key: tuple(make(key, split) for split in YOLO_SPLITS for make in (yolo_label_key, yolo_image_key)),
+        lambda key: tuple(
+            name
+            for split in YOLO_SPLITS
+            for name in (yolo_label_key(key, split), *_picture_keys(yolo_images(split), key))
+        ),
         begins=re.compile(re.escape(YOLO_HEAD.encode())),
     ),
     "label-studio": ExportFiles(

@@ -1,7 +1,6 @@
 """Makes the report of an output, finished or not: rows in, `report.html` out. Needs neither a model nor Ray."""
 
 import contextlib
-import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -11,10 +10,9 @@ from sam_batch.data import pixels
 from sam_batch.data.storage import read_uri
 from sam_batch.errors import ImageError, OutputError, StorageError
 from sam_batch.output import layout, ownership
-from sam_batch.output.fingerprint import value_of
+from sam_batch.output.fingerprint import decoding_of, value_of
 from sam_batch.output.output import Output
 from sam_batch.output.palette import Colors, colors_of
-from sam_batch.output.plan import Plan
 from sam_batch.report.html import page
 from sam_batch.report.pictures import drawn_masks, thumbnail
 from sam_batch.report.sample import Row, Sample, seconds_per_image
@@ -51,19 +49,13 @@ def make_report(output: str, config: StorageConfig) -> str:
         "thresholds": {key: value_of(plan.fingerprint, f"generator.{key}") for key in THRESHOLDS},
     }
     chosen = {row["image_id"]: row for group in sample.groups.values() for row in group.rows}
-    decoding, colors = _decoding(plan), colors_of(plan.fingerprint)
+    decoding, colors = decoding_of(plan.fingerprint), colors_of(plan.fingerprint)
     with ThreadPoolExecutor(THREADS) as pool:
         entries = pool.map(lambda row: _shown(row, config, decoding, colors), chosen.values())
         shown = dict(zip(chosen, entries, strict=True))
     if not ownership.put_over_own(storage, layout.REPORT, page(sample, shown, about), ownership.is_report):
         raise OutputError(f"output.uri: {storage.root}/{layout.REPORT} is not this program's; move it away")
     return f"{storage.root}/{layout.REPORT}"
-
-
-def _decoding(plan: Plan) -> InputConfig:
-    """The settings that the photographs were decoded with."""
-    settings = {key.removeprefix("input."): json.loads(value) for key, value in plan.fingerprint.items()}
-    return InputConfig.model_validate({key: settings[key] for key in InputConfig.model_fields if key in settings})
 
 
 def _shown(row: Row, config: StorageConfig, decoding: InputConfig, colors: Colors) -> dict[str, Any]:

@@ -396,3 +396,18 @@ def test_a_full_disk_is_not_taken_for_a_file_system_without_names(
     monkeypatch.setattr(os, "open", failing(os.open, OSError(errno.ENOSPC, "No space left on device"), after=False))
     with pytest.raises(StorageError, match="No space left"):
         storage.naming()
+
+
+def test_a_link_is_the_same_file_under_a_second_name(storage: Storage, tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").write_bytes(b"photo")
+    for _ in range(2):  # the second time in place of the first
+        storage.link("images/a.jpg", str(tmp_path / "photo.jpg"))
+    assert (tmp_path / "root/images/a.jpg").samefile(tmp_path / "photo.jpg")
+    assert files(storage.root) == ["images/a.jpg"]
+    storage.delete("images/a.jpg")
+    assert (tmp_path / "photo.jpg").read_bytes() == b"photo"
+
+
+def test_what_is_no_file_of_this_disk_is_not_linked(storage: Storage) -> None:
+    with pytest.raises(StorageError, match="only files of one disk can be linked"):
+        storage.link("a.jpg", "memory://bucket/a.jpg")

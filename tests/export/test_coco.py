@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+from support.exports import PLAN
 from support.results import annotation_of, failed, random_masks, result_of
 
 from sam_batch.config import StorageConfig
@@ -22,8 +23,10 @@ from sam_batch.config_output import CocoConfig, OutputConfig
 from sam_batch.data.storage import Storage
 from sam_batch.errors import StorageError
 from sam_batch.export.coco import open_coco
+from sam_batch.export.formats import open_exports
 from sam_batch.masks import rle
 from sam_batch.output import claims
+from sam_batch.output.plan import Plan
 from sam_batch.output.schema import results_to_table
 
 GIGABYTE = 1 << 30
@@ -119,6 +122,20 @@ def test_the_metadata_of_the_parts_is_the_info(storage, tmp_path):
     assert info == {"description": "Masks of objects", **METADATA}
 
 
+def test_what_is_said_of_the_data_set_is_in_info_licenses_and_categories(tmp_path):
+    about = {"category": "cell", "version": "2", "license": "cc-by-4.0"}
+    storage, plan = Storage(str(tmp_path), StorageConfig()), Plan(PLAN.rows, {"input.uri": '["/photos"]'}, 1)
+    config = OutputConfig(uri="out", dataset=about)
+    with open_exports(["coco"], storage, config, plan) as exports:
+        exports.add(parts_of([image(0)])[0])
+        exports.finish()
+    said = json.loads((tmp_path / "coco/annotations.json").read_text())
+    assert said["info"] == {"description": "Masks of objects", "version": "2", "input": "/photos", **METADATA}
+    assert said["licenses"] == [{"id": 1, "name": "cc-by-4.0", "url": ""}]
+    assert [one["license"] for one in said["images"]] == [1]
+    assert [one["name"] for one in said["categories"]] == ["cell"]
+
+
 def test_the_bytes_do_not_depend_on_how_the_rows_are_cut_into_parts(storage, tmp_path):
     results = [image(index) for index in range(4)]
     written = []
@@ -177,7 +194,7 @@ def test_an_interruption_leaves_no_first_file(storage, monkeypatch):
 
 def test_a_full_scratch_folder_is_a_storage_error(storage, tmp_path, monkeypatch):
     # /dev/full takes every open and refuses every byte, as a full disk does.
-    monkeypatch.setattr("sam_batch.export.coco.TemporaryFile", partial(Path.open, Path("/dev/full"), "r+b"))
+    monkeypatch.setattr("sam_batch.export.coco_files.TemporaryFile", partial(Path.open, Path("/dev/full"), "r+b"))
     with pytest.raises(StorageError, match="scratch files: No space left on device"):
         write_coco(parts_of([image(0)]), storage, GIGABYTE)
     assert not (tmp_path / "coco").exists()

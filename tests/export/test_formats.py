@@ -105,6 +105,11 @@ def test_an_export_is_made_again_when_its_settings_change(output, tmp_path):
     assert coco.stat().st_mtime_ns == written
 
 
+def test_what_is_said_of_the_data_set_belongs_to_the_settings(output):
+    assert unwritten(["coco"], output.storage, OutputConfig(uri="out")) == []
+    assert unwritten(["coco"], output.storage, OutputConfig(uri="out", dataset={"category": "cell"})) == ["coco"]
+
+
 def test_a_folder_that_holds_files_of_the_same_names_is_refused_before_any_work(output, tmp_path):
     output.storage.write("failures/failures.csv", b"mine")
     with pytest.raises(JobError, match=r"failures/failures.csv is not of this job"):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from support.results import annotations, failed, result_of
 
 from sam_batch.errors import JobError
-from sam_batch.export.numbers import OBJECT, PER_IMAGE, Numbers, decoded_rows
+from sam_batch.export.numbers import PER_IMAGE, Numbers, decoded_rows
 from sam_batch.output.changes import Change, State
 from sam_batch.output.plan import Plan
 from sam_batch.output.schema import PLAN_SCHEMA, results_to_table
@@ -37,7 +37,10 @@ def asked(prompt_id):
 def test_without_prompts_images_keep_their_place_and_masks_theirs_in_them():
     for numbers in (Numbers(), Numbers(plan_of(None, None, categories=()))):
         assert (numbers.image(1), numbers.annotation(0, 0, None), numbers.annotation(2, 3, None)) == (1, 1, 2_000_004)
-        assert (numbers.category(None), numbers.categories) == (1, [OBJECT])
+        assert (numbers.category(None), numbers.categories) == (
+            1,
+            [{"id": 1, "name": "object", "supercategory": "object"}],
+        )
 
 
 def test_numbers_of_the_source_are_kept_and_others_stay_clear_of_them():
@@ -46,7 +49,10 @@ def test_numbers_of_the_source_are_kept_and_others_stay_clear_of_them():
     assert [numbers.annotation(0, 0, asked(number)) for number in "85"] == [8, 5]
     assert [numbers.annotation(0, 0, None), numbers.annotation(1, 2, None)] == [10, 1_000_012]
     assert (numbers.category(asked("8")), numbers.category(None)) == (7, 8)
-    assert numbers.categories == [{"id": 7, "name": "cup", "supercategory": "thing"}, {**OBJECT, "id": 8}]
+    assert numbers.categories == [
+        {"id": 7, "name": "cup", "supercategory": "thing"},
+        {"id": 8, "name": "object", "supercategory": "object"},
+    ]
 
 
 def test_a_category_that_nothing_has_is_not_invented():

@@ -3,7 +3,7 @@
 import pytest
 
 from sam_batch.errors import FingerprintError
-from sam_batch.output.fingerprint import digest, refuse_other, shaping_defaults, value_of
+from sam_batch.output.fingerprint import decoding_of, digest, refuse_other, shaping_defaults, value_of
 
 STORED = shaping_defaults() | {"model.sha256": '"0"', "generator.points_per_side": "8"}
 
@@ -36,3 +36,8 @@ def test_a_value_is_read_back_and_is_its_default_where_it_is_not_stored():
 
 def test_the_digest_does_not_depend_on_the_order_of_keys():
     assert digest({"a": "1", "b": "2"}) == digest({"b": "2", "a": "1"})
+
+
+def test_images_are_decoded_again_with_the_settings_that_were_kept():
+    decoding = decoding_of({"input.bands": "[3, 2, 1]", "generator.mode": '"everything"'})
+    assert (decoding.bands, decoding.scale) == ((3, 2, 1), "auto")

@@ -1,0 +1,84 @@
+"""The photographs beside an export's annotations: linked, copied, or as they were labelled.
+
+Programs that do not turn a picture by its EXIF orientation see it askew to its masks, and many read neither TIFF, HEIC
+nor 16 bits. `oriented` is for them: a JPEG or PNG that is what it seems is copied, and all else becomes a PNG of the
+pixels that the masks were found in.
+"""
+
+import hashlib
+from typing import Any, Final
+
+import cv2
+
+from sam_batch.config_output import ImagesMode
+from sam_batch.data import pixels
+from sam_batch.data.readers.formats import format_of
+from sam_batch.data.storage import Storage, read_uri, shown
+from sam_batch.errors import ImageError, JobError, NotFoundError, PermissionDeniedError, StorageError
+from sam_batch.output import layout
+from sam_batch.output.fingerprint import decoding_of
+from sam_batch.output.plan import Plan
+from sam_batch.records import PixelNote
+
+THREADS: Final = 16  # pictures at once
+_READ_EVERYWHERE: Final = ("JPEG", "PNG")
+
+
+class Pictures:
+    """Puts photographs into an export.
+
+    Args:
+        storage: Of the output.
+        mode: Which photographs; `none` puts none.
+        plan: Of the output, which says how they were decoded.
+        setting: The key of `mode`, for messages.
+    """
+
+    def __init__(self, storage: Storage, mode: ImagesMode, plan: Plan | None, setting: str) -> None:
+        self._storage, self._mode, self._setting = storage, mode, setting
+        self._decoding = decoding_of(plan.fingerprint if plan else {})
+
+    def put(self, row: dict[str, Any], folder: str) -> str | None:
+        """Put the photograph of a row.
+
+        Args:
+            row: Of an image that was decoded.
+            folder: Of the output.
+
+        Returns:
+            Its key; None where there is none.
+
+        Raises:
+            JobError: It is gone, another than was labelled, or cannot be linked.
+            StorageError: It cannot be read or written.
+        """
+        if self._mode == "none":
+            return None
+        key, data = layout.picture_key(folder, row["key"]), self._read(row)
+        if self._mode == "link":
+            self._link(key, row["uri"])
+            return key
+        if self._mode == "oriented":
+            decoded = pixels.decode(data, self._decoding)
+            is_upright = decoded.orientation == 1 and not set(decoded.notes) - {PixelNote.PROFILE_IGNORED}
+            if not is_upright or format_of(data) not in _READ_EVERYWHERE:
+                key = layout.picture_key(folder, row["key"], is_png=True)
+                _, png = cv2.imencode(".png", cv2.cvtColor(decoded.rgb_HW3, cv2.COLOR_RGB2BGR))
+                data = png.tobytes()
+        self._storage.write(key, data)
+        return key
+
+    def _link(self, key: str, uri: str) -> None:
+        try:
+            self._storage.link(key, uri)
+        except StorageError as error:
+            raise JobError(f"{error}; copies: {self._setting}=copy") from error
+
+    def _read(self, row: dict[str, Any]) -> bytes:
+        try:
+            data = read_uri(row["uri"], self._storage.config)
+        except (ImageError, NotFoundError, PermissionDeniedError) as error:
+            raise JobError(f"{error}; without pictures: {self._setting}=none") from error
+        if hashlib.sha256(data).hexdigest() != row["sha256"]:
+            raise JobError(f"{shown(row['uri'])}: was replaced since it was labelled; run the job again first")
+        return data

@@ -1,0 +1,29 @@
+"""Programs that read the rows themselves."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from support.readers.reader import Found, Made
+
+
+def _decoded(row: dict[str, Any]) -> list[np.ndarray]:
+    size = [row["height"], row["width"]]
+    return [coco_mask.decode({"size": size, "counts": mask["counts"]}).astype(bool) for mask in row["masks"]]
+
+
+def duckdb(made: Made) -> Iterator[Found]:
+    import duckdb
+
+    rows = duckdb.sql(f"SELECT key, height, width, masks FROM '{made.output}/annotations/*.parquet'")
+    for row in rows.fetchall():
+        yield Found(row[0], _decoded(dict(zip(("key", "height", "width", "masks"), row, strict=True))))
+
+
+def datasets(made: Made) -> Iterator[Found]:
+    from datasets import load_dataset
+
+    for row in load_dataset(str(made.output), split="train", cache_dir=str(made.output / "cache")):
+        yield Found(row["key"], _decoded(row))
