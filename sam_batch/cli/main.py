@@ -165,16 +165,35 @@ def show(
 @app.command()
 def plan(
     arguments: Arguments,
-    images_per_second: Annotated[float | None, typer.Option("--rate", min=0, help="Estimate the time at it.")] = None,
+    images_per_second: Annotated[
+        float | None, typer.Option("--rate", min=0, help="Images a second: estimate the time at it.")
+    ] = None,
+    images_measured: Annotated[
+        int | None, typer.Option("--measure", min=1, help="Label so many images into a temporary folder, and estimate.")
+    ] = None,
+    price: Annotated[float | None, typer.Option(min=0, help="Of an hour of an engine: a GPU, a node.")] = None,
     limit: Annotated[int | None, typer.Option(help="input.limit: only the first so many images.")] = None,
     as_json: Json = False,
 ) -> None:
     """Say what a run would do, and do nothing."""
     from sam_batch.job.status import dry_run
 
+    if price is not None and images_per_second is None and images_measured is None:
+        raise ConfigError("--price: hours cost it, which --measure N finds out, or --rate R knows")
     shorthand = [f"input.limit={limit}"] if limit is not None else []
-    found = dry_run(read_config([*arguments, *shorthand], "plan"))
-    answer(found.to_json() if as_json else found.to_text(images_per_second))
+    config = read_config([*arguments, *shorthand], "plan")
+    found = dry_run(config)
+    estimate = None
+    if images_measured is not None and found.images_to_do:
+        from sam_batch.job.measure import measure
+
+        with terminal.quiet(verbose=False) as console:
+            estimate = measure(config, found, images_measured, price, console)
+    if as_json:
+        answer(found.to_json(estimate.to_dict() if estimate else None))
+        return
+    told = found.to_text(images_per_second, price)
+    answer(f"{told}\n{estimate.to_text()}" if estimate else told)
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -24,7 +24,7 @@ from sam_batch.job.changed import (
     successor,
 )
 from sam_batch.job.cluster import refuse_working_copy
-from sam_batch.job.images import list_images, with_prompts
+from sam_batch.job.images import Images, list_images, with_prompts
 from sam_batch.job.redraw import pictures_of
 from sam_batch.job.spec import known_settings, refuse_changed_settings
 from sam_batch.model.checkpoints import known_sha256
@@ -40,8 +40,7 @@ class DryRun:
     """What a run would do.
 
     Attributes:
-        listed: What the input gives now.
-        prompts: Objects that its images carry; None where the job has no prompts, or their source is gone.
+        images: What the input gives now, with the prompts that they carry.
         moved: A line about an input that lies elsewhere than when it was planned; None where it does not.
         planned: In the stored plan, of earlier runs.
         new: Listed, but not yet in the plan.
@@ -54,8 +53,7 @@ class DryRun:
         images_to_draw: That have rows, and may lack them.
     """
 
-    listed: listing.Listing
-    prompts: int | None
+    images: Images
     moved: str | None
     planned: int
     new: int
@@ -67,8 +65,18 @@ class DryRun:
     pictures: list[str] = field(default_factory=list)
     images_to_draw: int = 0
 
-    def to_text(self, images_per_second: float | None) -> str:
-        """For a person; with a rate, also the time it would take."""
+    @property
+    def listed(self) -> listing.Listing:
+        """What the input gives now."""
+        return self.images.listed
+
+    @property
+    def prompts(self) -> int | None:
+        """Objects that its images carry; None where the job has no prompts, or their source is gone."""
+        return None if self.images.prompts is None else len(self.images.prompts)
+
+    def to_text(self, images_per_second: float | None, price: float | None = None) -> str:
+        """For a person; with a rate, also the time it would take, and at a price an hour what that costs."""
         lines = [
             str(self.listed),
             *([] if self.prompts is None else [f"prompts: {counted(self.prompts, 'object')}"]),
@@ -81,7 +89,8 @@ class DryRun:
         ]
         if images_per_second:
             hours = self.images_to_do / images_per_second / 3600
-            lines.append(f"{hours:.2f} hours at {images_per_second:g} images/s")
+            cost = "" if price is None else f", price {price * hours:,.2f}"
+            lines.append(f"{hours:.2f} hours at {images_per_second:g} images/s{cost}")
         return "\n".join(lines)
 
     def _to_draw(self) -> str:
@@ -91,10 +100,11 @@ class DryRun:
         touched = f", {self.touched} perhaps changed" if self.touched else ""
         return touched + (f", {self.gone} gone" if self.gone else "")
 
-    def to_json(self) -> str:
-        """The attributes."""
-        counts = {key.name: getattr(self, key.name) for key in fields(self) if key.name != "listed"}
-        return json.dumps({"input": self.listed.to_dict(), **counts}, indent=2)
+    def to_json(self, estimate: Mapping[str, Any] | None = None) -> str:
+        """The attributes, and what was estimated by them."""
+        counts = {key.name: getattr(self, key.name) for key in fields(self) if key.name != "images"}
+        about = {"input": self.listed.to_dict(), "prompts": self.prompts, **counts}
+        return json.dumps(about | ({"estimate": dict(estimate)} if estimate else {}), indent=2)
 
 
 def dry_run(config: Config) -> DryRun:
@@ -126,8 +136,7 @@ def dry_run(config: Config) -> DryRun:
     pending = plan.pending(done) if plan else set()
     undrawn = pictures_of(pictures if plan is None or plan.is_drawn else plan.pictures | pictures)
     return DryRun(
-        listed=images.listed,
-        prompts=None if images.prompts is None else len(images.prompts),
+        images=images,
         moved=move_text(plan, config),
         planned=len(plan) if plan else 0,
         new=new.num_rows,

@@ -118,6 +118,16 @@ def test_plan_says_what_a_run_would_do_and_does_nothing(job, call):
     assert not (job.parent / "out").exists()
 
 
+def test_plan_says_hours_price_and_files_by_a_few_images(job, call):
+    code, text, _ = call("plan", job, "--measure", "1", "--price", "3")
+    assert (code, "hours with 1 engine as here, price 0.0" in text, "color_masks 5 (" in text) == (0, True, True)
+    assert json.loads(call("plan", job, "--measure", "1", "--json")[1])["estimate"]["measured"] == 1
+    assert not (job.parent / "out").exists()
+    assert "price 6.00" in call("plan", job, "--rate", 5 / 7200, "--price", "3")[1]
+    code, _, told = call("plan", job, "--price", "3")
+    assert (code, "--price: hours cost it" in told) == (2, True)
+
+
 def test_plan_and_status_know_what_is_done(job, call):
     assert "no job has been planned here" in call("status", job)[1]
     call("run", job, "--limit", 3)
