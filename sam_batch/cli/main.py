@@ -3,6 +3,7 @@
 What can be set is declared in `sam_batch.config`; the options here are shorter names for some of it.
 """
 
+import json
 import os
 import shlex
 import sys
@@ -151,13 +152,14 @@ def show(
     ] = None,
     grid: Annotated[bool, typer.Option("--grid", help="Looser, the given and stricter thresholds, in a row.")] = False,
     open_: Annotated[bool, typer.Option("--open", help="Show the picture on the screen.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Find everything in one image, and draw it."""
     from sam_batch.cli.show import open_picture, read_settings, show_image
 
     with terminal.quiet(verbose=False):
         told, place = show_image(read_settings(image, settings or []), to, grid=grid)
-    answer(told)
+    answer(json.dumps({"picture": str(place), "told": told.splitlines()}) if as_json else told)
     if open_:
         open_picture(place)
 
@@ -215,18 +217,20 @@ def status(
 
 
 @app.command()
-def report(arguments: OutputOrArguments) -> None:
+def report(arguments: OutputOrArguments, as_json: Json = False) -> None:
     """Write OUTPUT/report.html: pictures, masks, charts and failures on one page."""
     from sam_batch.report.make import make_report
 
     config = read_output(arguments)
-    answer(f"report in {make_report(config.output.uri, config.storage)}")
+    page = make_report(config.output.uri, config.storage)
+    answer(json.dumps({"report": page}) if as_json else f"report in {page}")
 
 
 @app.command()
 def export(
     arguments: OutputOrArguments,
     to: Annotated[list[str], typer.Option(metavar="FORMAT", help="Of output.exports; more than once for several.")],
+    as_json: Json = False,
 ) -> None:
     """Write the annotations of a finished output in other formats, with the settings of output.FORMAT."""
     from sam_batch.export.formats import export_finished
@@ -234,8 +238,8 @@ def export(
 
     config = read_output(arguments)
     output = Output.at(config.output.uri, config.storage)
-    for key in export_finished(output, to, config.output):
-        answer(f"{output.storage.root}/{key}")
+    files = [f"{output.storage.root}/{key}" for key in export_finished(output, to, config.output)]
+    answer(json.dumps({"files": files}) if as_json else "\n".join(files))
 
 
 def _share(text: str) -> Any:

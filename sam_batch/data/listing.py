@@ -108,7 +108,10 @@ def list_images(
         ConfigError: The output is no place this program writes to.
     """
     if output is not None:
-        open_storage(output, storage)  # what is wrong with it is no fault of the input
+        try:
+            open_storage(output, storage)
+        except ConfigError as error:  # no fault of the input
+            raise type(error)(f"output.uri: {error}") from error
     finder = _Finder(config, storage, output)
     try:
         sources = [finder.source(uri) for uri in config.uris]

@@ -155,7 +155,10 @@ def acquire(storage: Storage) -> Lease:
         LeaseError: Another driver that still lives holds it.
         OutputError: Somebody else's file has its name.
     """
-    if refuse_held(storage) is not None:
+    other = refuse_held(storage)
+    if other is not None and other.has_ended() is None:
+        other = _outwaited(storage, other)
+    if other is not None:
         storage.delete(layout.LEASE)
     holder = Holder.this_process()
     try:
@@ -166,17 +169,15 @@ def acquire(storage: Storage) -> Lease:
 
 
 def refuse_held(storage: Storage) -> Holder | None:
-    """Who held the output and is gone, or None; changes nothing.
+    """Who held the output and is gone, as far as its clock tells of one elsewhere, or None; changes nothing.
+
+    It answers at once, for those who only look; `acquire` trusts no clock.
 
     Raises:
         LeaseError: A driver that still lives holds it.
         OutputError: Somebody else's file has its name.
     """
     other = read_holder(storage)
-    if other is not None and other is not FOREIGN and other.has_ended() is None and other.is_gone():
-        before, other = other, _after_a_while(storage)
-        if other is not None and other is not FOREIGN and other != before:
-            raise _in_use(storage, other)
     if other is FOREIGN:
         raise OutputError(f"output.uri: {storage.root}/{layout.LEASE} is not this program's; move it away")
     if other is not None and not other.is_gone():
@@ -184,12 +185,20 @@ def refuse_held(storage: Storage) -> Holder | None:
     return other
 
 
-def _after_a_while(storage: Storage) -> Holder | None:
-    """Who holds an output once a driver that lives has written its lease anew: clocks may differ by days."""
+def _outwaited(storage: Storage, before: Holder) -> Holder | None:
+    """Who holds an output once a driver that lives would have written its lease anew: clocks may differ by days.
+
+    Raises:
+        LeaseError: It was written anew, or another driver wrote one.
+        OutputError: As of `refuse_held`.
+    """
     seconds = 1.2 * RENEW_SECONDS
     _log.warning("%s: looking for %.0f s whether the driver whose lease lies there lives", storage.root, seconds)
     time.sleep(seconds)
-    return read_holder(storage)
+    other = refuse_held(storage)
+    if other is not None and other != before:
+        raise _in_use(storage, other)
+    return other
 
 
 def read_holder(storage: Storage) -> Holder | None:

@@ -194,3 +194,9 @@ def test_a_holder_that_lives_mends_its_damaged_lease_and_keeps_it(storage, monke
         lease.acquire(storage)
     held.check()
     held.release()
+
+
+def test_who_only_looks_does_not_wait_for_a_driver_elsewhere(storage, monkeypatch):
+    monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("it waits"))
+    storage.create(layout.LEASE, holder(processes="elsewhere", renewed=0.0).to_bytes())
+    assert lease.refuse_held(storage).processes == "elsewhere"
