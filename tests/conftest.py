@@ -18,7 +18,9 @@ STARTS_RAY = (
     "tests/job/test_ray_errors.py",
     "tests/job/test_ray_executor.py",
     "tests/job/test_ray_gpus.py",
+    "tests/job/test_clusters.py",
     "tests/job/test_ray_head.py",
+    "tests/job/test_ray_nodes.py",
     "tests/job/test_ray_witness.py",
     "tests/test_jobs.py",
 )

@@ -63,6 +63,7 @@ MAY_CALL = {
     # The engines' own folder, which is no user's data and on no object store.
     "engine/tensorrt/plans.py": {"fdopen", "glob", "mkdir", "mkstemp", "open", "read_bytes", "unlink"},
     "job/measure.py": {"TemporaryDirectory"},  # an output that nobody keeps
+    "job/preflight.py": {"read_bytes", "rglob"},  # the package's own modules, which nodes are to have too
     "job/cluster.py": {"mkdir", "read_text"},  # Ray's folder; the CPUs of this container
     "output/lease.py": {"read_text"},  # /proc, to know whether a process is the one it was
     "model/fetch.py": {"mkdir"},  # the cache of weights

@@ -75,6 +75,21 @@ class Isolated(Protocol):
 class Executor(Protocol):
     """Runs shards through load, segment and write."""
 
+    @property
+    def is_cluster(self) -> bool:
+        """Whether others than this machine may run them."""
+        ...
+
+    def on_nodes(self, work: Callable[[Any, int], Any], argument: Any, failed: Callable[[str], Any]) -> list[Answer]:
+        """Call a function once on each node of a cluster, at the same time; return the answers.
+
+        Args:
+            work: Takes the argument, and the number of GPUs that its node has.
+            argument: Of the function.
+            failed: The answer for a node that could not call it or did not end in time, from the reason in words.
+        """
+        ...
+
     def on_gpus(self, work: Callable[..., Any], *arguments: Any, console: Console, wait_seconds: float) -> list[Answer]:
         """Call a function once on each node with a GPU, where its processes will run engines; return its answers.
 
@@ -128,8 +143,14 @@ class InlineExecutor:
         end_now: Ends the process with a cause, where an image never ends.
     """
 
+    is_cluster = False
+
     def __init__(self, end_now: Callable[[str], None]) -> None:
         self._end_now = end_now
+
+    def on_nodes(self, work: Callable[[Any, int], Any], argument: Any, failed: Callable[[str], Any]) -> list[Answer]:
+        """See `Executor.on_nodes`; there are none."""
+        return []
 
     def on_gpus(self, work: Callable[..., Any], *arguments: Any, console: Console, wait_seconds: float) -> list[Answer]:
         """See `Executor.on_gpus`; whether there is a GPU, and whether it is free, the function finds out."""

@@ -30,6 +30,7 @@ from sam_batch.job.pack import pack, unpack
 from sam_batch.job.pictures import IO_THREADS, redraw
 from sam_batch.job.ray_errors import cause, explained
 from sam_batch.job.ray_gpus import call_on_gpus
+from sam_batch.job.ray_nodes import call_on_nodes
 from sam_batch.job.ray_witness import LastWords, has_stalled, heard, timed_out, watched
 from sam_batch.job.spec import JobSpec
 from sam_batch.job.stages import Ticket, draw_in_vain, load, open_segment_stage, write
@@ -48,6 +49,15 @@ class RayExecutor:
 
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
+
+    @property
+    def is_cluster(self) -> bool:
+        """See `Executor.is_cluster`."""
+        return not self._resources.is_local
+
+    def on_nodes(self, work: Callable[[Any, int], Any], argument: Any, failed: Callable[[str], Any]) -> list[Answer]:
+        """See `Executor.on_nodes`."""
+        return call_on_nodes(work, argument, failed)
 
     def on_gpus(self, work: Callable[..., Any], *arguments: Any, console: Console, wait_seconds: float) -> list[Answer]:
         """See `Executor.on_gpus`. One node of each kind goes first: nodes that share its folder find its work."""

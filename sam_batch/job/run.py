@@ -26,7 +26,7 @@ from sam_batch.config import Config
 from sam_batch.data.storage import Storage
 from sam_batch.errors import OutageError, OutputError, StorageError
 from sam_batch.export.formats import open_exports, require_known, unwritten
-from sam_batch.job import cluster
+from sam_batch.job import cluster, preflight
 from sam_batch.job.breaker import Breaker
 from sam_batch.job.changed import (
     decide,
@@ -109,7 +109,7 @@ def run_job(config: Config, console: Console, overwrite: str | None = None) -> S
                 with summarised(run, before):
                     _finish(run, before, changed=False)
             else:
-                with _prepared(run, _needs(config, images, plan)) as workers:
+                with _prepared(run, images, _needs(config, images, plan)) as workers:
                     summary.used = workers.job.used()
                     console.print(workers.job.to_text(), markup=False, highlight=False, soft_wrap=True)
                     _work(run, workers, images, before, overwrite is not None)
@@ -144,7 +144,7 @@ def _needs(config: Config, images: Images, plan: Plan | None) -> Needs | None:
 
 
 @contextlib.contextmanager
-def _prepared(run: Run, needs: Needs | None) -> Iterator[Workers]:
+def _prepared(run: Run, images: Images, needs: Needs | None) -> Iterator[Workers]:
     """The dear checks: device, weights, Ray, engines. What they need takes seconds to import."""
     import torch
 
@@ -157,7 +157,10 @@ def _prepared(run: Run, needs: Needs | None) -> Iterator[Workers]:
     checkpoint = factory.resolve_weights(config)
     # The signal's handler comes second: Ray sets one of its own.
     with _executor(run) as (executor, has_gpus), sigterm_as_interrupt():
-        choice = settle.settle(config, checkpoint, factory.resolve(config.engine, has_gpus), executor, console, needs)
+        choice = factory.resolve(config.engine, has_gpus)
+        uris = (entry.uri for entry in images.listed.images)
+        preflight.check(JobSpec(config, checkpoint, choice), run.storage, uris, executor, console)
+        choice = settle.settle(config, checkpoint, choice, executor, console, needs)
         yield Workers(JobSpec(config, checkpoint, choice), executor)
 
 

@@ -15,6 +15,7 @@ SUMMARY = "summary.json"
 REPORT = "report.html"
 CARD = "README.md"
 LEASE = "lease.json"
+PROBE = ".preflight-"  # how files begin that show, for a moment, that the output can be written and is shared
 PLAN = "plan"
 CHANGES = "plan/changes.parquet"
 ANNOTATIONS = "annotations"
