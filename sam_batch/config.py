@@ -308,6 +308,9 @@ class RunConfig(Section):
     actors: Neutral[StrictInt | Literal["auto"]] = Field(
         "auto", description="Engines; auto is one a GPU, or one on the CPU."
     )
+    max_actors: Neutral[StrictInt | None] = Field(
+        None, ge=1, description="Engines at most, on a cluster that grows: actors are the least; null is no more."
+    )
     max_failure_rate: Neutral[UnitInterval] = Field(
         0.05, description="More failed images than this end in exit code 3."
     )
@@ -316,6 +319,12 @@ class RunConfig(Section):
     )
     image_timeout_seconds: Neutral[StrictInt] = Field(
         900, ge=1, description="A worker is ended in which no image ends for so long, times the image's views."
+    )
+    grace_seconds: Neutral[float] = Field(
+        2.0,
+        ge=0,
+        le=3600,
+        description="What ends so long after SIGTERM is still committed; a stop by Ray leaves 3 s, by Kubernetes 30.",
     )
     retry_failed: Neutral[bool] = Field(False, description="Work again on images that failed in earlier runs.")
     stall_timeout_seconds: Neutral[StrictInt] = Field(
@@ -331,6 +340,12 @@ class RunConfig(Section):
         if isinstance(actors, int) and actors < 1:
             raise ValueError("should be at least 1, or auto")
         return actors
+
+    @model_validator(mode="after")
+    def _least_before_most(self) -> Self:
+        if self.max_actors is not None and self.actors != "auto" and self.actors > self.max_actors:
+            raise ValueError(f"max_actors is {self.max_actors}, fewer than actors, {self.actors}")
+        return self
 
 
 class Config(Section):

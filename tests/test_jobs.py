@@ -42,7 +42,7 @@ def test_building_engines_on_a_cluster_without_a_gpu_says_so(tmp_path):
 def test_the_manifest_for_kubernetes_is_a_rayjob_that_starts_the_entry_point():
     manifest = yaml.safe_load((JOBS / "rayjob.yaml").read_text())
     assert (manifest["apiVersion"], manifest["kind"]) == ("ray.io/v1", "RayJob")
-    program, entry, job = manifest["spec"]["entrypoint"].split()
+    program, entry, job, *_ = manifest["spec"]["entrypoint"].split()
     assert (program, (JOBS / Path(entry).name).is_file()) == ("python", True)
     head = manifest["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]
     assert Path(job).parent == Path(head["containers"][0]["volumeMounts"][0]["mountPath"])

@@ -61,6 +61,7 @@ def complaint(change) -> str:
         ({"input": {"uri": "a", "scale": [9, 5]}}, "input.scale = [9, 5]: low should be less than high"),
         ({"input": {"uri": "a", "bands": [1, 2]}}, "input.bands = [1, 2]: name one band or three; the first is 1"),
         ({"input": {"uri": "a", "bands": [0]}}, "input.bands = [0]: name one band or three; the first is 1"),
+        ({"run": {"actors": 3, "max_actors": 2}}, "run: max_actors is 2, fewer than actors, 3"),
         ({"run": {"actors": 0}}, "run.actors = 0: should be at least 1, or auto"),
         ({"run": {"actors": "two"}}, "run.actors = 'two': should be a whole number or 'auto'"),
         ({"run": {"verbose": "ja"}}, "run.verbose = 'ja': should be true or false"),

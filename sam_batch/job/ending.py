@@ -141,14 +141,27 @@ def _report(run: Run) -> None:
 
 
 @contextlib.contextmanager
-def sigterm_as_interrupt() -> Iterator[None]:
-    """A cluster stops a driver with SIGTERM; it ends like Ctrl-C, with a summary."""
+def sigterm_as_interrupt(grace_seconds: float = 0.0) -> Iterator[None]:
+    """A cluster stops a driver with SIGTERM: meanwhile that ends like Ctrl-C, with a summary; a second one at once.
+
+    Args:
+        grace_seconds: In which the work goes on, so that what is nearly done is committed.
+    """
 
     def interrupt(signum: int, frame: FrameType | None) -> NoReturn:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    def interrupt_soon(signum: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, interrupt)
+        signal.setitimer(signal.ITIMER_REAL, grace_seconds)
+
+    before = {
+        signal.SIGTERM: signal.signal(signal.SIGTERM, interrupt_soon if grace_seconds else interrupt),
+        signal.SIGALRM: signal.signal(signal.SIGALRM, interrupt),
+    }
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler)

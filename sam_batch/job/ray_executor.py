@@ -96,26 +96,28 @@ class RayExecutor:
             last_words: A `LastWords` actor.
         """
         _set_context(job)
-        actors = self._actor_count(job)
+        least, most = self._pool(job)
         packed = [pack(shard) for shard in shards]
-        pool = ray.data.ActorPoolStrategy(size=actors, max_tasks_in_flight_per_actor=in_flight)
+        pool = ray.data.ActorPoolStrategy(min_size=least, max_size=most, max_tasks_in_flight_per_actor=in_flight)
         loaded = _map(ray.data.from_arrow(packed), _load_row, fn_kwargs={"job": job, "last_words": last_words}, **_TASK)
         return _map(
             loaded,
             SegmentActor,
-            fn_constructor_args=(job, self._threads(job, actors), last_words),
+            fn_constructor_args=(job, self._threads(job, most), last_words),
             compute=pool,
-            num_cpus=self._slots(actors),
+            num_cpus=self._slots(most),
             num_gpus=1 if job.engine.on_gpu else None,
             # Ray Data never replaces an actor that has used them up.
             max_restarts=max(WORKER_RESTARTS, (RETRIES + 1) * len(packed)),
             max_task_retries=RETRIES,
         )
 
-    def _actor_count(self, job: JobSpec) -> int:
-        if job.config.run.actors != "auto":
-            return job.config.run.actors
-        return max(1, self._resources.gpus if job.engine.on_gpu else self._resources.nodes)
+    def _pool(self, job: JobSpec) -> tuple[int, int]:
+        """The least and the most engines."""
+        wanted = job.config.run
+        here = self._resources.gpus if job.engine.on_gpu else self._resources.nodes
+        least = max(1, here) if wanted.actors == "auto" else wanted.actors
+        return least, max(least, wanted.max_actors or least)
 
     def _slots(self, actors: int) -> int:
         """Of CPUs that an engine takes: none where loaders and writers would have less than one each."""

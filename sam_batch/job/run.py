@@ -101,7 +101,7 @@ def run_job(config: Config, console: Console, overwrite: str | None = None) -> S
         if images.prompts is not None:
             console.print(images.prompts_text(), markup=False, highlight=False, soft_wrap=True)
         summary = Summary(storage.root, config.run.max_failure_rate, listed=images.listed.to_dict(), notes=notes)
-        with _held(storage) as held:
+        with sigterm_as_interrupt(), _held(storage) as held:
             run = Run(config, storage, held, summary, console, Alarm())
             storage.clear_temporary(layout.ExportNames(claims.claimed(storage), ()).__contains__)
             before = read_plan(storage) if overwrite is None else None  # once more: now no other driver writes here
@@ -156,7 +156,7 @@ def _prepared(run: Run, images: Images, needs: Needs | None) -> Iterator[Workers
         factory.resolve(config.engine, torch.cuda.is_available())  # a GPU that is missing shows before a download
     checkpoint = factory.resolve_weights(config)
     # The signal's handler comes second: Ray sets one of its own.
-    with _executor(run) as (executor, has_gpus), sigterm_as_interrupt():
+    with _executor(run) as (executor, has_gpus), sigterm_as_interrupt(config.run.grace_seconds):
         choice = factory.resolve(config.engine, has_gpus)
         uris = (entry.uri for entry in images.listed.images)
         preflight.check(JobSpec(config, checkpoint, choice), run.storage, uris, executor, console)
@@ -176,7 +176,12 @@ def _executor(run: Run) -> Iterator[tuple[Executor, bool]]:
         from sam_batch.job.ray_head import head_watched
 
         with head_watched(run.alarm.end_now):
-            yield RayExecutor(resources), resources.gpus > 0
+            yield RayExecutor(resources), resources.gpus > 0 or _waits_for_gpus(run.config, resources)
+
+
+def _waits_for_gpus(config: Config, resources: cluster.Resources) -> bool:
+    """Whether a cluster that has no GPU yet is to bring some: it is asked for them, and grows."""
+    return not resources.is_local and config.engine.device == "cuda" and config.run.max_actors is not None
 
 
 @contextlib.contextmanager

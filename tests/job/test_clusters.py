@@ -75,23 +75,24 @@ LocalFiles.uri = lambda files, name: uri(files, name).replace({str(folder)!r}, {
 
 def test_nodes_that_lack_the_output_the_input_or_the_package_are_named_before_any_work(cluster, add_odd_node, tmp_path):
     draw_photographs(tmp_path / "photos", 10)
-    job = {"run": {"executor": "ray"}}
-    odd = [
-        add_odd_node(lacking(tmp_path / "out")),
-        add_odd_node(lacking(tmp_path / "photos")),
-        add_odd_node("import sys\nsys.modules['sam_batch'] = None"),
-        add_odd_node("from sam_batch.job import preflight\npreflight.package_digest = lambda: 'of another checkout'"),
-    ]
-    code, told = end_of(start(cluster, job_config(tmp_path / "photos", tmp_path / "out", **job)))
+    add_odd_node(lacking(tmp_path / "out"))
+    add_odd_node(lacking(tmp_path / "photos"))
+    add_odd_node("import sys\nsys.modules['sam_batch'] = None")
+    add_odd_node("from sam_batch.job import preflight\npreflight.package_digest = lambda: 'of another checkout'")
+    code, told = end_of(start(cluster, job_config(tmp_path / "photos", tmp_path / "out", run={"executor": "ray"})))
     assert (code, "4 of 5 nodes cannot work on this job" in told) == (2, True)
     assert "does not see what the driver writes" in told
     assert "000.jpg: No such file" in told
-    assert "No module named 'sam_batch'" in told
+    assert "No module named 'sam_batch" in told
     assert "has another sam-batch than the driver" in told
     assert not list((tmp_path / "out").glob("[!.]*"))
-    for node in odd:
-        cluster.remove_node(node)
+
+
+def test_two_nodes_of_one_cpu_each_do_the_whole_job(cluster, tmp_path):
+    cluster.add_node(num_cpus=1)
+    draw_photographs(tmp_path / "photos", 10)
+    job = {"run": {"executor": "ray", "actors": 1, "max_actors": 2, "stall_timeout_seconds": 60}}
     code, told = end_of(start(cluster, job_config(tmp_path / "photos", tmp_path / "out", **job)))
-    assert (code, "1 node can read, write and load what this job needs" in told) == (0, True)
+    assert (code, "2 nodes can read, write and load what this job needs" in told) == (0, True)
     run(job_config(tmp_path / "photos", tmp_path / "clean"))
     assert result_files(tmp_path / "out") == result_files(tmp_path / "clean")

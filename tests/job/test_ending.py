@@ -2,14 +2,15 @@
 
 import json
 import os
+import signal
 from threading import Thread
 
 import pytest
 from rich.console import Console
-from support.jobs import draw_photographs, job_config
+from support.jobs import draw_photographs, job_config, run
 
 from sam_batch.job import run as run_module
-from sam_batch.job.ending import Alarm
+from sam_batch.job.ending import Alarm, sigterm_as_interrupt
 from sam_batch.job.executor import InlineExecutor
 
 
@@ -50,3 +51,42 @@ def test_an_alarm_does_nothing_where_nothing_is_to_be_ended():
         ringing.join()
     alarm.end_now("too late")
     assert told == ["now"]
+
+
+@pytest.fixture
+def signalled(tmp_path, monkeypatch):
+    """The report of a job of three shards that gets a signal after each; and for how long it set a timer."""
+
+    def signalled(*signals, grace):
+        def run_and_raise(executor, job, shards, **options):
+            for number, receipt in zip(signals, inline_run(executor, job, shards, **options), strict=False):
+                yield receipt
+                signal.raise_signal(number)
+
+        inline_run, timers = InlineExecutor.run, []
+        monkeypatch.setattr(InlineExecutor, "run", run_and_raise)
+        monkeypatch.setattr(signal, "setitimer", lambda timer, seconds: timers.append(seconds))
+        draw_photographs(tmp_path / "photos", 12)
+        report = run(job_config(tmp_path / "photos", tmp_path / "out", run={"grace_seconds": grace}))
+        assert not (tmp_path / "out/lease.json").exists()
+        return report, timers[0]
+
+    return signalled
+
+
+@pytest.mark.parametrize("then", [signal.SIGALRM, signal.SIGTERM])  # the timer, or whoever stops it once more
+def test_what_ends_within_the_grace_of_a_stop_is_committed(signalled, then):
+    report, timer = signalled(signal.SIGTERM, then, grace=9)
+    assert (report.exit_code, report.done, timer) == (130, 8, 9)
+
+
+def test_a_job_without_grace_stops_at_once(signalled):
+    report, _ = signalled(signal.SIGTERM, signal.SIGTERM, grace=0)
+    assert (report.exit_code, report.done) == (130, 4)
+
+
+def test_signals_mean_afterwards_what_they_meant_before():
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGALRM)
+    with pytest.raises(KeyboardInterrupt), sigterm_as_interrupt():
+        signal.raise_signal(signal.SIGTERM)
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGALRM)) == before

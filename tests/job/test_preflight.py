@@ -89,7 +89,7 @@ def test_a_node_whose_writes_do_not_arrive_is_named(check, tmp_path):
         (tmp_path / "out" / seen.probe).unlink()
         return seen
 
-    with pytest.raises(ConfigError, match="node-0: what it writes into .*out does not come to the driver"):
+    with pytest.raises(ConfigError, match=r"node-0: what it writes into .*out does not come to the driver"):
         check(in_vain)
 
 

@@ -131,6 +131,17 @@ def test_engines_leave_two_cpus_to_loaders_and_writers(local, cpus, actors, slot
     assert RayExecutor(cluster.Resources(cpus, 0, 2, local))._slots(actors) == slots
 
 
+@pytest.mark.parametrize(
+    ("actors", "most", "pool"), [("auto", None, (2, 2)), ("auto", 8, (2, 8)), (3, None, (3, 3)), (1, 4, (1, 4))]
+)
+def test_a_pool_has_a_least_and_a_most(actors, most, pool):
+    from sam_batch.job.ray_executor import RayExecutor
+
+    config = job_config("in", "out", run={"actors": actors, "max_actors": most})
+    job = JobSpec(config, FAKE, FakeChoice())
+    assert RayExecutor(cluster.Resources(8, 0, 2, is_local=False))._pool(job) == pool
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("single_try")
 def test_if_no_image_survives_the_job_says_so(tmp_path):
