@@ -17,7 +17,7 @@ MIN_FREE_GB = 8
 TEST_PROCESSES = 2
 FAULTS = tests/job/test_kill.py tests/job/test_clusters.py tests/job/test_preflight.py tests/job/test_ray_executor.py tests/job/test_ray_head.py tests/job/test_ray_witness.py \
     tests/job/test_breaker.py tests/job/test_deadline.py tests/job/test_ending.py tests/job/test_endings.py \
-    tests/job/test_outage.py tests/job/test_second_pass.py tests/output/test_lease.py \
+    tests/job/test_outage.py tests/job/test_second_pass.py tests/job/test_worker.py tests/output/test_lease.py \
     tests/data/test_storage_exclusive.py tests/data/test_storage_objects.py
 VENV = .venv
 BIN = $(VENV)/bin

@@ -48,6 +48,15 @@ def load(
     return check(reduce(_merged, [*files, *map(_tree, overrides)], defaults or {}))
 
 
+def stored(text: str, name: str) -> dict[str, Any]:
+    """The sections of a configuration that an output holds, as `defaults` of `load`.
+
+    Raises:
+        ConfigError: Somebody has edited it, and it is no YAML.
+    """
+    return _moved(yamlfile.parse(text.encode(), name), name)
+
+
 def check(tree: Mapping[str, Any]) -> Config:
     """Turn plain mappings into a `Config`, or say what is wrong with them."""
     try:

@@ -25,16 +25,29 @@ def read(path: Path) -> dict[str, Any]:
         text = path.read_bytes()
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    return parse(text, str(path))
+
+
+def parse(text: bytes, name: str) -> dict[str, Any]:
+    """The sections of a text.
+
+    Args:
+        text: UTF-8.
+        name: Of where it was found, for people.
+
+    Raises:
+        ConfigError: It is no YAML, or something else than one mapping.
+    """
     if len(text) > MAX_FILE_BYTES:
-        raise ConfigError(f"{path}: has {len(text):,} bytes; a configuration has at most {MAX_FILE_BYTES:,}")
+        raise ConfigError(f"{name}: has {len(text):,} bytes; a configuration has at most {MAX_FILE_BYTES:,}")
     try:
         _refuse_tricks(text)
         tree = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}{_reason(error)}") from None
+        raise ConfigError(f"{name}{_reason(error)}") from None
     if not isinstance(tree, dict):
         held = "nothing" if tree is None else "a list" if isinstance(tree, list) else "a single value"
-        raise ConfigError(f"{path}: holds {held}, where sections are wanted, each with its keys indented below it")
+        raise ConfigError(f"{name}: holds {held}, where sections are wanted, each with its keys indented below it")
     return tree
 
 

@@ -2,8 +2,9 @@
 
 import os
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -46,10 +47,27 @@ def read_output(arguments: list[str]) -> Config:
     Raises:
         ConfigError: As `read_config` does.
     """
+    return _read_output(arguments, {"input": {"uri": "not looked at"}})
+
+
+def read_job_of(arguments: list[str]) -> Config:
+    """Likewise, with the settings of the job that lies there for defaults.
+
+    Raises:
+        ConfigError: As `read_config` does.
+    """
+    from sam_batch.output.output import Output
+
+    config = read_output(arguments)
+    text = Output.at(config.output.uri, config.storage).config()
+    return _read_output(arguments, configfile.stored(text, f"{config.output.uri}/config.yaml")) if text else config
+
+
+def _read_output(arguments: list[str], defaults: Mapping[str, Any]) -> Config:
     files, overrides = split(arguments)
     outputs = [f"output.uri={name}" for name in files if _is_place(name)]
     files = [name for name in files if not _is_place(name)]
-    return configfile.load(files, [*outputs, *overrides], defaults={"input": {"uri": "not looked at"}})
+    return configfile.load(files, [*outputs, *overrides], defaults=defaults)
 
 
 def is_argument(text: str) -> bool:

@@ -8,7 +8,7 @@ import os
 import shlex
 import sys
 import traceback
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -16,11 +16,21 @@ from typer.main import get_command
 
 from sam_batch import __version__, configfile
 from sam_batch.cli import terminal
-from sam_batch.cli.arguments import Arguments, OutputOrArguments, is_argument, read_config, read_output
+from sam_batch.cli.arguments import (
+    Arguments,
+    OutputOrArguments,
+    is_argument,
+    read_config,
+    read_job_of,
+    read_output,
+)
 from sam_batch.cli.engine import engine_app
 from sam_batch.cli.terminal import answer
 from sam_batch.config import Config
 from sam_batch.errors import ConfigError, ExitCode, SamBatchError
+
+if TYPE_CHECKING:
+    from sam_batch.output.summary import Summary
 
 # Threads that spin while they wait starve each other where cores are few; read when torch is imported, later.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -107,6 +117,9 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="With --overwrite: only list the files that it would remove.")
     ] = False,
+    worker: Annotated[
+        str | None, typer.Option(metavar="I/N", help="Share the job without Ray: 1/8 to 8/8, or auto on Slurm.")
+    ] = None,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="run.verbose: Ray's log, tracebacks.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -117,14 +130,47 @@ def run(
     shorthand = [f"input.limit={limit}"] if limit is not None else []
     shorthand += ["run.retry_failed=true"] if retry_failed else []
     shorthand += ["run.verbose=true"] if verbose else []
-    config = read_config([*arguments, *shorthand], "run")
+    alone = [] if worker is None else ["run.executor=inline"]  # overrides of the user's come later
+    config = read_config([*alone, *arguments, *shorthand], "run")
     if dry_run:
         _list_removals(config, overwrite)
         return
+    if worker is not None:
+        _end(_run_worker(config, worker, overwrite), as_json=as_json)
     from sam_batch.job.run import run_job
 
     with terminal.quiet(config.run.verbose) as console:
         report = run_job(config, console, overwrite)
+    _end(report, as_json=as_json)
+
+
+def _run_worker(config: Config, worker: str, overwrite: str | None) -> "Summary":
+    from sam_batch.job.share import Share, gpus_here, own_gpu
+
+    if overwrite is not None:
+        raise ConfigError("--overwrite: is for one driver alone; run once with it and --limit 1, then start workers")
+    share = Share.parse(worker, os.environ)
+    gpu = own_gpu(os.environ, gpus_here())
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # before torch is imported
+    from sam_batch.job.worker import run_worker
+
+    with terminal.quiet(config.run.verbose) as console:
+        return run_worker(config, console, share)
+
+
+@app.command()
+def finish(arguments: OutputOrArguments, as_json: Json = False) -> None:
+    """Close a job whose workers have done all shards: summary.json and exports. The last worker does so itself."""
+    from sam_batch.job.worker import close
+
+    config = read_job_of(arguments)
+    with terminal.quiet(config.run.verbose) as console:
+        report = close(config, console)
+    _end(report, as_json=as_json)
+
+
+def _end(report: "Summary", *, as_json: bool) -> NoReturn:
     if report.error:
         terminal.complain(report.error)
     answer(report.to_json() if as_json else report.to_text(), report.exit_code)

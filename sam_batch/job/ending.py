@@ -20,6 +20,7 @@ from rich.console import Console
 from sam_batch.config import Config
 from sam_batch.data.storage import Storage
 from sam_batch.errors import ConfigError, EngineError, ExitCode, JobError, LeaseLostError, StorageError
+from sam_batch.job.share import Share
 from sam_batch.output import layout, lease, ownership
 from sam_batch.output.card import card, is_card
 from sam_batch.output.plan import Plan, committed_shards
@@ -54,7 +55,17 @@ class Alarm:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What the steps of one run share."""
+    """What the steps of one run share.
+
+    Attributes:
+        config: The job.
+        storage: Its output.
+        lease: That this run holds.
+        summary: Of this run.
+        console: For progress.
+        alarm: Ends it from beside.
+        share: Of a worker that shares the job with others; it writes no summary.
+    """
 
     config: Config
     storage: Storage
@@ -62,12 +73,18 @@ class Run:
     summary: Summary
     console: Console
     alarm: "Alarm"
+    share: Share | None = None
+
+    def own(self, shards: set[int]) -> set[int]:
+        """Of some shards those that are this run's to do."""
+        return shards if self.share is None else self.share.of(shards)
 
 
 @contextlib.contextmanager
 def summarised(run: Run, plan: Plan) -> Iterator[None]:
     """What goes wrong inside ends in the summary, which is written if anything can be; then the report."""
-    run.summary.planned, run.summary.planned_prompts = len(plan), plan.prompt_count
+    run.summary.planned = plan.image_count(run.own(set(range(plan.shard_count))))
+    run.summary.planned_prompts = plan.prompt_count if run.share is None else 0  # whose they are, nobody counts
     earlier = ownership.read_if_there(run.storage, layout.SUMMARY)
     try:
         with run.alarm.answered(partial(_end_now, run, earlier)):
@@ -76,7 +93,7 @@ def summarised(run: Run, plan: Plan) -> Iterator[None]:
         run.summary.interrupted = isinstance(error, KeyboardInterrupt)
         run.summary.error = _reason(run, error)
         with contextlib.suppress(StorageError):  # else what this run has counted stands
-            run.summary.done = plan.image_count(committed_shards(run.storage))
+            run.summary.done = plan.image_count(run.own(committed_shards(run.storage)))
     try:
         if _store_summary(run, earlier):
             put_card(run.storage, run.summary, plan)
@@ -102,6 +119,8 @@ def _reason(run: Run, error: BaseException) -> str:
 
 def _store_summary(run: Run, earlier: bytes | None) -> bool:
     """Whether this is still the run whose summary lies in the output."""
+    if run.share is not None:
+        return False
     if run.lease.is_lost:
         # A summary that was not there before is the other driver's; and no output that is gone begins anew with one.
         is_others = ownership.read_if_there(run.storage, layout.SUMMARY) != earlier

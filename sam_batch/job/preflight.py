@@ -88,7 +88,6 @@ def check(job: JobSpec, storage: Storage, images: Iterable[str], executor: Execu
         OutputError: The output does not give back what is written into it.
         ConfigError: Some nodes cannot work on this job; names them, and what they lack.
     """
-    _clear(storage)
     probe = layout.PROBE + secrets.token_hex(16)
     try:
         _write_probe(storage, probe)
@@ -99,7 +98,7 @@ def check(job: JobSpec, storage: Storage, images: Iterable[str], executor: Execu
         raise OutputError(f"output.uri: {error}") from error
     finally:
         with contextlib.suppress(StorageError):  # the first error counts
-            _clear(storage)
+            clear(storage, probe)
 
 
 def _write_probe(storage: Storage, probe: str) -> None:
@@ -108,10 +107,10 @@ def _write_probe(storage: Storage, probe: str) -> None:
         raise StorageError(f"{shown(storage.root)} does not give back what is written into it")
 
 
-def _clear(storage: Storage) -> None:
-    """Delete the probes, of killed runs too: for the driver that holds the output."""
+def clear(storage: Storage, probe: str = layout.PROBE) -> None:
+    """Delete one probe and what nodes made of it; or all, of killed runs too, for whoever alone holds the output."""
     for entry in list(storage.list(recursive=False)):
-        if entry.key.startswith(layout.PROBE):
+        if entry.key.startswith(probe):
             storage.delete(entry.key)
 
 

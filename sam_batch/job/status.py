@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -28,7 +29,7 @@ from sam_batch.job.images import Images, list_images, with_prompts
 from sam_batch.job.redraw import pictures_of
 from sam_batch.job.spec import known_settings, refuse_changed_settings
 from sam_batch.model.checkpoints import known_sha256
-from sam_batch.output import lease, ownership
+from sam_batch.output import layout, lease, ownership
 from sam_batch.output.output import Output
 from sam_batch.output.plan import committed_shards, read_plan
 from sam_batch.output.summary import Summary
@@ -230,10 +231,19 @@ def status(config: Config) -> JobStatus:
         _add_metrics(state, output.metrics(shard))
     for part in output.parts(plan, changed):  # their metrics also count images that are gone or were replaced
         _add_rows(state, part)
-    holder = lease.read_holder(storage)
-    if holder is not None and not holder.is_gone():
-        state.holder = f"process {holder.pid} on {holder.host}"
+    state.holder = ", ".join(
+        filter(None, map(partial(_holder, storage), [layout.LEASE, *lease.worker_leases(storage)]))
+    )
     return state
+
+
+def _holder(storage: Storage, key: str) -> str:
+    """Who holds a lease, in words; empty where it is nobody who lives."""
+    holder = lease.read_holder(storage, key)
+    if holder is None or holder.is_gone():
+        return ""
+    worker = "worker {}/{}, ".format(*layout.worker_of(key)) if layout.is_worker_lease(key) else ""
+    return f"{worker}process {holder.pid} on {holder.host}"
 
 
 def failed_images(config: Config) -> Iterator[str]:

@@ -15,6 +15,7 @@ SUMMARY = "summary.json"
 REPORT = "report.html"
 CARD = "README.md"
 LEASE = "lease.json"
+WORKERS = ".workers"  # leases of workers that share a job
 PROBE = ".preflight-"  # how files begin that show, for a moment, that the output can be written and is shared
 PLAN = "plan"
 CHANGES = "plan/changes.parquet"
@@ -27,6 +28,7 @@ SUFFIXES = {"png": ".png", "jpeg": ".jpg"}  # of colour masks, by output.color_m
 COCO = "coco"
 COCO_IMAGES = "coco/images"
 
+_WORKER: Final = re.compile(rf"{re.escape(WORKERS)}/([1-9]\d*)-of-([1-9]\d*)\.json")
 _PART: Final = re.compile(r"part-(\d{5,})\.(parquet|json)")
 _CUTOUT: Final = re.compile(r"(.+)/(0|[1-9]\d*)\.png", re.DOTALL)
 
@@ -45,6 +47,24 @@ def part_key(folder: str, number: int) -> str:
 def metrics_key(shard: int) -> str:
     """Counts and times of a shard; not part of the result."""
     return f"{METRICS}/part-{shard:05d}.json"
+
+
+def worker_lease_key(number: int, count: int) -> str:
+    """The lease of one of several workers."""
+    return f"{WORKERS}/{number}-of-{count}.json"
+
+
+def is_worker_lease(key: str) -> bool:
+    """Whether this is one."""
+    return _WORKER.fullmatch(key) is not None
+
+
+def worker_of(key: str) -> tuple[int, int]:
+    """Its worker's number, and how many there are."""
+    match = _WORKER.fullmatch(key)
+    if match is None:
+        raise ValueError(f"{key!r} is no lease of a worker")
+    return int(match[1]), int(match[2])
 
 
 def part_number(key: str) -> int | None:

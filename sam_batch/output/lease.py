@@ -1,5 +1,8 @@
 """One driver an output: a lease says who works there, and a second driver is refused.
 
+Workers that share a job declare themselves: each has a lease of its own, named by its number and how many there are.
+They admit each other, and neither them and a driver, nor two of one number, nor those that count otherwise.
+
 The lease is a courtesy, not what keeps results right: parts are created only if absent, so two drivers that slip past
 each other still commit every shard once.
 """
@@ -12,6 +15,7 @@ import secrets
 import socket
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -85,9 +89,10 @@ _log = logging.getLogger(__name__)
 class Lease:
     """A held lease, renewed in the background until it is released."""
 
-    def __init__(self, storage: Storage, holder: Holder) -> None:
+    def __init__(self, storage: Storage, holder: Holder, key: str = layout.LEASE) -> None:
         self._storage = storage
         self._holder = holder
+        self._key = key
         self._lost = threading.Event()
         self._is_deleted = False
         self._released = threading.Event()
@@ -103,7 +108,7 @@ class Lease:
         """Raise LeaseLostError if another driver is known to have taken the output over, or somebody deleted it."""
         if self.is_lost and self._is_deleted:
             raise LeaseLostError(
-                f"{self._storage.root}: this output, or at least its {layout.LEASE}, was deleted while the job worked "
+                f"{self._storage.root}: this output, or at least its {self._key}, was deleted while the job worked "
                 "on it; what is left there stays"
             )
         if self.is_lost:
@@ -126,9 +131,9 @@ class Lease:
         _RELEASED.add(self._holder.token)
         self._thread.join()
         try:
-            current = read_holder(self._storage)
+            current = read_holder(self._storage, self._key)
             if current is not None and current.token == self._holder.token:
-                self._storage.delete(layout.LEASE)
+                self._storage.delete(self._key)
         except StorageError as error:
             _log.warning("the lease stays where it is: %s", error)
 
@@ -139,72 +144,133 @@ class Lease:
                 self._renew_once()
 
     def _renew_once(self) -> None:
-        current = read_holder(self._storage)
+        current = read_holder(self._storage, self._key)
         if current is not UNREADABLE and (current is None or current.token != self._holder.token):
             self._is_deleted = current is None
             self._lost.set()
             return
         renewed = Holder(**{**asdict(self._holder), "renewed": time.time()})
-        self._storage.replace(layout.LEASE, renewed.to_bytes())
+        self._storage.replace(self._key, renewed.to_bytes())
 
 
 def acquire(storage: Storage) -> Lease:
-    """Take the lease: if it is free, or if its holder is gone.
+    """Take the lease: if it is free, or if its holder is gone, and no worker lives.
 
     Raises:
-        LeaseError: Another driver that still lives holds it.
+        LeaseError: Another driver that still lives holds it, or a worker does.
         OutputError: Somebody else's file has its name.
     """
-    other = refuse_held(storage)
-    if other is not None and other.has_ended() is None:
-        other = _outwaited(storage, other)
-    if other is not None:
-        storage.delete(layout.LEASE)
+    held = _take(storage, layout.LEASE)
+    try:
+        _refuse_workers(storage, _refuse_living)  # a worker that begins now sees the lease
+    except BaseException:
+        held.release()
+        raise
+    return held
+
+
+def acquire_to_close(storage: Storage) -> Lease:
+    """Likewise, for a worker that has seen that all is done: others that live have no more to write."""
+    return _take(storage, layout.LEASE)
+
+
+def acquire_for_worker(storage: Storage, number: int, count: int) -> Lease:
+    """Take the lease of one of several workers, beside the others'.
+
+    Args:
+        storage: The output.
+        number: Of the worker, from 1.
+        count: How many there are.
+
+    Raises:
+        LeaseError: A driver holds the output, this number is at work, or workers are of another count.
+        OutputError: Somebody else's file has the driver's lease's name.
+    """
+    held = _take(storage, layout.worker_lease_key(number, count))
+    try:
+        _refuse_living(storage, layout.LEASE)
+        _refuse_workers(storage, _refuse_living, but_of=count)
+    except BaseException:
+        held.release()
+        raise
+    return held
+
+
+def _take(storage: Storage, key: str) -> Lease:
+    """A lease that is free, or whose holder is gone."""
+    if _refuse_living(storage, key) is not None:
+        storage.delete(key)
     holder = Holder.this_process()
     try:
-        storage.create(layout.LEASE, holder.to_bytes())
+        storage.create(key, holder.to_bytes())
     except AlreadyExistsError:
         raise LeaseError(f"{storage.root}: another driver has just taken this output") from None
-    return Lease(storage, holder)
+    return Lease(storage, holder, key)
 
 
 def refuse_held(storage: Storage) -> Holder | None:
-    """Who held the output and is gone, as far as its clock tells of one elsewhere, or None; changes nothing.
+    """The driver that held the output and is gone, as far as its clock tells of one elsewhere, or None.
 
-    It answers at once, for those who only look; `acquire` trusts no clock.
+    It changes nothing, and answers at once, for those who only look; `acquire` trusts no clock.
 
     Raises:
-        LeaseError: A driver that still lives holds it.
-        OutputError: Somebody else's file has its name.
+        LeaseError: A driver or a worker that still lives holds it.
+        OutputError: Somebody else's file has the lease's name.
     """
-    other = read_holder(storage)
+    gone = _refuse(storage, layout.LEASE)
+    _refuse_workers(storage, _refuse)
+    return gone
+
+
+def _refuse_workers(storage: Storage, refuse: Callable[[Storage, str], Holder | None], but_of: int = 0) -> None:
+    """Refuse where workers live, but for those of one count."""
+    for key in worker_leases(storage):
+        if layout.worker_of(key)[1] != but_of:
+            refuse(storage, key)
+
+
+def worker_leases(storage: Storage) -> list[str]:
+    """The keys of all leases of workers, also of those that are gone."""
+    keys = (entry.key for entry in storage.list(layout.WORKERS, recursive=False))
+    return sorted(key for key in keys if layout.is_worker_lease(key))
+
+
+def forget_workers(storage: Storage) -> None:
+    """Delete the leases of workers that ended without doing so; for whoever holds the output when all is done."""
+    for key in worker_leases(storage):
+        holder = read_holder(storage, key)
+        if holder is None or holder.is_gone():
+            storage.delete(key)
+
+
+def _refuse(storage: Storage, key: str) -> Holder | None:
+    """Who held one lease and is gone, or None; raises as `refuse_held` does."""
+    other = read_holder(storage, key)
     if other is FOREIGN:
-        raise OutputError(f"output.uri: {storage.root}/{layout.LEASE} is not this program's; move it away")
+        raise OutputError(f"output.uri: {storage.root}/{key} is not this program's; move it away")
     if other is not None and not other.is_gone():
-        raise _in_use(storage, other)
+        raise _in_use(storage, other, key)
     return other
 
 
-def _outwaited(storage: Storage, before: Holder) -> Holder | None:
-    """Who holds an output once a driver that lives would have written its lease anew: clocks may differ by days.
-
-    Raises:
-        LeaseError: It was written anew, or another driver wrote one.
-        OutputError: As of `refuse_held`.
-    """
+def _refuse_living(storage: Storage, key: str) -> Holder | None:
+    """Likewise, of a holder elsewhere once it would have written its lease anew: clocks may differ by days."""
+    before = _refuse(storage, key)
+    if before is None or before.has_ended() is not None:
+        return before
     seconds = 1.2 * RENEW_SECONDS
     _log.warning("%s: looking for %.0f s whether the driver whose lease lies there lives", storage.root, seconds)
     time.sleep(seconds)
-    other = refuse_held(storage)
+    other = _refuse(storage, key)
     if other is not None and other != before:
-        raise _in_use(storage, other)
+        raise _in_use(storage, other, key)
     return other
 
 
-def read_holder(storage: Storage) -> Holder | None:
-    """Who holds the output; None if nobody does, `UNREADABLE` if the lease does not say, `FOREIGN` if it is none."""
+def read_holder(storage: Storage, key: str = layout.LEASE) -> Holder | None:
+    """Who holds a lease; None if nobody does, `UNREADABLE` if the lease does not say, `FOREIGN` if it is none."""
     try:
-        data = storage.read(layout.LEASE)
+        data = storage.read(key)
     except NotFoundError:
         return None
     try:
@@ -216,10 +282,11 @@ def read_holder(storage: Storage) -> Holder | None:
         return UNREADABLE if is_cut else FOREIGN
 
 
-def _in_use(storage: Storage, other: Holder) -> LeaseError:
+def _in_use(storage: Storage, other: Holder, key: str) -> LeaseError:
     age = max(0.0, time.time() - other.renewed)
+    who = "worker {}/{}, ".format(*layout.worker_of(key)) if layout.is_worker_lease(key) else ""
     return LeaseError(
-        f"{storage.root}: in use by process {other.pid} on {other.host}, seen {age:.0f} s ago; stop it, or wait "
+        f"{storage.root}: in use by {who}process {other.pid} on {other.host}, seen {age:.0f} s ago; stop it, or wait "
         f"{STALE_SECONDS:.0f} s after it has ended, or use another output"
     )
 

@@ -49,6 +49,7 @@ class Summary:
         interrupted: The user stopped the run.
         error: Why the job could not end; empty if it did.
         page: Where the report is; empty if none was written.
+        others: What workers that share the job have still to do, in words; then all else is of this one's share.
     """
 
     output: str
@@ -72,6 +73,7 @@ class Summary:
     interrupted: bool = False
     error: str = ""
     page: str = ""
+    others: str = ""
     started: float = field(default_factory=time.monotonic)
 
     @property
@@ -176,6 +178,7 @@ class Summary:
             lines.append("interrupted; the same command goes on where this one stopped")
         if self.exit_code == ExitCode.TOO_MANY_FAILURES:
             lines.append(f"more images or prompts failed than run.max_failure_rate = {self.max_failure_rate:g} allows")
+        lines += [self.others] if self.others else []
         lines += [f"report in {self.page}"] if self.page else []
         return "\n".join([*lines, f"results in {self.output}"])
 

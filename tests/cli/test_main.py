@@ -54,6 +54,23 @@ def test_warnings_reach_the_terminal_once(job, call, options):
     assert told.count("warning: ") == told.count("passed over what could not be read: ") == 1
 
 
+def test_workers_share_a_job_in_plain_loops_and_it_can_be_closed_by_hand(job, call):
+    job.write_text(job.read_text().replace("executor: inline", "executor: ray"))
+    code, text, told = call("run", job, "--worker", "1/2")
+    assert (code, "in this process" in told, "worker 1/2; of the others'" in text) == (0, True, True)
+    code, _, told = call("finish", job.parent / "out")
+    assert (code, "still to do: start their workers again" in told) == (2, True)
+    assert call("run", job, "--worker", "2/2", "output.exports=[]")[0] == 0
+    assert not (job.parent / "out/coco").exists()
+    assert call("finish", job.parent / "out", "output.exports=[coco]")[0] == 0
+    assert (job.parent / "out/coco/annotations.json").is_file()
+
+
+def test_a_worker_overwrites_nothing(job, call):
+    code, _, told = call("run", job, "--worker", "1/2", "--overwrite", job.parent / "out")
+    assert (code, "--overwrite: is for one driver alone" in told) == (2, True)
+
+
 def test_limit_and_overrides_reach_the_job(job, call):
     assert call("run", job, "--limit", 2, "output.coco.enabled=false")[0] == 0
     assert json.loads((job.parent / "out/summary.json").read_text())["images"]["planned"] == 2

@@ -210,7 +210,7 @@ def test_an_object_that_was_replaced_behind_its_row_of_a_manifest_is_done_again(
 def test_a_driver_that_dies_between_two_steps_counts_nothing_twice(job, photos, monkeypatch):
     replace_photograph(photos, "002.jpg")
     with monkeypatch.context() as patch:
-        patch.setattr("sam_batch.job.run.store", lambda *_: 1 / 0)
+        patch.setattr("sam_batch.job.steps.store", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             run(job)
     summary = run(job)

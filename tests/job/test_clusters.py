@@ -36,6 +36,7 @@ def start_cluster(tmp_path):
         command = [sys.executable, "-m", "support.ray_cluster", json.dumps(nodes)]
         program = subprocess.Popen(
             command,
+            cwd=TESTS,
             env=ENVIRONMENT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -10,8 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from sam_batch import configfile
 from sam_batch.config import Config
+from sam_batch.job.share import Share
+from sam_batch.job.worker import run_worker
 from support.jobs import run
 
 PATIENCE = 120  # seconds for what takes a few: who hangs fails, who is slow does not
@@ -30,6 +34,13 @@ def start(config: Config) -> Any:
     driver = _forks.Process(target=_drive, args=(config,))
     driver.start()
     return driver
+
+
+def start_worker(config: Config, number: int, count: int) -> Any:
+    """A process that does its share of the job, and ends with its exit code."""
+    worker = _forks.Process(target=_work, args=(config, number, count))
+    worker.start()
+    return worker
 
 
 def file_count(folder: Path) -> int:
@@ -56,6 +67,10 @@ def kill_at_random(driver: Any, output: Path, moments: random.Random, most: int 
 
 def _drive(config: Config) -> None:
     sys.exit(run(config).exit_code)
+
+
+def _work(config: Config, number: int, count: int) -> None:
+    sys.exit(run_worker(config, Console(quiet=True), Share(number, count)).exit_code)
 
 
 class _Program:
