@@ -1,9 +1,9 @@
 """Masks a CPU second that exports write, and how their memory grows.
 
 A part of outlines such as a model draws, with holes and several parts, is pushed again and again under other image
-ids, as a job with so many masks would push its own; the time to read parts is not in it. Each format has a process of
-its own, so that peaks of memory are theirs. Files go to a temporary folder, which needs some gigabytes for a million
-masks. At the end one JSON line.
+ids, as a job with so many masks would push its own; the time to read parts is not in it, and is `reading` by itself.
+Each format has a process of its own, so that peaks of memory are theirs. Files go to a temporary folder, which needs
+some gigabytes for a million masks. At the end one JSON line.
 
     python benchmarks/formats.py --formats coco coco:polygons yolo --masks 200000
 """
@@ -30,7 +30,7 @@ from sam_batch.config_output import OutputConfig
 from sam_batch.data.storage import Storage
 from sam_batch.export.formats import open_exports
 from sam_batch.output.plan import Plan, extend
-from sam_batch.output.schema import results_to_table
+from sam_batch.output.schema import part_bytes, read_part, results_to_table
 from sam_batch.records import Annotation, ImageRef, ImageResult, Prompt, Status
 
 HEIGHT, WIDTH = 480, 640
@@ -96,6 +96,8 @@ def numbered(table: pa.Table, turn: int) -> pa.Table:
 
 def measure(way: str, masks: int) -> dict[str, Any]:
     """One row of the table."""
+    if way == "reading":
+        return measure_reading(masks)
     name, settings = WAYS[way]
     table, turns = part(), masks // (IMAGES * PER_IMAGE)
     plan = Plan(extend(None, [], shard_size=1), {}, 1)
@@ -121,6 +123,24 @@ def measure(way: str, masks: int) -> dict[str, Any]:
     }
 
 
+def measure_reading(masks: int) -> dict[str, Any]:
+    """The same of decoding parts alone."""
+    data, turns = part_bytes(part()), masks // (IMAGES * PER_IMAGE)
+    read_part(data)
+    before, started = peak_bytes(), time.process_time()
+    for _ in range(turns):
+        read_part(data)
+    seconds, read = time.process_time() - started, turns * IMAGES * PER_IMAGE
+    return {
+        "format": "reading",
+        "masks": read,
+        "masks_per_cpu_second": round(read / seconds),
+        "bytes_per_mask": round(len(data) / (IMAGES * PER_IMAGE)),
+        "peak_bytes_before": before,
+        "peak_bytes": peak_bytes(),
+    }
+
+
 def peak_bytes() -> int:
     """The most this process held in memory so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
@@ -128,7 +148,7 @@ def peak_bytes() -> int:
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--formats", nargs="+", choices=WAYS, default=list(WAYS))
+    parser.add_argument("--formats", nargs="+", choices=[*WAYS, "reading"], default=[*WAYS, "reading"])
     parser.add_argument("--masks", type=int, default=200_000, help="to write in each format")
     arguments = parser.parse_args(argv)
     rows = []

@@ -11,31 +11,27 @@ there are several files (`export.coco_files`), each complete in itself, with ids
 
 import json
 import posixpath
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from math import isfinite
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from sam_batch.config_output import DatasetConfig, OutputConfig
 from sam_batch.data.storage import Storage
-from sam_batch.export.coco_files import ENCODER, CocoFiles, as_json, open_files
-from sam_batch.export.numbers import Numbers, decoded_rows, masks_with_prompts
+from sam_batch.export.coco_files import CocoFiles, as_json, open_files
+from sam_batch.export.coco_masks import json_of_masks
+from sam_batch.export.numbers import Numbers
 from sam_batch.export.pictures import THREADS, Pictures
-from sam_batch.masks.polygons import edge_polygons, run_lengths_of
 from sam_batch.output import layout
 from sam_batch.output.fingerprint import PLACE
 from sam_batch.output.plan import Plan
 from sam_batch.output.schema import part_metadata
+from sam_batch.records import Status
 
 _Row: TypeAlias = dict[str, Any]
-_NUMBERS: Final = ("predicted_iou", "stability_score", "bbox", "crop_box")
-_WRITTEN: Final = {
-    *("id", "image_id", "category_id", "segmentation", "area", "iscrowd", "point_coords", "prompt_id", "prompt_box"),
-    *_NUMBERS,
-}
 
 
 @contextmanager
@@ -74,7 +70,7 @@ class CocoExport:
     def __init__(
         self, files: CocoFiles, about: _Row, numbers: Numbers, pictures: Pictures, folder: str, spelling: str
     ) -> None:
-        self._files, self._numbers, self._spell = files, numbers, _SPELLINGS[spelling]
+        self._files, self._numbers, self._spelling = files, numbers, spelling
         self._pictures, self._folder = pictures, folder
         self._license = {"license": 1} if about["licenses"] else {}
         self._files.rest = {"categories": numbers.categories, **about}
@@ -91,12 +87,13 @@ class CocoExport:
         if not self._has_begun:
             self._has_begun = True
             self._files.rest["info"] |= part_metadata(part)
-        rows = decoded_rows(part)
+        decoded = part.filter(pc.not_equal(part["status"], Status.FAILED))
+        rows = decoded.select(["image_id", "key", "uri", "sha256", "height", "width"]).to_pylist()
         with ThreadPoolExecutor(THREADS) as pool:
             pictures = list(pool.map(lambda row: self._pictures.put(row, self._folder), rows))
-        for row, picture in zip(rows, pictures, strict=True):
-            masks = [self._mask(mask, row, prompt) for mask, prompt in masks_with_prompts(row)]
-            self._files.add(as_json(self._image(row, picture)), masks)
+        of_images = json_of_masks(decoded, self._numbers, self._spelling)
+        for row, picture, masks in zip(rows, pictures, of_images, strict=True):
+            self._files.add(as_json(self._image(row, picture)), [masks] if masks else [])
 
     def finish(self) -> list[str]:
         """Complete the files, and return their keys."""
@@ -108,59 +105,3 @@ class CocoExport:
         if picture is None:
             return {"id": number, "file_name": row["key"], **size}
         return {"id": number, "file_name": posixpath.relpath(picture, self._folder), "key": row["key"], **size}
-
-    def _mask(self, mask: _Row, row: _Row, prompt: _Row | None) -> bytes:
-        """One mask, put together by hand, since an encoder takes half of the time of an export."""
-        iou, stability, bbox, crop = (mask[name] for name in _NUMBERS)
-        points = mask["point_coords"]
-        if not isfinite(iou + stability + sum(bbox) + sum(crop) + sum(map(sum, points))):
-            raise ValueError(f"{row['key']}: mask {mask['mask_id']} has a number that JSON cannot say")
-        scores = f'"predicted_iou":{iou},"stability_score":{stability}'
-        score, attributes, others = (iou, "", "") if prompt is None else _of_prompt(prompt, iou)
-        spelt = self._spell(mask["counts"], row["height"], row["width"])
-        return (
-            f'{{"id":{self._numbers.annotation(row["image_id"], mask["mask_id"], prompt)},'
-            f'"image_id":{self._numbers.image(row["image_id"])},"category_id":{self._numbers.category(prompt)},'
-            f'"segmentation":{spelt},"area":{mask["area"]},"bbox":{bbox},"iscrowd":0,'
-            f'"score":{score},"attributes":{{{attributes}{scores}}},{scores},'
-            f'"point_coords":{points},"crop_box":{crop}{others}}}'
-        ).encode("ascii")
-
-
-def _of_prompt(prompt: _Row, iou: float) -> tuple[Any, str, str]:
-    """The score, attributes and further keys that a mask has of its prompt: of what its source says, and its own."""
-    own = json.loads(prompt["attributes"] or "{}")
-    score, attributes = own.pop("score", iou), own.pop("attributes", None)
-    attributes = attributes if isinstance(attributes, dict) else {}
-    inner = {name: value for name, value in attributes.items() if name not in _NUMBERS}
-    others = {name: value for name, value in own.items() if name not in _WRITTEN}
-    others |= {"prompt_id": prompt["prompt_id"], "prompt_box": _xywh(prompt["box"])}
-    texts = (ENCODER.encode(value) for value in (score, inner, others))
-    score, inner_text, others_text = texts
-    return score, inner_text[1:-1] + "," * bool(inner), "," + others_text[1:-1]
-
-
-def _xywh(box: Sequence[float] | None) -> list[float] | None:
-    return None if box is None else [box[0], box[1], box[2] - box[0], box[3] - box[1]]
-
-
-def _polygons(counts: str, height: int, width: int) -> list[list[float]]:
-    """Exact, holes and parts included; whole numbers without a point behind them."""
-    rings = edge_polygons(counts, height, width)
-    return [[int(side) if side.is_integer() else side for side in ring_n2.ravel().tolist()] for ring_n2 in rings]
-
-
-def _compressed(counts: str, height: int, width: int) -> str:
-    escaped = counts.replace(
-        "\\", "\\\\"
-    )  # of the characters of run lengths the only one that JSON has another use for
-    return f'{{"size":[{height},{width}],"counts":"{escaped}"}}'
-
-
-_SPELLINGS: Final[dict[str, Callable[[str, int, int], str]]] = {
-    "rle": _compressed,
-    "counts": lambda counts, height, width: (
-        f'{{"size":[{height},{width}],"counts":{ENCODER.encode(run_lengths_of(counts).tolist())}}}'
-    ),
-    "polygons": lambda counts, height, width: ENCODER.encode(_polygons(counts, height, width)),
-}

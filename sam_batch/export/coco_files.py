@@ -15,7 +15,7 @@ from sam_batch.data.storage import Storage
 from sam_batch.errors import StorageError
 
 ENCODER: Final = json.JSONEncoder(allow_nan=False, separators=(",", ":"))  # `dumps` makes one a call, which is dear
-_BETWEEN: Final = b",\n"
+BETWEEN: Final = b",\n"
 
 
 def as_json(value: Any) -> bytes:
@@ -69,12 +69,12 @@ class CocoFiles:
         self._keys: list[str] = []
 
     def add(self, image: bytes, masks: Sequence[bytes]) -> None:
-        """Take an image and its masks, as JSON.
+        """Take an image and its masks, as JSON; texts of several masks have `BETWEEN` between them.
 
         Raises:
             StorageError: A file cannot be written, or scratch space for it.
         """
-        size = sum(len(text) + len(_BETWEEN) for text in (image, *masks))
+        size = sum(len(text) + len(BETWEEN) for text in (image, *masks))
         if not self._files or self._is_full(self._files[-1], size):
             if len(self._files) > 1:
                 self._put(self._files.pop())
@@ -138,10 +138,10 @@ class _File:
 
     def add(self, image: bytes, masks: Sequence[bytes], size: int) -> None:
         """Append an image of so many bytes."""
-        self._images.write(_BETWEEN * self.has_images + image)
+        self._images.write(BETWEEN * self.has_images + image)
         for mask in masks:
             self._masks.write(self._between + mask)
-            self._between = _BETWEEN
+            self._between = BETWEEN
         self.has_images, self.size = True, self.size + size
 
     def discard(self) -> None:

@@ -111,16 +111,21 @@ def _are_distinct(values: pa.ChunkedArray) -> bool:
 def decoded_rows(part: pa.Table) -> list[dict[str, Any]]:
     """The images of a part that did not fail, as `output.schema.ANNOTATION_SCHEMA`.
 
-    Scores are the numbers with the fewest digits that are the same in float32: 0.9, not 0.8999999761581421.
+    Scores are those of `shortest_float64`.
     """
     decoded = part.filter(pc.not_equal(part["status"], Status.FAILED))
     rows: list[dict[str, Any]] = decoded.to_pylist()
     masks = [mask for row in rows for mask in row["masks"]]
     for name in ("predicted_iou", "stability_score"):
         scores = pc.struct_field(pc.list_flatten(decoded["masks"]), name)
-        for mask, score in zip(masks, pc.cast(pc.cast(scores, pa.string()), pa.float64()).to_pylist(), strict=True):
+        for mask, score in zip(masks, shortest_float64(scores).to_pylist(), strict=True):
             mask[name] = score
     return rows
+
+
+def shortest_float64(values: pa.Array) -> pa.Array:
+    """The numbers with the fewest digits that are the same in float32: 0.9, not 0.8999999761581421."""
+    return pc.cast(pc.cast(values, pa.string()), pa.float64())
 
 
 def masks_with_prompts(row: dict[str, Any]) -> list[tuple[dict[str, Any], dict[str, Any] | None]]:

@@ -37,6 +37,11 @@ def edge_polygons(counts: str, height: int, width: int) -> list[Points]:
     return _rings(counts, height, centers=False)
 
 
+def edge_outlines(counts: str, height: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The rings of `edge_polygons` end to end, in half pixels: (n, 2) int64, and where each of them ends."""
+    return _outlines(run_lengths_of(counts), height, False)
+
+
 def center_polygons(counts: str, height: int, width: int) -> list[Points]:
     """Walk over the centres of the mask's outermost pixels, as `cv2.findContours` does.
 
@@ -49,8 +54,7 @@ def center_polygons(counts: str, height: int, width: int) -> list[Points]:
 
 
 def _rings(counts: str, height: int, centers: bool) -> list[Points]:
-    runs = run_lengths_of(counts)
-    doubled_n2, ends = _outlines(runs, height, centers)
+    doubled_n2, ends = _outlines(run_lengths_of(counts), height, centers)
     return [ring / 2 for ring in np.split(doubled_n2, ends[:-1])] if len(ends) else []
 
 
