@@ -5,12 +5,13 @@
 #   make test-lowest    the tests of `make test` with the lowest versions that pyproject.toml allows, in .venv-lowest
 #   make faults     the tests of kills, outages, full disks, hangs and lost clusters, the slow ones too
 #   make test-browser   pages in a headless Chromium (Debian: apt-get install chromium-headless-shell)
+#   make screenshots    the pictures of docs/app.md anew, by the same Chromium
 #   make test-recipes   the snippets of docs/recipes.md, with the packages that they are about
 #   make test-readers   programs from PyPI read what is exported, in .venv-readers; make readers writes their table anew
 #   make docs       write the table of docs/pixels.md anew
 #   make lint  make format  make bench  make clean
 .POSIX:
-.PHONY: demo test pytest test-all test-lowest test-browser test-recipes test-readers readers faults lint format docs bench clean venv
+.PHONY: demo test pytest test-all test-lowest test-browser screenshots test-recipes test-readers readers faults lint format docs bench clean venv
 
 PYTHON = python3
 MIN_FREE_GB = 8
@@ -50,6 +51,10 @@ faults: $(VENV)/.dev-ready
 test-browser: $(VENV)/.dev-ready
 	@$(INSTALL) --editable '.[browser]'
 	@$(BIN)/python -m pytest tests/browser
+
+screenshots: $(VENV)/.dev-ready
+	@$(INSTALL) --editable '.[browser]'
+	@PYTHONPATH=tests $(BIN)/python -m support.screenshots
 
 test-recipes: $(VENV)/.dev-ready
 	@$(INSTALL) --editable '.[recipes]'

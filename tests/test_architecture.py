@@ -38,6 +38,7 @@ LAYERS = (
     ("compat",),
     ("report",),
     ("job",),
+    ("app",),
     ("cli",),
     ("__main__",),
 )
@@ -51,6 +52,7 @@ FILE_CALLS = {
 }  # fmt: skip
 FILE_LAYER = ("data/storage.py", "data/storage_exclusive.py", "data/storage_local.py", "data/storage_objects.py")
 MAY_CALL = {
+    "app/batch.py": {"TemporaryDirectory", "write_text"},  # a job's settings, for the program that runs it
     "compiled.py": {"read_bytes", "rglob"},  # the package's own modules, of which compiled code is kept
     "cli/show.py": {"mkdtemp", "open"},  # a place for a picture that nobody named one for; a browser
     "cli/terminal.py": {"open"},  # /dev/null and its own terminal
@@ -76,6 +78,10 @@ MAY_CALL = {
 IN_MEMORY = ("BytesIO", "BufferOutputStream", "BufferReader")  # what the same calls may be given elsewhere
 
 WITHOUT_OWN_TEST = {
+    **{
+        f"app/pages/{name}.py": "a page; browser/test_app.py"
+        for name in ("automatic", "batch", "guided", "parts", "site")
+    },
     "__main__.py": "one call; job/test_kill.py starts programs with it",
     "prompts/items.py": "values only; prompts/test_coco.py, test_yolo.py and test_table.py make them",
     "data/readers/bare.py": "values only; readers/test_png.py and test_jpeg.py make them",

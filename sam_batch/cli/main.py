@@ -41,6 +41,8 @@ sam-batch run input.uri=photos/ output.uri=out model.name=vit_b
 
 sam-batch show photo.jpg --open   (one image, in seconds)
 
+sam-batch app --open   (the same with the mouse, in a browser)
+
 sam-batch config init > job.yaml   (every setting, explained)
 
 sam-batch plan job.yaml   (what a run would do)
@@ -208,6 +210,23 @@ def show(
     answer(json.dumps({"picture": str(place), "told": told.splitlines()}) if as_json else told)
     if open_:
         open_picture(place)
+
+
+@app.command("app")
+def app_(
+    settings: Annotated[
+        list[str] | None, typer.Argument(metavar="[SETTINGS]", help="As for run; without a model: the demo model.")
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; with another, whoever reaches it works as you do here.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8080,
+    open_: Annotated[bool, typer.Option("--open", help="Open it in a browser.")] = False,
+) -> None:
+    """Try settings and prompts on images, run jobs and look at results, in a browser."""
+    from sam_batch.cli.app import read_settings, serve_app
+
+    serve_app(read_settings(settings or []), host, port, show=open_)
 
 
 @app.command()

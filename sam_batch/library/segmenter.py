@@ -4,6 +4,7 @@ It labels an image at a time and writes nothing; folders, buckets and clusters a
 """
 
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, Self, TypeAlias
 
@@ -30,7 +31,7 @@ from sam_batch.model.load import Copied, copy_model
 from sam_batch.records import ImageRef, LoadedImage, UInt8Array, View
 from sam_batch.segment.candidates import annotate
 from sam_batch.segment.embeddings import Embedder
-from sam_batch.segment.everything import Everything, segment
+from sam_batch.segment.everything import Everything, Progress, segment
 from sam_batch.segment.prompted import Choice, Prompted
 from sam_batch.segment.views import crop_views, cut_views, whole_view
 
@@ -112,23 +113,34 @@ class Segmenter:
         annotations = segment(self._engine, loaded.views, loaded.height, loaded.width, settings)
         return Masks(tuple(annotations), loaded.height, loaded.width, pixels=rgb_HW3)
 
-    def explore(self, image: Picture, **generator: Any) -> Explored:
+    def explore(
+        self,
+        image: Picture,
+        *,
+        embedding: Embedding | None = None,
+        progress: Progress = lambda share: None,
+        **generator: Any,
+    ) -> Explored:
         """Find all masks of an image whatever their scores, so that thresholds can be tried without the network.
 
         It finishes every mask, also those that no threshold would keep, which takes longer than `everything`.
 
         Args:
             image: The image.
+            embedding: Of the same image, which is then not embedded again but for its crops.
+            progress: Is told which share of the points has been asked, 0 to 1; what it raises ends the search.
             generator: As for `everything`; what filters can be given anew to `Explored.masks`.
 
         Raises:
             ValueError: A setting is unknown or out of its range.
+            CheckpointError: The embedding was made by other weights, at another side or in another precision.
         """
         settings = GeneratorConfig.model_validate({"points_per_batch": self._batch, **generator})
         loaded, rgb_HW3 = self._loaded(image, settings)
-        (embeddings,) = Embedder(self._engine).embed([loaded.views])
-        found = Everything(self._engine, settings.model_copy(update=UNFILTERED)).find(loaded, embeddings)
-        return Explored(rgb_HW3, settings, found)
+        known = [] if embedding is None else [self._own(embedding).embeddings]
+        (made,) = Embedder(self._engine).embed([loaded.views[len(known) :]])
+        everything = Everything(self._engine, settings.model_copy(update=UNFILTERED))
+        return Explored(rgb_HW3, settings, everything.find(loaded, chain(known, made), progress))
 
     def _loaded(self, image: Picture, settings: GeneratorConfig) -> tuple[LoadedImage, UInt8Array]:
         """The image with its views, and its pixels."""
@@ -173,10 +185,11 @@ class Segmenter:
             CheckpointError: The embedding was made by other weights, at another side or in another precision.
         """
         prompts = to_prompts(points, labels, boxes, masks)
-        rgb_HW3 = None if isinstance(image, Embedding) else read_picture(image)
-        embedding = self.embed(rgb_HW3) if rgb_HW3 is not None else image
-        if not isinstance(embedding, Embedding) or embedding.origin != self.origin:
-            raise CheckpointError(f"the embedding is of {getattr(embedding, 'origin', None)}, this is {self.origin}")
+        if isinstance(image, Embedding):
+            rgb_HW3, embedding = None, self._own(image)
+        else:
+            rgb_HW3 = read_picture(image)
+            embedding = self.embed(rgb_HW3)
         height, width = embedding.height, embedding.width
         loaded = LoadedImage(
             ImageRef(0, "", ""), height, width, "", b"", (self._view(height, width),), prompts=tuple(prompts)
@@ -219,6 +232,12 @@ class Segmenter:
         if output_bboxes_mask:
             labelled["bounding_boxes"] = torch.from_numpy(found.boxes)
         return labelled
+
+    def _own(self, embedding: Embedding) -> Embedding:
+        """The embedding, if this model made it."""
+        if embedding.origin != self.origin:
+            raise CheckpointError(f"the embedding is of {embedding.origin}, this is {self.origin}")
+        return embedding
 
     def _view(self, height: int, width: int) -> View:
         """The whole image as its embedding saw it: the pixels are no longer needed, only their number."""

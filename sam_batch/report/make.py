@@ -1,7 +1,6 @@
 """Makes the report of an output, finished or not: rows in, `report.html` out. Needs neither a model nor Ray."""
 
 import contextlib
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -13,6 +12,7 @@ from sam_batch.output import layout, ownership
 from sam_batch.output.fingerprint import decoding_of, value_of
 from sam_batch.output.output import Output
 from sam_batch.output.palette import Colors, colors_of
+from sam_batch.records import UInt8Array
 from sam_batch.report.html import page
 from sam_batch.report.pictures import drawn_masks, thumbnail
 from sam_batch.report.sample import Row, Sample, seconds_per_image
@@ -58,9 +58,20 @@ def make_report(output: str, config: StorageConfig) -> str:
     return f"{storage.root}/{layout.REPORT}"
 
 
+def photograph_of(row: Row, config: StorageConfig, decoding: InputConfig) -> UInt8Array | None:
+    """(H, W, 3) RGB of a row's photograph, read again; None where it is gone, cannot be read, or is another by now."""
+    if row["error"]:
+        return None
+    with contextlib.suppress(ImageError, StorageError):
+        pixels_HW3 = pixels.decode(read_uri(row["uri"], config, decoding.max_bytes), decoding).rgb_HW3
+        if pixels_HW3.shape[:2] == (row["height"], row["width"]):
+            return pixels_HW3
+    return None
+
+
 def _shown(row: Row, config: StorageConfig, decoding: InputConfig, colors: Colors) -> dict[str, Any]:
-    """What the page shows of a row; without a photograph where that is gone or cannot be read."""
-    error = row["error"]
+    """What the page shows of a row; without a photograph where there is none any more."""
+    error, pixels_HW3 = row["error"], photograph_of(row, config, decoding)
     return {
         "key": row["key"],
         "status": row["status"],
@@ -68,15 +79,6 @@ def _shown(row: Row, config: StorageConfig, decoding: InputConfig, colors: Color
         "height": row["height"],
         "width": row["width"],
         "count": len(row["masks"]),
-        "photo": next(_photograph(row, config, decoding), None),
+        "photo": None if pixels_HW3 is None else thumbnail(pixels_HW3),
         "masks": drawn_masks(row, colors),
     }
-
-
-def _photograph(row: Row, config: StorageConfig, decoding: InputConfig) -> Iterator[str]:
-    if row["error"]:
-        return
-    with contextlib.suppress(ImageError, StorageError):
-        pixels_HW3 = pixels.decode(read_uri(row["uri"], config), decoding).rgb_HW3
-        if pixels_HW3.shape[:2] == (row["height"], row["width"]):  # else it is another picture by now
-            yield thumbnail(pixels_HW3)

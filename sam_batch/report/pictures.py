@@ -18,14 +18,15 @@ MOST_MASKS = 300  # largest ones first; a picture of more shows nothing
 QUALITY = 80
 
 
-def thumbnail(pixels_HW3: UInt8Array) -> str:
-    """A photograph as the `data:` address of a JPEG of at most `SIDE` pixels a side.
+def thumbnail(pixels_HW3: UInt8Array, side: int = SIDE) -> str:
+    """A photograph as the `data:` address of a JPEG of at most `side` pixels a side.
 
     Args:
         pixels_HW3: (H, W, 3) RGB.
+        side: Of the JPEG.
     """
     height, width = pixels_HW3.shape[:2]
-    scale = _scale(height, width)
+    scale = _scale(height, width, side)
     size_wh = max(1, round(width * scale)), max(1, round(height * scale))  # of a strip of pixels, too
     small_hw3 = cv2.resize(pixels_HW3, size_wh, interpolation=cv2.INTER_AREA) if scale < 1 else pixels_HW3
     _, encoded = cv2.imencode(".jpg", cv2.cvtColor(small_hw3, cv2.COLOR_RGB2BGR), (cv2.IMWRITE_JPEG_QUALITY, QUALITY))
@@ -70,5 +71,5 @@ def _ring(ring_n2: np.ndarray, tolerance: float) -> str:
     return "M" + "L".join(f"{x:.5g},{y:.5g}" for x, y in points_n2.tolist()) + "Z"
 
 
-def _scale(height: int, width: int) -> float:
-    return min(1.0, SIDE / max(height, width))
+def _scale(height: int, width: int, side: int = SIDE) -> float:
+    return min(1.0, side / max(height, width))

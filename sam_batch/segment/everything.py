@@ -6,8 +6,9 @@ suppression is encoded. It knows no files, no model and no clock.
 """
 
 import logging
-from collections.abc import Iterable, Sequence
-from itertools import chain, groupby
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from itertools import accumulate, chain, groupby
 from typing import Self, TypeAlias
 
 import numpy as np
@@ -36,6 +37,8 @@ from sam_batch.segment.memory import BatchSize
 _log = logging.getLogger(__name__)
 
 FloatArray: TypeAlias = NDArray[np.float64]
+Progress: TypeAlias = Callable[[float], None]
+"""Is told which share of an image's points has been asked, 0 to 1; what it raises ends the search."""
 
 
 def segment(
@@ -82,24 +85,35 @@ class Everything:
         return cls(engine, config.generator)
 
     @torch.inference_mode()
-    def find(self, image: LoadedImage, embeddings: Iterable[Embeddings]) -> list[Candidate]:
+    def find(
+        self, image: LoadedImage, embeddings: Iterable[Embeddings], progress: Progress = lambda share: None
+    ) -> list[Candidate]:
         """Find the masks that pass the thresholds and are no duplicates within their view, view by view."""
         image_hw = (image.height, image.width)
         below: list[float] = []
-        pairs = zip(image.views, embeddings, strict=True)
-        found = [
-            candidate for view, embedding in pairs for candidate in self._in_view(view, embedding, image_hw, below)
-        ]
+        found: list[Candidate] = []
+        points = [len(self._grids[view.layer]) for view in image.views]
+        before = list(accumulate(points, initial=0))
+        for view, embedding, asked in zip(image.views, embeddings, before[:-1], strict=True):
+            tell = partial(_tell, progress, asked, before[-1])
+            found += self._in_view(view, embedding, image_hw, below, tell)
         if not found and below:
             self._warn_of_threshold(max(below))
         return found
 
-    def _in_view(self, view: View, embedding: Embeddings, image_hw: Size, below: list[float]) -> list[Candidate]:
-        """The masks of a view; `below` is given the best predicted IoU of each batch of which none passed."""
+    def _in_view(
+        self, view: View, embedding: Embeddings, image_hw: Size, below: list[float], tell: Callable[[int], None]
+    ) -> list[Candidate]:
+        """The masks of a view.
+
+        `below` is given the best predicted IoU of each batch of which none passed, `tell` how many points were asked.
+        """
         generator = self._generator
         points_P2 = self._grids[view.layer] * view.crop_hw[::-1]
 
         def decode(batch: slice) -> list[Candidate]:
+            tell(batch.start)
+
             # 1. Score three masks a point, and choose by predicted IoU.
             scored = self._engine.score(embedding, _in_frame(points_P2[batch], view))
             chosen = choose_above(scored, generator.pred_iou_thresh)
@@ -138,6 +152,10 @@ class Everything:
     def conclude(self, image: LoadedImage, found: Sequence[Candidate]) -> ImageResult:
         """Make annotations of what is left when all views are known."""
         return ImageResult.segmented(image, to_annotations(found, (image.height, image.width), self._generator))
+
+
+def _tell(progress: Progress, before: int, total: int, here: int) -> None:
+    progress((before + here) / total)
 
 
 def to_annotations(found: Sequence[Candidate], image_hw: Size, generator: GeneratorConfig) -> list[Annotation]:

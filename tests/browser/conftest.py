@@ -1,36 +1,41 @@
 """A headless Chromium of the system's: no test downloads a browser."""
 
-import shutil
-
 import pytest
+from support.browser import served, started, watched
 
-NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+SETTINGS = ("engine.device=cpu", "engine.precision=fp32", "generator.points_per_side=8", "run.executor=inline")
 
 
 @pytest.fixture(scope="session")
 def chromium():
-    from playwright.sync_api import sync_playwright  # here: `make test` does without the package
-
-    found = next(filter(None, map(shutil.which, NAMES)), None)
-    assert found, f"none of {', '.join(NAMES)} is installed; on Debian: apt-get install chromium-headless-shell"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+    with started() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
 def page(chromium):
     """A page that must not complain, nor ask for anything outside of the disk."""
-    opened = chromium.new_page(viewport={"width": 1200, "height": 900})
-    complaints = []
-    opened.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-    opened.on("pageerror", lambda error: complaints.append(str(error)))
-    opened.on("request", lambda request: complaints.append(request.url) if is_outside(request.url) else None)
-    yield opened
-    opened.close()
-    assert complaints == []
+    with watched(chromium, ("file:", "data:")) as page:
+        yield page
 
 
-def is_outside(url):
-    return not url.startswith(("file:", "data:"))
+@pytest.fixture(scope="session")
+def app():
+    """The address of the app with the demo model; files have 300,000 bytes at most."""
+    with served(*SETTINGS, "input.max_bytes=300000") as address:
+        yield address
+
+
+@pytest.fixture
+def visit(chromium, app):
+    """Opens the app as another visitor, in a page that must not complain, nor ask for anything but the app."""
+    from contextlib import ExitStack
+
+    with ExitStack() as pages:
+
+        def open_page():
+            page = pages.enter_context(watched(chromium, (app, app.replace("http", "ws"), "data:", "blob:")))
+            page.goto(app)
+            return page
+
+        yield open_page

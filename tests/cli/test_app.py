@@ -1,0 +1,31 @@
+"""The app's verb: settings as for `show`, refused before a model is loaded; its packages are an extra."""
+
+import pytest
+
+from sam_batch.cli import app as module
+from sam_batch.cli.app import read_settings, serve_app
+from sam_batch.cli.show import DEMO
+from sam_batch.errors import ConfigError
+
+
+def test_without_a_model_it_is_the_demo_under_its_own_thresholds():
+    config = read_settings(["generator.pred_iou_thresh=0.3"])
+    assert (config.model.name, config.generator.pred_iou_thresh) == ("demo", 0.3)
+    assert config.generator.points_per_side == DEMO["generator"]["points_per_side"]
+
+
+def test_with_a_model_it_is_that_one_under_the_configurations_defaults():
+    config = read_settings(["model.name=vit_b"])
+    assert (config.model.name, config.generator.pred_iou_thresh) == ("vit_b", 0.88)
+
+
+@pytest.mark.parametrize("setting", ["generator.points=3", "prompts.uri=boxes.json", "nowhere.yaml"])
+def test_what_cannot_be_set_is_refused(setting):
+    with pytest.raises(ConfigError, match=setting.partition("=")[0]):
+        read_settings([setting])
+
+
+def test_without_its_packages_it_says_how_to_get_them(monkeypatch):
+    monkeypatch.setattr(module, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"pip install 'sam-batch\[app\]'"):
+        serve_app(read_settings([]), "127.0.0.1", 8080, show=False)
