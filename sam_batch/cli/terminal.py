@@ -81,9 +81,9 @@ def answer(text: str, exit_code: ExitCode = ExitCode.FAILED) -> None:
         raise typer.Exit(exit_code) from None
 
 
-def complain(message: object) -> None:
-    """Print what went wrong on standard error."""
-    sys.stderr.write(f"error: {message}\n")
+def complain(message: object, what: str = "error") -> None:
+    """Print what went wrong, or may, on standard error."""
+    sys.stderr.write(f"{what}: {message}\n")
 
 
 def show_unforeseen(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -1,9 +1,11 @@
 """The app's verb: settings as for `show`, refused before a model is loaded; its packages are an extra."""
 
+import socket
+
 import pytest
 
 from sam_batch.cli import app as module
-from sam_batch.cli.app import read_settings, serve_app
+from sam_batch.cli.app import is_loopback, read_settings, serve_app
 from sam_batch.cli.show import DEMO
 from sam_batch.errors import ConfigError
 
@@ -29,3 +31,19 @@ def test_without_its_packages_it_says_how_to_get_them(monkeypatch):
     monkeypatch.setattr(module, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"pip install 'sam-batch\[app\]'"):
         serve_app(read_settings([]), "127.0.0.1", 8080, show=False)
+
+
+def test_an_address_that_is_taken_is_refused_before_a_model_is_loaded(monkeypatch):
+    monkeypatch.setattr(module, "find_spec", lambda name: True)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"--port {port}: cannot be listened on"):
+            serve_app(read_settings([]), "127.0.0.1", port, show=False)
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [("127.0.0.1", True), ("localhost", True), ("::1", True), ("0.0.0.0", False), ("10.0.0.7", False), ("here", False)],
+)
+def test_which_addresses_only_this_machine_reaches(host, expected):
+    assert is_loopback(host) is expected

@@ -150,6 +150,7 @@ def _share(control: Control, value: str, changed: Changed) -> None:
     with ui.row().classes("full-width items-center no-wrap"):
         on = ui.switch(value=value != "null") if control.optional else None
         slider = ui.slider(min=0, max=1, step=0.005, value=0.5 if value == "null" else float(value)).classes("col")
+        slider.props(f"aria-label={control.name}")
         ui.label().bind_text_from(slider, "value", lambda share: f"{share:.3g}")
 
     async def change() -> None:
@@ -163,7 +164,7 @@ def _share(control: Control, value: str, changed: Changed) -> None:
 
 def _field(control: Control, value: str, changed: Changed) -> None:
     field = ui.input(value="" if value == "null" else value, placeholder="off" if control.optional else "")
-    field.classes("full-width").props("dense").on(
+    field.classes("full-width").props(f"dense aria-label={control.name}").on(
         "change", lambda: changed(control.key, field.value.strip() or ("null" if control.optional else ""))
     )
 

@@ -4,10 +4,6 @@ On this machine alone, requests under another name than this machine's are refus
 the same browser, cannot reach the app by giving its own name this machine's address.
 """
 
-import ipaddress
-import sys
-from typing import Final
-
 from nicegui import app, ui
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
@@ -21,14 +17,8 @@ from sam_batch.app.pages.batch import BatchPage
 from sam_batch.app.pages.guided import GuidedPage
 from sam_batch.config import Config
 
-TITLE: Final = "sam-batch"
-EXPOSED: Final = (
-    "Everybody who reaches this address can read the images and outputs that the user of this machine can read, "
-    "start jobs as that user, and load models."
-)
 
-
-def serve(config: Config, host: str, port: int, *, show: bool) -> None:
+def serve(config: Config, host: str, port: int, *, show: bool, warning: str) -> None:
     """Serve the app until it is interrupted; the jobs that it started end with it.
 
     Args:
@@ -36,29 +26,25 @@ def serve(config: Config, host: str, port: int, *, show: bool) -> None:
         host: Address to listen on.
         port: To listen on.
         show: Open a browser.
+        warning: What visitors should know; empty where only this machine reaches the address.
 
     Raises:
         ConfigError: The model or the engine cannot be used.
     """
     model, jobs = Model(config), Jobs()
-    is_local = is_loopback(host)
     app.add_middleware(BodyLimit, most=config.input.max_bytes + AROUND_A_FILE)
-    if is_local:
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "[::1]", host])
+    if not warning:
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", "127.0.0.1", "::1", "[::1]", host])
     app.on_shutdown(jobs.stop_all)
-    warning = "" if is_local else EXPOSED
 
     def page() -> None:
         build_page(model, jobs, warning)
 
-    print(f"sam-batch app on http://{host}:{port}", file=sys.stderr)  # noqa: T201
-    if warning:
-        print(f"warning: {warning}", file=sys.stderr)  # noqa: T201
     ui.run(
         page,
         host=host,
         port=port,
-        title=TITLE,
+        title="sam-batch",
         show=show,
         dark=None,
         reload=False,
@@ -80,11 +66,3 @@ def build_page(model: Model, jobs: Jobs, warning: str) -> None:
             GuidedPage(guided, model)
         with ui.tab_panel(third):
             BatchPage(jobs, automatic.job, warning)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches an address."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
