@@ -160,9 +160,9 @@ class Job:
         return self._process.poll() is None
 
     def stop(self) -> None:
-        """Ask it to end, as Ctrl-C does; what is committed stays, and a second time it is ended at once."""
+        """Ask it to end, as Ctrl-C does; a second time it is killed, which costs what is not committed, too."""
         if self.is_running:
-            self._process.send_signal(signal.SIGTERM if self._asked_to_stop else signal.SIGINT)
+            self._process.send_signal(signal.SIGKILL if self._asked_to_stop else signal.SIGINT)
             self._asked_to_stop = True
 
     def wait(self, seconds: float) -> bool:
@@ -170,11 +170,6 @@ class Job:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(seconds)
         return not self.is_running
-
-    def end(self) -> None:
-        """End it, whatever it does."""
-        self._process.kill()
-        self._process.wait()
 
     def said(self) -> list[str]:
         """The last lines of what it said."""
@@ -228,7 +223,7 @@ class Jobs:
         return Progress(status(config), line, "\n".join(said), ended, runs_here=job is not None and not ended)
 
     def stop(self, config: Config) -> None:
-        """Ask the job on an output to end; a second time, harder.
+        """Ask the job on an output to end; a second time, kill it.
 
         Raises:
             OutputError: None that was started here works there.
@@ -245,7 +240,7 @@ class Jobs:
             job.stop()
         for job in running:
             if not job.wait(PATIENCE_SECONDS):
-                job.end()
+                job.stop()
 
 
 def _root(config: Config) -> str:

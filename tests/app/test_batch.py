@@ -116,9 +116,9 @@ def test_one_job_an_output_is_followed_and_stopped_by_naming_it(program, tmp_pat
         jobs.stop(by_its_name)
         while jobs.progress(config).line != "asked":
             pass
-        jobs.stop(by_its_name)  # harder
+        jobs.stop(by_its_name)  # which kills it
         assert jobs._jobs[str(tmp_path / "out")].wait(60)
-        assert "signal 15" in jobs.progress(config).ended
+        assert "signal 9" in jobs.progress(config).ended
     finally:
         jobs.stop_all()
 
@@ -131,6 +131,7 @@ def test_jobs_end_with_the_app(program, tmp_path, monkeypatch):
     while not jobs.progress(config).line:
         pass
     jobs.stop_all()
+    assert jobs._jobs[str(tmp_path / "out")].wait(60)
     assert "signal 9" in jobs.progress(config).ended
 
 
