@@ -58,7 +58,8 @@ MAY_CALL = {
     "cli/terminal.py": {"open"},  # /dev/null and its own terminal
     "yamlfile.py": {"read_bytes"},  # the job's
     "export/coco_files.py": {"open", "TemporaryDirectory"},  # scratch space; the storage puts the file in its place
-    "export/pictures.py": {"link"},  # the storage's
+    "export/formats.py": {"link"},  # the storage's
+    "export/pictures.py": {"link"},  # likewise
     # Graphs, on this machine.
     "engine/onnx/export.py": {"glob", "iterdir", "mkdir", "rmtree", "save", "TemporaryDirectory", "unlink"},
     "engine/onnx/graph_set.py": {"open", "read_bytes", "write_bytes", "glob"},  # likewise

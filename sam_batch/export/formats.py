@@ -6,7 +6,10 @@ of its own, a line in `FORMATS`, and one in `output.layout.EXPORTS` that says wh
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
 from pkgutil import resolve_name
+from threading import Lock
 from typing import Any, Final, Protocol, TypeAlias
 
 import pyarrow as pa
@@ -125,32 +128,79 @@ def open_exports(names: Sequence[str], storage: Storage, config: OutputConfig, p
         ownership.refuse_unclaimed(storage, names, plan.rows)
     except OutputError as error:
         raise JobError(str(error)) from error
-    ownership.withdraw_exports(storage, plan, names)
     with ExitStack() as stack:
         opened = {}
         for name in names:
             opener: Opener = resolve_name(FORMATS[name])
-            _sign(storage, name, _settings(name, config), complete=False)
-            opened[name] = stack.enter_context(opener(storage, config, plan))
+            place = _Place(storage, partial(_begin, storage, plan, name, _settings(name, config)))
+            opened[name] = stack.enter_context(opener(place, config, plan)), place
         yield Exports(opened, storage, config)
+
+
+class _Place(Storage):
+    """Where a format writes: its first file takes the place of all that the format wrote before.
+
+    So what was there stays as long as it is whole. COCO mostly is a single file, which is then exchanged at once.
+
+    Args:
+        storage: The output.
+        begin: Called with the first file's key, or none, before it is written.
+    """
+
+    def __init__(self, storage: Storage, begin: Callable[[str | None], None]) -> None:
+        super().__init__(storage.root, storage.config)
+        self._storage, self._begin, self._lock, self._has_begun = storage, begin, Lock(), False
+
+    def begin(self, key: str | None = None) -> None:
+        """Put away what was there, unless that was done."""
+        with self._lock:  # some formats write by several threads
+            if not self._has_begun:
+                self._begin(key)
+            self._has_begun = True
+
+    def write(self, key: str, data: bytes) -> None:
+        """See `Storage.write`."""
+        self.begin(key)
+        self._storage.write(key, data)
+
+    def replace(self, key: str, data: bytes) -> None:
+        """See `Storage.replace`."""
+        self.begin(key)
+        self._storage.replace(key, data)
+
+    def put_file(self, key: str, path: Path) -> None:
+        """See `Storage.put_file`."""
+        self.begin(key)
+        self._storage.put_file(key, path)
+
+    def link(self, key: str, uri: str) -> None:
+        """See `Storage.link`."""
+        self.begin(key)
+        self._storage.link(key, uri)
+
+
+def _begin(storage: Storage, plan: Plan, name: str, settings: Mapping[str, Any], key: str | None) -> None:
+    ownership.withdraw_exports(storage, plan, [name], kept=key)
+    _sign(storage, name, settings, complete=False)
 
 
 class Exports:
     """Some formats on their way."""
 
-    def __init__(self, exports: Mapping[str, Export], storage: Storage, config: OutputConfig) -> None:
+    def __init__(self, exports: Mapping[str, tuple[Export, _Place]], storage: Storage, config: OutputConfig) -> None:
         self._exports, self._storage, self._config = exports, storage, config
 
     def add(self, part: pa.Table) -> None:
         """Push a part to all; see `Export.add`."""
-        for export in self._exports.values():
+        for export, _ in self._exports.values():
             export.add(part)
 
     def finish(self) -> list[str]:
         """Complete all; see `Export.finish`. A format's receipt says so once its files are safe."""
         keys = []
-        for name, export in self._exports.items():
+        for name, (export, place) in self._exports.items():
             keys += export.finish()
+            place.begin()  # of no image, some formats write nothing
             self._storage.flush()
             _sign(self._storage, name, _settings(name, self._config), complete=True)
         return keys

@@ -238,8 +238,15 @@ def _begins_otherwise(storage: Storage, entry: Entry) -> bool:
     return not (size and files.begins.match(read_range(entry.uri, storage.config, 0, size)))
 
 
-def withdraw_exports(storage: Storage, plan: Plan, formats: Collection[str]) -> None:
-    """Delete what exports wrote: it is not, or soon no longer, the whole. The receipts stay until all else is gone."""
+def withdraw_exports(storage: Storage, plan: Plan, formats: Collection[str], *, kept: str | None = None) -> None:
+    """Delete what exports wrote: it is not, or soon no longer, the whole. The receipts stay until all else is gone.
+
+    Args:
+        storage: The output.
+        plan: Of the output.
+        formats: The exports'.
+        kept: A file that stays, since it is about to be replaced; then receipts stay too.
+    """
     ours = claims.claimed(storage).intersection(formats)
     for name in ours:
         names = layout.ExportNames([name], plan.rows["key"].to_pylist())
@@ -247,9 +254,9 @@ def withdraw_exports(storage: Storage, plan: Plan, formats: Collection[str]) -> 
         if receipt is not None:
             storage.replace(layout.receipt_key(name), claims.written(name, {}, complete=False))
         for key in sorted(entry.key for entry in storage.list(name)):  # COCO's first file says that all are there
-            if key in names:
+            if key in names and key != kept:
                 storage.delete(key)
-        if receipt is not None:
+        if receipt is not None and kept is None:
             storage.delete(layout.receipt_key(name))
 
 

@@ -11,7 +11,7 @@ from support.results import failed, result_of
 from sam_batch.config import StorageConfig
 from sam_batch.config_output import OutputConfig
 from sam_batch.data.storage import Storage
-from sam_batch.errors import ConfigError, JobError, LeaseError, OutputError
+from sam_batch.errors import ConfigError, JobError, LeaseError, OutputError, StorageError
 from sam_batch.export.formats import FORMATS, export_finished, open_exports, require_known, unwritten
 from sam_batch.output import layout, lease
 from sam_batch.output.output import Output
@@ -126,3 +126,28 @@ def test_what_is_exported_goes_once_it_is_no_longer_the_whole(output, tmp_path):
     draw_photographs(tmp_path / "photos", 1, first=7)
     run(job_config(tmp_path / "photos", tmp_path / "out"))
     assert [path.name for path in (tmp_path / "out/failures").iterdir()] == ["notes.txt"]
+
+
+def fail(*_):
+    raise StorageError("the disk is full")
+
+
+@pytest.mark.parametrize("step", ["add", "finish"])
+def test_an_export_that_fails_on_its_way_leaves_the_one_before(output, tmp_path, monkeypatch, step):
+    before = (tmp_path / "out/coco/annotations.json").read_bytes()
+    monkeypatch.setattr(f"sam_batch.export.coco.CocoExport.{step}", fail)
+    with pytest.raises(StorageError):
+        export_finished(output, ["coco"], OutputConfig(uri="out", coco={"segmentation": "polygons"}))
+    assert (tmp_path / "out/coco/annotations.json").read_bytes() == before
+    assert unwritten(["coco"], output.storage, OutputConfig(uri="out")) == []
+
+
+def test_of_the_files_before_none_stays_beside_the_new_ones(output, tmp_path):
+    config = OutputConfig(uri="out")
+    export_finished(output, ["coco", "labelme", "yolo"], config)
+    output.storage.write("coco/annotations-00001.json", b"{}")
+    before = {path for name in layout.EXPORTS for path in (tmp_path / "out" / name).rglob("*") if path.is_file()}
+    export_finished(output, ["coco", "labelme", "yolo"], config)
+    after = {path for name in layout.EXPORTS for path in (tmp_path / "out" / name).rglob("*") if path.is_file()}
+    assert before - after == {tmp_path / "out/coco/annotations-00001.json"}
+    assert unwritten(["coco", "labelme", "yolo"], output.storage, config) == []
