@@ -88,8 +88,8 @@ class Guided:
     def __init__(self, model: Model) -> None:
         self.photograph: Photograph | None = None
         self._model = model
-        self._steps: deque[Step] = deque([Step()], maxlen=MOST_STEPS)
         self._turn = threading.Lock()
+        self.reset()
 
     @property
     def step(self) -> Step:
@@ -103,13 +103,13 @@ class Guided:
 
     def reset(self) -> None:
         """Begin anew with the same one."""
-        self._steps.clear()
-        self._steps.append(Step())
+        self._steps: deque[Step] = deque([Step()], maxlen=MOST_STEPS)  # what is being answered goes to the old ones
 
     def undo(self) -> None:
         """Go back to the step before, if there is one."""
-        if len(self._steps) > 1:
-            self._steps.pop()
+        with self._turn:
+            if len(self._steps) > 1:
+                self._steps.pop()
 
     def click(self, x: float, y: float, *, foreground: bool) -> None:
         """Add a point.
@@ -223,12 +223,12 @@ class Guided:
     def _ask(self, change: Callable[[Step], Step]) -> None:
         """Change what is asked, get it answered, and go there."""
         with self._turn:  # quick clicks come in threads of their own, and each builds on the one before
-            photograph, step = self._opened(), change(self.step)
+            photograph, steps = self._opened(), self._steps
+            step = change(steps[-1])
             if step.origin not in (None, self._model.origin):
                 step = replace(step, previous=None)  # whose logits are of another model
             masks, origin = self._model.predict(photograph, choose="all", **to_prompts(step, photograph.size_hw))
-            if self.photograph is photograph:  # else another one was opened meanwhile
-                self._steps.append(replace(step, masks=masks, origin=origin, chosen=int(masks.scores.argmax())))
+            steps.append(replace(step, masks=masks, origin=origin, chosen=int(masks.scores.argmax())))
 
     def _answered(self) -> Masks:
         if self.step.masks is None:

@@ -77,6 +77,18 @@ def test_undo_goes_back_answer_by_answer_and_reset_to_the_beginning(visitor):
     assert (visitor.step.points, visitor.step.masks) == ((), None)
 
 
+def test_an_answer_that_comes_after_a_reset_is_dropped(visitor, fake, monkeypatch):
+    predict = fake.predict
+
+    def reset_meanwhile(*asked, **how):
+        visitor.reset()
+        return predict(*asked, **how)
+
+    monkeypatch.setattr(fake, "predict", reset_meanwhile)
+    visitor.click(30, 40, foreground=True)
+    assert (visitor.step.points, visitor.step.masks) == ((), None)
+
+
 def test_steps_that_are_kept_are_bounded(visitor, monkeypatch):
     for x in range(module.MOST_STEPS + 5):
         visitor.click(x, 1, foreground=True)

@@ -1,10 +1,13 @@
 """Thresholds that are tried on an explored image leave what the network finds with them."""
 
+from dataclasses import replace
+
 import pytest
 from support.jobs import job_config
 from support.pictures import picture
 
 from sam_batch import Segmenter
+from sam_batch.errors import CheckpointError
 
 PHOTO = picture(120, 160)
 GRID = {"points_per_side": 6, "crop_n_layers": 1}
@@ -44,3 +47,17 @@ def test_what_is_not_given_stays_as_it_was_explored_with(segmenter):
 def test_what_needs_the_network_is_refused_by_name(explored):
     with pytest.raises(ValueError, match="points_per_side: needs the network"):
         explored.masks(points_per_side=8)
+
+
+def test_an_embedding_at_hand_changes_nothing_but_the_time(segmenter, explored):
+    again = segmenter.explore(PHOTO, embedding=segmenter.embed(PHOTO), **GRID)
+    assert again.masks().annotations == explored.masks().annotations
+    other = replace(segmenter.embed(PHOTO), origin=replace(segmenter.origin, sha256="0" * 64))
+    with pytest.raises(CheckpointError, match="the embedding is of"):
+        segmenter.explore(PHOTO, embedding=other, **GRID)
+
+
+def test_progress_is_the_share_of_the_points_of_all_views(segmenter):
+    shares = []
+    segmenter.explore(PHOTO, progress=shares.append, points_per_side=4, crop_n_layers=1, points_per_batch=8)
+    assert shares == [batch / 10 for batch in range(10)]  # 16 points of the image and 16 of each of its four crops

@@ -10,6 +10,7 @@ from sam_batch.app.browse import Page, Shown, read_page
 from sam_batch.app.pages.parts import guarded
 from sam_batch.config import Config
 from sam_batch.data.storage import shown
+from sam_batch.errors import SamBatchError
 
 WAIT_SECONDS = 1.0  # between two looks at a job; ten times as long as a look takes, where that is more
 
@@ -119,6 +120,9 @@ class BatchPage:
             progress = await run.io_bound(self._jobs.progress, config)
             if config is self._output and self._is_followed:
                 await self._show(progress)
+        except SamBatchError:
+            self._is_followed = False  # said once
+            raise
         finally:
             self._is_looking = False
             self._next_look = time.monotonic() + max(WAIT_SECONDS, 10 * (time.monotonic() - start))
