@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic import TypeAdapter, ValidationError
 
 from sam_batch import configfile
-from sam_batch.config import Config
+from sam_batch.config import Config, MaskArea
 from sam_batch.errors import ConfigError
 from sam_batch.section import keys
 
@@ -68,6 +69,36 @@ def _read_output(arguments: list[str], defaults: Mapping[str, Any]) -> Config:
     outputs = [f"output.uri={name}" for name in files if _is_place(name)]
     files = [name for name in files if not _is_place(name)]
     return configfile.load(files, [*outputs, *overrides], defaults=defaults)
+
+
+def read_area(text: str) -> int | str:
+    """An area as `generator.min_mask_area` takes it.
+
+    Raises:
+        typer.BadParameter: It is none.
+    """
+    try:
+        area: int | str = TypeAdapter(MaskArea).validate_python(int(text) if text.isdecimal() else text)
+    except ValidationError:
+        raise typer.BadParameter(
+            "should be pixels (400) or a share of the image with its percent sign (0.1%)"
+        ) from None
+    return area
+
+
+def share_option(text: str) -> Any:
+    """An option that is from 0 to 1."""
+    return typer.Option(min=0, max=1, help=text)
+
+
+def number_option(text: str) -> Any:
+    """An option that is a number from 1."""
+    return typer.Option(min=1, help=text)
+
+
+def area_option(text: str) -> Any:
+    """An option that `read_area` reads."""
+    return typer.Option(metavar="AREA", parser=read_area, help=text)
 
 
 def is_argument(text: str) -> bool:

@@ -19,10 +19,13 @@ from sam_batch.cli import terminal
 from sam_batch.cli.arguments import (
     Arguments,
     OutputOrArguments,
+    area_option,
     is_argument,
+    number_option,
     read_config,
     read_job_of,
     read_output,
+    share_option,
 )
 from sam_batch.cli.engine import engine_app
 from sam_batch.cli.terminal import answer
@@ -307,14 +310,6 @@ def export(
     answer(json.dumps({"files": files}) if as_json else "\n".join(files))
 
 
-def _share(text: str) -> Any:
-    return typer.Option(min=0, max=1, help=text)
-
-
-def _number(text: str) -> Any:
-    return typer.Option(min=1, help=text)
-
-
 @app.command("filter")
 def filter_(
     output: Annotated[str, typer.Argument(metavar="OUTPUT", help="Of a finished job; stays as it is.")],
@@ -322,15 +317,18 @@ def filter_(
     settings: Annotated[
         list[str] | None, typer.Argument(metavar="SETTINGS", help="Such as storage.endpoint=...")
     ] = None,
-    pred_iou_thresh: Annotated[float | None, _share("Drop masks with a lower predicted IoU.")] = None,
-    stability_score_thresh: Annotated[float | None, _share("Drop masks with a lower stability.")] = None,
-    min_mask_area: Annotated[int | None, _number("Drop masks with fewer pixels.")] = None,
-    max_mask_region_area: Annotated[int | None, _number("Drop masks with more pixels.")] = None,
-    mask_nms_thresh: Annotated[float | None, _share("Of two masks with a higher IoU drop the worse.")] = None,
-    containment_thresh: Annotated[
-        float | None, _share("Drop a mask, this share of which lies in a better one.")
+    pred_iou_thresh: Annotated[float | None, share_option("Drop masks with a lower predicted IoU.")] = None,
+    stability_score_thresh: Annotated[float | None, share_option("Drop masks with a lower stability.")] = None,
+    min_mask_area: Annotated[Any, area_option("Drop masks with fewer pixels: 400, or 0.1% of the image's.")] = None,
+    max_mask_area: Annotated[Any, area_option("Drop masks with more pixels, likewise.")] = None,
+    max_mask_region_area: Annotated[
+        int | None, number_option("Older name of --max-mask-area, for pixels only.")
     ] = None,
-    max_masks_per_image: Annotated[int | None, _number("Keep only the best so many.")] = None,
+    mask_nms_thresh: Annotated[float | None, share_option("Of two masks with a higher IoU drop the worse.")] = None,
+    containment_thresh: Annotated[
+        float | None, share_option("Drop a mask, this share of which lies in a better one.")
+    ] = None,
+    max_masks_per_image: Annotated[int | None, number_option("Keep only the best so many.")] = None,
     one_owner: Annotated[
         bool, typer.Option("--one-owner", help="Give each pixel to the smallest mask over it.")
     ] = False,
@@ -345,6 +343,7 @@ def filter_(
         "pred_iou_thresh": pred_iou_thresh,
         "stability_score_thresh": stability_score_thresh,
         "min_mask_area": min_mask_area,
+        "max_mask_area": max_mask_area,
         "max_mask_region_area": max_mask_region_area,
         "mask_nms_thresh": mask_nms_thresh,
         "containment_thresh": containment_thresh,

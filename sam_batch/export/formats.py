@@ -20,7 +20,6 @@ from sam_batch.errors import ConfigError, JobError, OutputError
 from sam_batch.output import claims, layout, lease, ownership
 from sam_batch.output.output import Output
 from sam_batch.output.plan import Plan
-from sam_batch.wording import counted
 
 
 class Export(Protocol):
@@ -100,13 +99,8 @@ def export_finished(output: Output, names: Sequence[str], config: OutputConfig) 
         StorageError: A file cannot be read or written.
     """
     require_known(names)
-    plan, done = output.require_plan(), output.done()
-    missing = plan.pending(done)
-    if missing:
-        raise OutputError(
-            f"output.uri: {len(missing)} of {counted(plan.shard_count, 'shard')} not done yet; a run finishes them, "
-            "and an export of the others would be taken for the whole"
-        )
+    plan = output.require_plan()
+    done = output.require_finished(plan)  # an export of the others would be taken for the whole
     holding = lease.acquire(output.storage)
     try:
         with open_exports(names, output.storage, config, plan) as exports:

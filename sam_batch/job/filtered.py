@@ -20,7 +20,6 @@ from sam_batch.output.parts import Receipt, commit
 from sam_batch.output.plan import Plan, read_plan, store, store_changes
 from sam_batch.output.summary import Summary
 from sam_batch.segment.thinning import Thinning, thin
-from sam_batch.wording import counted
 
 _PICTURES: Final = ("color_masks", "segments", "label_masks")
 _THRESHOLDS: Final = ("pred_iou_thresh", "stability_score_thresh")
@@ -48,7 +47,7 @@ def filter_output(source: Output, destination: str, thinning: Thinning) -> Summa
     plan = source.require_plan()
     lease.refuse_held(source.storage)
     _refuse_idle(plan, thinning)
-    _refuse_unfinished(plan, source.done())
+    source.require_finished(plan)
     storage = open_storage(destination, source.storage.config)
     if storage.root == source.storage.root:
         raise ConfigError(f"{shown(destination)}: is the output itself; name another folder")
@@ -76,14 +75,6 @@ def _refuse_idle(plan: Plan, thinning: Thinning) -> None:
                 f"{name}: the output was made with {there:g}, and masks below that are not in it; a run with {asked:g} "
                 "into another output finds them"
             )
-
-
-def _refuse_unfinished(plan: Plan, done: set[int]) -> None:
-    missing = plan.pending(done)
-    if missing:
-        raise OutputError(
-            f"output.uri: {len(missing)} of {counted(plan.shard_count, 'shard')} not done yet; a run finishes them"
-        )
 
 
 def _warn_of_others(plan: Plan, thinning: Thinning) -> None:

@@ -16,8 +16,9 @@ from sam_batch.config import StorageConfig
 from sam_batch.data.storage import Storage, open_storage, shown
 from sam_batch.errors import JobError, NotFoundError, OutputError
 from sam_batch.output import layout, schema
-from sam_batch.output.fingerprint import digest
+from sam_batch.output.fingerprint import FILTER, digest
 from sam_batch.output.plan import Plan, committed_shards, read_plan
+from sam_batch.wording import counted
 
 PLANNED = ("image_id", "key", "uri")  # the columns a part shares with the plan
 
@@ -59,6 +60,20 @@ class Output:
     def done(self) -> set[int]:
         """The shards whose part exists: exactly these are done."""
         return committed_shards(self.storage)
+
+    def require_finished(self, plan: Plan) -> set[int]:
+        """The shards, for those who work on the whole.
+
+        Raises:
+            OutputError: Some are not done; says what finishes them.
+        """
+        done = self.done()
+        missing = plan.pending(done)
+        if missing:
+            remedy = "the `sam-batch filter` that began it, given again," if FILTER in plan.fingerprint else "a run"
+            shards = counted(plan.shard_count, "shard")
+            raise OutputError(f"output.uri: {len(missing)} of {shards} not done yet; {remedy} finishes them")
+        return done
 
     def parts(self, plan: Plan, shards: Collection[int]) -> Iterator[pa.Table]:
         """The committed rows, shard by shard, in the order of the plan: all but those of images that count no more.

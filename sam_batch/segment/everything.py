@@ -30,7 +30,7 @@ from sam_batch.segment.candidates import (
     suppress_within_crop,
 )
 from sam_batch.segment.embeddings import Embedder
-from sam_batch.segment.filters import apply_filters
+from sam_batch.segment.filters import apply_filters, passes_scores
 from sam_batch.segment.finish import choose_above, to_candidates
 from sam_batch.segment.memory import BatchSize
 
@@ -180,16 +180,10 @@ def find_again(found: Sequence[Candidate], generator: GeneratorConfig) -> list[C
         found: What it returned with lower thresholds, and with a `box_nms_thresh` of 1, which suppresses nothing.
         generator: The other thresholds.
     """
-    passed = [candidate for candidate in found if _passes(candidate, generator)]
+    thresholds = generator.pred_iou_thresh, generator.stability_score_thresh
+    passed = [one for one in found if passes_scores(one.predicted_iou, one.stability, *thresholds)]
     views = [list(of_view) for _, of_view in groupby(passed, key=lambda candidate: candidate.crop)]
     return [kept for of_view in views for kept in suppress_within_crop(of_view, generator.box_nms_thresh)]
-
-
-def _passes(candidate: Candidate, generator: GeneratorConfig) -> bool:
-    """As the engine's tensors are compared: in float32, and all of them where the threshold is 0."""
-    least_iou, least_stability = np.float32(generator.pred_iou_thresh), np.float32(generator.stability_score_thresh)
-    is_good = least_iou == 0 or np.float32(candidate.predicted_iou) > least_iou
-    return bool(is_good and np.float32(candidate.stability) >= least_stability)
 
 
 def _grids(generator: GeneratorConfig) -> list[FloatArray]:

@@ -7,11 +7,19 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from sam_batch.config import GeneratorConfig, MaskArea
 from sam_batch.masks.nms import drop_contained, mask_nms
 from sam_batch.records import Annotation
 
 _log = logging.getLogger(__name__)
+
+
+def passes_scores(predicted_iou: float, stability: float, least_iou: float, least_stability: float) -> bool:
+    """Whether a mask passes two thresholds as in an engine's tensors: in float32; at 0 any mask does."""
+    is_good = least_iou == 0 or np.float32(predicted_iou) > np.float32(least_iou)
+    return bool(is_good and (least_stability == 0 or np.float32(stability) >= np.float32(least_stability)))
 
 
 def apply_filters(
@@ -49,7 +57,7 @@ def _of_right_area(
     ):
         if wanted is None or not kept:
             continue
-        bound, areas = _pixels(wanted, size_hw), [annotation.area for annotation in kept]
+        bound, areas = to_pixels(wanted, size_hw), [annotation.area for annotation in kept]
         if key.startswith("max"):
             kept, nearest = [annotation for annotation in kept if annotation.area <= bound], min(areas)
         else:
@@ -61,7 +69,7 @@ def _of_right_area(
     return kept
 
 
-def _pixels(area: MaskArea, size_hw: tuple[int, int]) -> float:
+def to_pixels(area: MaskArea, size_hw: tuple[int, int]) -> float:
     """As pixels of an image, perhaps not whole."""
     return float(area[:-1]) * size_hw[0] * size_hw[1] / 100 if isinstance(area, str) else area
 

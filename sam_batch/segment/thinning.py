@@ -11,13 +11,16 @@ from typing import Any, Final
 
 import numpy as np
 
-from sam_batch.config import GeneratorConfig
+from sam_batch.config import GeneratorConfig, MaskArea
 from sam_batch.masks import rle
 from sam_batch.masks.patch import Patch
 from sam_batch.records import Annotation, ImageResult, PromptResult, Status
-from sam_batch.segment.filters import apply_filters
+from sam_batch.segment.filters import apply_filters, passes_scores, to_pixels
 
-_AS_IN_A_JOB: Final = ("max_mask_region_area", "mask_nms_thresh", "containment_thresh", "max_masks_per_image")
+_AS_IN_A_JOB: Final = (
+    *("min_mask_area", "max_mask_area", "max_mask_region_area"),
+    *("mask_nms_thresh", "containment_thresh", "max_masks_per_image"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +30,9 @@ class Thinning:
     Attributes:
         pred_iou_thresh: Masks with a lower predicted IoU are dropped.
         stability_score_thresh: Masks with a lower stability are dropped.
-        min_mask_area: Masks with fewer pixels are dropped.
-        max_mask_region_area: Masks with more are.
+        min_mask_area: Masks with fewer pixels are dropped: 400, or 0.1% of the image's.
+        max_mask_area: Masks with more are.
+        max_mask_region_area: Likewise, for pixels only; 0 is off.
         mask_nms_thresh: Mask IoU above which the worse of two masks is dropped.
         containment_thresh: A mask of which at least this share lies in a better one is dropped.
         max_masks_per_image: The best so many stay.
@@ -38,7 +42,8 @@ class Thinning:
 
     pred_iou_thresh: float = 0.0
     stability_score_thresh: float = 0.0
-    min_mask_area: int = 0
+    min_mask_area: MaskArea | None = None
+    max_mask_area: MaskArea | None = None
     max_mask_region_area: int = 0
     mask_nms_thresh: float | None = None
     containment_thresh: float | None = None
@@ -54,11 +59,12 @@ class Thinning:
 def thin(result: ImageResult, thinning: Thinning) -> ImageResult:
     """The row with what stays, numbered anew; a prompt is empty once none of its masks is left."""
     size_hw = (result.height, result.width)
-    kept = [one for one in result.annotations if _passes(one, thinning)]
+    thresholds = thinning.pred_iou_thresh, thinning.stability_score_thresh
+    kept = [one for one in result.annotations if passes_scores(one.predicted_iou, one.stability_score, *thresholds)]
     settings = asdict(thinning)
     kept = apply_filters(kept, size_hw, GeneratorConfig(**{name: settings[name] for name in _AS_IN_A_JOB}))
     if thinning.one_owner:
-        kept = _with_one_owner(kept, size_hw, thinning.min_mask_area)
+        kept = _with_one_owner(kept, size_hw, max(to_pixels(thinning.min_mask_area or 1, size_hw), 1))
     lost = {one.prompt.prompt_id for one in result.annotations} - {one.prompt.prompt_id for one in kept}
     return replace(
         result,
@@ -68,28 +74,18 @@ def thin(result: ImageResult, thinning: Thinning) -> ImageResult:
     )
 
 
-def _passes(annotation: Annotation, thinning: Thinning) -> bool:
-    """In float32, as models give scores and a run compares them."""
-    iou, stability = np.float32(annotation.predicted_iou), np.float32(annotation.stability_score)
-    return bool(
-        (iou > np.float32(thinning.pred_iou_thresh) or thinning.pred_iou_thresh == 0)
-        and (stability >= np.float32(thinning.stability_score_thresh) or thinning.stability_score_thresh == 0)
-        and annotation.area >= thinning.min_mask_area
-    )
-
-
 def _emptied(result: PromptResult) -> PromptResult:
     return replace(result, status=Status.EMPTY)
 
 
-def _with_one_owner(annotations: Sequence[Annotation], size_hw: tuple[int, int], min_area: int) -> list[Annotation]:
+def _with_one_owner(annotations: Sequence[Annotation], size_hw: tuple[int, int], min_area: float) -> list[Annotation]:
     free_HW = np.ones(size_hw, dtype=bool)
     left = {}
     for one in sorted(annotations, key=lambda one: (one.area, one.mask_id)):
         mask_HW = rle.decode(one.counts, *size_hw) & free_HW
         free_HW &= ~mask_HW
         area = int(mask_HW.sum())
-        if area >= max(min_area, 1):
+        if area >= min_area:
             counts = rle.encode_patch(Patch.of(np.ascontiguousarray(mask_HW)), *size_hw)
             left[one.mask_id] = replace(one, area=area, counts=counts, bbox=rle.bbox(counts, *size_hw))
     return [replace(left[mask_id], mask_id=place) for place, mask_id in enumerate(sorted(left))]

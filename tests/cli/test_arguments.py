@@ -1,8 +1,9 @@
 """What is given instead of settings, and what is answered."""
 
 import pytest
+import typer
 
-from sam_batch.cli.arguments import read_config, read_output
+from sam_batch.cli.arguments import read_area, read_config, read_output
 from sam_batch.errors import ConfigError
 
 
@@ -49,3 +50,10 @@ def test_a_file_may_have_an_equals_sign_in_its_name(tmp_path):
 )
 def test_an_output_is_found_by_its_place_or_its_job(arguments, output):
     assert read_output(arguments).output.uri == output
+
+
+def test_an_area_is_pixels_or_a_share_and_nothing_else():
+    assert [read_area(text) for text in ("400", "0.1%")] == [400, "0.1%"]
+    for text in ("0", "0.001", "-4", "0%", "many"):
+        with pytest.raises(typer.BadParameter, match="percent sign"):
+            read_area(text)

@@ -124,6 +124,22 @@ def test_an_unfinished_output_is_refused(root):
     assert not (root / "better").exists()
 
 
+def test_of_an_unfinished_filter_the_same_filter_is_what_finishes_it(root):
+    filtered(root)
+    (root / "better/annotations/part-00001.parquet").unlink()
+    with pytest.raises(OutputError, match="the `sam-batch filter` that began it, given again, finishes them"):
+        filter_output(at(root / "better"), str(root / "best"), BETTER)
+    with pytest.raises(OutputError, match="the `sam-batch filter` that began it"):
+        export_finished(at(root / "better"), ["coco"], OutputConfig(uri="better"))
+
+
+def test_an_output_that_was_moved_filters_alike(root):
+    filtered(root)
+    (root / "out").rename(root / "moved")
+    filter_output(at(root / "moved"), str(root / "of moved"), BETTER)
+    assert _rows(root / "of moved") == _rows(root / "better")
+
+
 @pytest.mark.parametrize("name", ["out", "better"])
 def test_a_place_in_use_is_refused(root, name):
     holding = lease.acquire(at(root / name).storage)

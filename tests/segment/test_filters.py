@@ -7,7 +7,7 @@ from support.masks import run_lengths
 from sam_batch.config import GeneratorConfig
 from sam_batch.masks import rle
 from sam_batch.records import Annotation, Prompt
-from sam_batch.segment.filters import apply_filters
+from sam_batch.segment.filters import apply_filters, passes_scores
 
 SIZE = (20, 20)
 
@@ -87,3 +87,17 @@ def test_what_stays_is_a_subset_in_order_numbered_anew(area, least, nms, contain
     }
     assert kept(**settings) == sorted(kept(**settings))
     assert [one.mask_id for one in thinned(**settings)] == list(range(len(kept(**settings))))
+
+
+@pytest.mark.parametrize(
+    ("scores", "thresholds", "passes"),
+    [
+        ((0.5, 0.5), (0.5, 0.0), False),
+        ((0.5, 0.5), (0.0, 0.5), True),
+        ((0.9, float(np.float32(0.95))), (0.88, 0.95), True),
+        ((-0.1, float("nan")), (0.0, 0.0), True),
+    ],
+    ids=["predicted IoU must be above", "stability may be equal", "in float32", "at 0 all pass"],
+)
+def test_scores_are_compared_as_a_run_does(scores, thresholds, passes):
+    assert passes_scores(*scores, *thresholds) is passes

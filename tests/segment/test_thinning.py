@@ -62,7 +62,11 @@ def test_a_higher_stability_drops_what_is_less_stable(stored):
 
 
 @pytest.mark.parametrize(
-    ("setting", "value"), [("max_mask_region_area", 900), ("mask_nms_thresh", 0.5), ("max_masks_per_image", 3)]
+    ("setting", "value"),
+    [
+        *(("max_mask_region_area", 900), ("min_mask_area", 300), ("max_mask_area", "20%")),
+        *(("mask_nms_thresh", 0.5), ("max_masks_per_image", 3)),
+    ],
 )
 def test_the_filters_of_a_job_do_what_they_do_in_one(stored, setting, value):
     assert thin(stored[None], Thinning(**{setting: value})) == found(**{setting: value})
@@ -80,6 +84,11 @@ def test_the_smaller_mask_owns_its_pixels():
     assert kept[1].bbox == (5.0, 5.0, 10.0, 10.0)
     assert sum(rle.decode(one.counts, 20, 20).astype(int) for one in kept).max() == 1
     assert [one.area for one in thin(result, Thinning(one_owner=True, min_mask_area=80)).annotations] == [100]
+
+
+def test_of_one_owner_a_share_of_the_image_must_be_left():
+    result = result_of("a.jpg", [square(0, 0, 10), square(5, 5, 10)])  # 100 pixels and 75 of 400
+    assert [one.area for one in thin(result, Thinning(one_owner=True, min_mask_area="20%")).annotations] == [100]
 
 
 def test_an_image_and_a_prompt_without_masks_are_empty():
