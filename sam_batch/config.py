@@ -187,6 +187,11 @@ class TensorRTConfig(Section):
     workspace_bytes: Neutral[StrictInt | None] = Field(
         None, ge=1 << 20, description="GPU memory that an engine may use for scratch; null for all of it."
     )
+    positions: Neutral[Literal["auto", "written", "tiled", "folded"]] = Field(
+        "auto",
+        description="How attention over the whole image takes relative positions: written as a matrix, or without it, "
+        "tiled (for one image at a time) or folded; auto is without in fp16 with rtx, which fuses that.",
+    )
     max_images: Neutral[StrictInt] = Field(1, ge=1, le=64, description="Images that an encoder takes at once.")
     max_prompts: Neutral[StrictInt] = Field(64, ge=1, le=1024, description="Prompts that a decoder takes at once.")
     max_tokens: Neutral[StrictInt] = Field(

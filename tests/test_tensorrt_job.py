@@ -22,7 +22,7 @@ __all__ = ["export_once", "one_thread"]
 ROOT = Path(__file__).parents[1]
 PHOTOGRAPH = ROOT / "examples" / "coffee.jpg"
 DEMO = [str(ROOT / "configs/demo.yaml"), f"input.uri={PHOTOGRAPH}", "run.executor=inline", "engine.device=auto"]
-FEW = ["generator.points_per_side=8", "engine.tensorrt.max_prompts=16"]
+FEW = ["generator.points_per_side=8", "engine.tensorrt.max_prompts=16", "engine.tensorrt.positions=tiled"]
 
 
 @pytest.fixture(scope="module")

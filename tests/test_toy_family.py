@@ -53,4 +53,4 @@ def test_a_job_labels_images_with_it(toy, tmp_path):
 
 def test_it_has_no_tensorrt_engines_and_says_so(toy):
     with pytest.raises(ConfigError, match=r"no TensorRT engines of Toy models; set engine\.kind=torch"):
-        ToyFamily().graphs(load_model(toy), "fp32", attention=False, max_tokens=None)
+        ToyFamily().graphs(load_model(toy), "fp32", attention=False, positions="written", max_tokens=None)

@@ -13,7 +13,7 @@ from sam_batch.engine.onnx.export import export
 from sam_batch.engine.tensorrt import host as tensorrt_host
 from sam_batch.engine.tensorrt.build import build_plan, options
 from sam_batch.engine.tensorrt.engine import TensorRTEngine
-from sam_batch.engine.tensorrt.plan_set import profiles
+from sam_batch.engine.tensorrt.plan_set import positions_for, profiles
 from sam_batch.errors import ConfigError
 from sam_batch.model.sam.family import SAM
 
@@ -32,7 +32,8 @@ def build(sam: Sam, generator: GeneratorConfig, choice: EngineChoice) -> TensorR
     with tempfile.TemporaryDirectory() as temporary, Progress(console=Console(stderr=True)) as progress:
         folder = Path(temporary)
         about = {"model": "benchmark", "checkpoint_sha256": "0" * 64, "precision": choice.precision}
-        graphs = export(sam, SAM, **about, folder=folder)
+        positions = positions_for(settings, choice.precision, host.flavour)
+        graphs = export(sam, SAM, **about, folder=folder, positions=positions)
         plans, cache = {}, b""
         for name, shapes in profiles(graphs, settings).items():
             how = options(settings.workspace_bytes)

@@ -34,7 +34,8 @@ def export(
         config, resolve_weights(config), Console(stderr=True), opset=opset, attention=attention, anew=force
     )
     operator = ", with the Attention operator" if graphs.attention else ""
-    answer(f"{folder}: {graphs.model} in {graphs.precision}, opset {graphs.opset}{operator}")
+    told = f"{graphs.model} in {graphs.precision}, opset {graphs.opset}, positions {graphs.positions}{operator}"
+    answer(f"{folder}: {told}")
 
 
 @engine_app.command()

@@ -151,15 +151,16 @@ def compare(
         EngineError: One of them fails.
     """
     expected = [reference.embed(photograph.image[None])[0] for photograph in photographs]
-    near: list[tuple[float, float]] = []
-    rounds: list[_Round] = []
+    embedded = engine.embed(torch.stack([photograph.image for photograph in photographs]))
+    near = list(map(_nearness, expected, embedded))
     for size in _sizes(batches.images):
-        images = torch.stack([photographs[at % len(photographs)].image for at in range(size)])
-        found = engine.embed(images)
-        near += [_nearness(expected[at % len(photographs)], found[at]) for at in range(size)]
-    for photograph, wanted in zip(photographs, expected, strict=True):
-        embeddings = wanted, engine.embed(photograph.image[None])[0]
-        pair = _Pair((reference, engine), embeddings, photograph, pred_iou_thresh)
+        if size != len(photographs):
+            which = [at % len(photographs) for at in range(size)]
+            found = engine.embed(torch.stack([photographs[one].image for one in which]))
+            near += map(_nearness, (expected[one] for one in which), found)
+    rounds: list[_Round] = []
+    for photograph, *embeddings in zip(photographs, expected, embedded, strict=True):
+        pair = _Pair((reference, engine), tuple(embeddings), photograph, pred_iou_thresh)
         rounds += _kinds(pair, prompts)
         if photograph is photographs[0]:
             rounds += _batches(pair, batches.prompts, prompts)

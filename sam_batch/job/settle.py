@@ -22,7 +22,7 @@ from sam_batch.engine.factory import tensorrt_choice
 from sam_batch.engine.onnx.graph_set import GraphSet
 from sam_batch.engine.tensorrt import host as tensorrt_host
 from sam_batch.engine.tensorrt.engine_set import EngineSet
-from sam_batch.engine.tensorrt.plan_set import PlanSet, exported, graphs_folder
+from sam_batch.engine.tensorrt.plan_set import PlanSet, exported, graphs_folder, positions_for
 from sam_batch.engine.tensorrt.plans import PlanStore
 from sam_batch.engine.verify import Comparison
 from sam_batch.errors import (
@@ -95,10 +95,19 @@ def export(
     """
     choice = _tensorrt(config)
     settings, precision = choice.settings, choice.precision
+    positions = positions_for(settings, precision, tensorrt_host.installed(settings.flavour))
     graphs = exported(
-        settings, checkpoint, precision, console, opset=opset, attention=attention, prompts=choice.prompts, anew=anew
+        settings,
+        checkpoint,
+        precision,
+        console,
+        positions=positions,
+        opset=opset,
+        attention=attention,
+        prompts=choice.prompts,
+        anew=anew,
     )
-    return graphs_folder(settings, checkpoint, precision), graphs
+    return graphs_folder(settings, checkpoint, precision, positions), graphs
 
 
 def build(

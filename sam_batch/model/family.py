@@ -9,7 +9,7 @@ before a method needs it. Which families there are says `model.families`.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
 
 from sam_batch.errors import ConfigError
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Color: TypeAlias = tuple[float, float, float]
 Features: TypeAlias = "tuple[Tensor, ...]"  # an encoder's feature maps, each with the images first
 PromptEncoder: TypeAlias = "Callable[[PromptParts], Tensor]"
+Positions: TypeAlias = Literal["written", "tiled", "folded"]  # see `engine.onnx.graph_set.GraphSet`
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +161,7 @@ class Family(ABC):
         """
 
     def graphs(
-        self, module: "nn.Module", precision: str, *, attention: bool, max_tokens: int | None
+        self, module: "nn.Module", precision: str, *, attention: bool, positions: Positions, max_tokens: int | None
     ) -> dict[str, Graph]:
         """The model as graphs, by the names that `engine.onnx.graph_set` knows.
 
@@ -168,6 +169,7 @@ class Family(ABC):
             module: float32, on the CPU, in eval mode; not changed.
             precision: fp32 or fp16.
             attention: Leave attention to ONNX's operator of that name where the encoder can.
+            positions: How attention over the whole image takes relative positions, where it has some.
             max_tokens: Also the graph for prompts of any parts, of up to so many tokens each; None for none.
 
         Raises:

@@ -49,12 +49,14 @@ def test_export_hands_on_what_is_asked_for_and_says_what_is_there(job, call, mon
 
     def exported(*_, **keys):
         asked.append(keys)
-        return SimpleNamespace(model="demo", precision="fp16", opset=23, attention=True)
+        return SimpleNamespace(model="demo", precision="fp16", opset=23, attention=True, positions="tiled")
 
     monkeypatch.setattr(settle, "exported", exported)
-    code, text, _ = call("engine", "export", job, "--opset", 23, "--attention")
-    assert (code, asked) == (0, [{"opset": 23, "attention": True, "prompts": False, "anew": False}])
-    assert text.endswith(": demo in fp16, opset 23, with the Attention operator\n")
+    classic = "engine.tensorrt.flavour=classic"
+    code, text, _ = call("engine", "export", job, classic, "--opset", 23, "--attention")
+    wanted = {"positions": "written", "opset": 23, "attention": True, "prompts": False, "anew": False}
+    assert (code, asked) == (0, [wanted])
+    assert text.endswith(": demo in fp16, opset 23, positions tiled, with the Attention operator\n")
 
 
 def test_export_into_a_folder_that_cannot_be_made_ends_in_2_and_names_it(job, call):

@@ -24,6 +24,7 @@ from support.small_sam import small_sam
 
 CHECKPOINT = ResolvedCheckpoint("demo", "weights.safetensors", "5a" * 32, 128)
 QUIET = Console(quiet=True)
+POSITIONS = "folded"
 PICTURE = np.random.default_rng(0).integers(0, 256, (96, 128, 3), dtype=np.uint8)
 
 Exports = Callable[[str], Path]
@@ -39,7 +40,7 @@ def exports(tmp_path_factory: pytest.TempPathFactory, export_once: ExportOnce) -
         with pytest.MonkeyPatch.context() as patch:
             hold_small_sam(patch)
             patch.setattr(plan_set, "export", export_once)
-            plan_set.exported(settings(folder), CHECKPOINT, precision, QUIET, prompts=True)
+            plan_set.exported(settings(folder), CHECKPOINT, precision, QUIET, positions=POSITIONS, prompts=True)
         return folder
 
     return export
@@ -53,7 +54,8 @@ def hold_small_sam(patch: pytest.MonkeyPatch, seed: int = 0) -> None:
 
 def settings(folder: Path, **keys: Any) -> TensorRTConfig:
     """Few prompts at once, so that tests go through more than one chunk."""
-    return TensorRTConfig(**({"folder": str(folder), "max_prompts": 4, "max_images": 2} | keys))
+    few = {"max_prompts": 4, "max_images": 2, "positions": POSITIONS}
+    return TensorRTConfig(**({"folder": str(folder)} | few | keys))
 
 
 def engine_set_in(

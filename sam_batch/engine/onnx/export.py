@@ -29,7 +29,7 @@ from sam_batch.engine.onnx.graph_set import (
     write_manifest,
 )
 from sam_batch.errors import ConfigError, EngineError, OutputError
-from sam_batch.model.family import Family, Graph
+from sam_batch.model.family import Family, Graph, Positions
 
 if TYPE_CHECKING:
     import onnx
@@ -55,6 +55,7 @@ def export(
     folder: Path,
     opset: int = 20,
     attention: bool = False,
+    positions: Positions = "written",
     max_tokens: int | None = None,
 ) -> GraphSet:
     """Write a model's graphs and `graphs.json` into a folder; what it held of an earlier set is replaced.
@@ -68,6 +69,7 @@ def export(
         folder: Made if it is missing; nobody else may export into it meanwhile.
         opset: ONNX's version of operators, 20 to 23.
         attention: Use the Attention operator in the encoder; needs opset 23 and fp16.
+        positions: How the encoder's attention over the whole image takes relative positions; see `GraphSet`.
         max_tokens: Also write the graph for prompts of any parts, of up to so many tokens each.
 
     Raises:
@@ -88,7 +90,7 @@ def export(
             "engine.precision: TensorRT has no kernel for the Attention operator in fp32 and does not take it apart; "
             "set fp16, or leave --attention out"
         )
-    graphs = family.graphs(module, precision, attention=attention, max_tokens=max_tokens)
+    graphs = family.graphs(module, precision, attention=attention, positions=positions, max_tokens=max_tokens)
     try:
         _write(graphs, folder, opset)
         written = GraphSet(
@@ -98,6 +100,7 @@ def export(
             checkpoint_sha256=checkpoint_sha256,
             opset=opset,
             attention=attention,
+            positions=positions,
             traits=family.traits(module),
             inputs={
                 name: {given: shape for given, (shape, _) in graph.inputs.items()} for name, graph in graphs.items()

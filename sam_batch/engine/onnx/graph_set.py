@@ -11,10 +11,10 @@ from typing import Literal
 from pydantic import TypeAdapter, ValidationError
 
 from sam_batch.errors import ConfigError, EngineError
-from sam_batch.model.family import Traits
+from sam_batch.model.family import Positions, Traits
 
 MANIFEST = "graphs.json"
-VERSION: Literal[3] = 3
+VERSION: Literal[4] = 4
 GRAPHS = ("encoder", "score", "finish", "prompted")  # that there can be
 PROMPTED = "prompted"
 
@@ -37,17 +37,21 @@ class GraphSet:
         checkpoint_sha256: Of the file of weights.
         opset: ONNX's version of operators.
         attention: Whether the encoder has the Attention operator.
+        positions: How its attention over the whole image takes relative positions: `written` as a matrix of biases as
+            large as the logits; `tiled`, rows as further channels of queries and keys and columns repeated, which a
+            compiler does inside a fused attention where images come one by one; `folded`, both as further channels.
         traits: Of the model.
         inputs: Of each graph, by name and in order: their shapes. The sizes `images` and `prompts` are free.
         sha256: Of each graph, over its .onnx file and its external data.
     """
 
-    version: Literal[3]
+    version: Literal[4]
     model: str
     precision: str
     checkpoint_sha256: str
     opset: int
     attention: bool
+    positions: Positions
     traits: Traits
     inputs: dict[str, dict[str, tuple[int | str, ...]]]
     sha256: dict[str, str]

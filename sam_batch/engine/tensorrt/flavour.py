@@ -76,7 +76,7 @@ class RtxContexts(Contexts):
 
 @dataclass(frozen=True, slots=True)
 class Flavour:
-    """One of the libraries; as it stands, classic.
+    """One of the libraries; its methods are those of classic.
 
     Attributes:
         name: As `engine.tensorrt.flavour` has it.
@@ -85,14 +85,18 @@ class Flavour:
         extra: Of this package, which installs it.
         bindings: The distribution with its bindings, but for the major version of CUDA.
         builds_anywhere: Whether it builds for a GPU that is not there.
+        fuses_places: Whether it is known to fuse attention whose queries and keys have places as further channels.
+        capabilities: That it serves, and its names of them; empty for all.
     """
 
-    name: str = "classic"
-    title: str = "TensorRT"
-    module: str = "tensorrt"
-    extra: str = "tensorrt"
-    bindings: str = "tensorrt-cu{}-bindings"
+    name: str
+    title: str
+    module: str
+    extra: str
+    bindings: str
     builds_anywhere: bool = False
+    fuses_places: bool = False
+    capabilities: Mapping[str, str] = field(default_factory=dict)
 
     def require_served(self, capability: str) -> None:
         """Refuse a kind of GPU that this library does not serve.
@@ -100,6 +104,12 @@ class Flavour:
         Raises:
             ConfigError: It does not.
         """
+        if self.capabilities and capability not in self.capabilities:
+            raise ConfigError(
+                f"engine.tensorrt.flavour: {self.title} serves GPUs of compute capability "
+                f"{', '.join(self.capabilities)}, not {capability}; pip install 'sam-batch[tensorrt]' and set classic, "
+                "or set engine.kind=torch"
+            )
 
     def cuda_major(self, version: str) -> str | None:
         """The CUDA that it was built for, of which there is a package each; of several, the version tells which."""
@@ -128,33 +138,10 @@ class Flavour:
         return Contexts(trt, engine)
 
 
-@dataclass(frozen=True, slots=True)
 class Rtx(Flavour):
-    """TensorRT for RTX.
+    """TensorRT for RTX."""
 
-    Attributes:
-        capabilities: That it serves, and its names of them. Not 7.5: it has no float32 products there, which the
-            decoder's tokens need.
-    """
-
-    name: str = "rtx"
-    title: str = "TensorRT for RTX"
-    module: str = "tensorrt_rtx"
-    extra: str = "tensorrt-rtx"
-    bindings: str = "tensorrt-rtx-cu{}-bindings"
-    builds_anywhere: bool = True
-    capabilities: Mapping[str, str] = field(
-        default_factory=lambda: {"8.0": "SM80", "8.6": "SM86", "8.9": "SM89", "12.0": "SM120", "12.1": "SM121"}
-    )
-
-    def require_served(self, capability: str) -> None:
-        """As NVIDIA's list has it."""
-        if capability not in self.capabilities:
-            raise ConfigError(
-                f"engine.tensorrt.flavour: {self.title} serves GPUs of compute capability "
-                f"{', '.join(self.capabilities)}, not {capability}; pip install 'sam-batch[tensorrt]' and set classic, "
-                "or set engine.kind=torch"
-            )
+    __slots__ = ()
 
     def bound_to(self, machine: Machine) -> Machine:
         """Any GPU of a capability runs it, under any system."""
@@ -177,8 +164,20 @@ class Rtx(Flavour):
         return RtxContexts(trt, engine, compiled)
 
 
-CLASSIC = Flavour()
-RTX = Rtx()
+CLASSIC = Flavour(
+    name="classic", title="TensorRT", module="tensorrt", extra="tensorrt", bindings="tensorrt-cu{}-bindings"
+)
+RTX = Rtx(
+    name="rtx",
+    title="TensorRT for RTX",
+    module="tensorrt_rtx",
+    extra="tensorrt-rtx",
+    bindings="tensorrt-rtx-cu{}-bindings",
+    builds_anywhere=True,
+    fuses_places=True,
+    # Not 7.5: it has no float32 products there, which the decoder's tokens need.
+    capabilities={"8.0": "SM80", "8.6": "SM86", "8.9": "SM89", "12.0": "SM120", "12.1": "SM121"},
+)
 FLAVOURS = (CLASSIC, RTX)  # in the order in which `auto` looks for them
 
 

@@ -5,6 +5,7 @@ put something else in their place. To build for a GPU that is not there, a `Targ
 """
 
 import importlib
+import importlib.util
 import logging
 import platform
 from collections.abc import Callable
@@ -128,10 +129,19 @@ def host_of(flavour: Flavour, trt: Any, gpu: Gpu, cuda: str) -> Host:
     return Host(flavour, trt, machine, gpu)
 
 
+def installed(name: str) -> Flavour:
+    """The flavour of that name; of `auto`, the first that is installed, or else classic."""
+    wanted = _wanted(name)
+    return next((flavour for flavour in wanted if importlib.util.find_spec(flavour.module)), wanted[0])
+
+
+def _wanted(name: str) -> list[Flavour]:
+    return [flavour for flavour in FLAVOURS if name in ("auto", flavour.name)]
+
+
 def _import(name: str) -> tuple[Flavour, Any]:
     """The library of that name; of `auto`, the first that is installed."""
-    wanted = [flavour for flavour in FLAVOURS if name in ("auto", flavour.name)]
-    reasons = []
+    wanted, reasons = _wanted(name), []
     for flavour in wanted:
         try:
             return flavour, importlib.import_module(flavour.module)

@@ -18,12 +18,14 @@ from sam_batch.config import TensorRTConfig
 from sam_batch.engine.onnx.export import export
 from sam_batch.engine.onnx.graph_set import PROMPTED, GraphSet, read_graphs
 from sam_batch.engine.tensorrt.build import build_plan, options
+from sam_batch.engine.tensorrt.flavour import Flavour
 from sam_batch.engine.tensorrt.host import Target
 from sam_batch.engine.tensorrt.plan_key import PlanKey, Profile
 from sam_batch.engine.tensorrt.plans import PlanStore, Record
 from sam_batch.errors import ConfigError, EngineError, EngineFileError
 from sam_batch.model.checkpoints import ResolvedCheckpoint
 from sam_batch.model.families import family_of
+from sam_batch.model.family import Positions
 from sam_batch.model.load import load_resolved
 
 DEFAULT_OPSET = 20  # the newest that every supported TensorRT reads
@@ -52,6 +54,7 @@ class PlanSet:
     ) -> None:
         self._target, self._settings = target, settings
         self._checkpoint, self._precision, self._prompts = checkpoint, precision, prompts
+        self._positions = positions_for(settings, precision, target.flavour)
         self.store = PlanStore(Path(settings.folder))
 
     def build(self, console: Console, *, rebuild: str | None = None) -> list[Record]:
@@ -77,6 +80,7 @@ class PlanSet:
                 self._precision,
                 None,
                 attention=False,
+                positions=self._positions,
                 prompts=self._prompts,
                 anew=False,
             )
@@ -109,7 +113,7 @@ class PlanSet:
         Raises:
             EngineFileError: There are none, or none for the prompts that there will be.
         """
-        folder = graphs_folder(self._settings, self._checkpoint, self._precision)
+        folder = self._folder()
         if not folder.is_dir():
             raise EngineFileError(
                 f"{self._settings.folder}: no TensorRT engines of {self._checkpoint.name} in {self._precision} "
@@ -124,6 +128,9 @@ class PlanSet:
             )
         return graphs
 
+    def _folder(self) -> Path:
+        return graphs_folder(self._settings, self._checkpoint, self._precision, self._positions)
+
     def _is_there(self, key: PlanKey, rebuild: str | None) -> bool:
         try:
             record = self.store.find(key)
@@ -132,7 +139,7 @@ class PlanSet:
         return rebuild in (None, record.rebuild)
 
     def _build(self, name: str, key: PlanKey, graphs: GraphSet, rebuild: str | None, progress: Progress) -> Record:
-        onnx = graphs_folder(self._settings, self._checkpoint, self._precision) / f"{name}.onnx"
+        onnx = self._folder() / f"{name}.onnx"
         started = time.monotonic()
         cache = self.store.timing_cache(self._target.machine)
         try:
@@ -151,9 +158,20 @@ class PlanSet:
         return record
 
 
-def graphs_folder(settings: TensorRTConfig, checkpoint: ResolvedCheckpoint, precision: str) -> Path:
+def positions_for(settings: TensorRTConfig, precision: str, flavour: Flavour) -> Positions:
+    """How graphs take relative positions; `auto` does without the matrix where attention is then known to be fused."""
+    if settings.positions != "auto":
+        return settings.positions
+    if precision != "fp16" or not flavour.fuses_places:
+        return "written"
+    return "tiled" if settings.max_images == 1 else "folded"
+
+
+def graphs_folder(
+    settings: TensorRTConfig, checkpoint: ResolvedCheckpoint, precision: str, positions: Positions
+) -> Path:
     """Where a model's ONNX graphs lie."""
-    return Path(settings.folder) / "onnx" / f"{checkpoint.name}-{precision}-{checkpoint.sha256[:12]}"
+    return Path(settings.folder) / "onnx" / f"{checkpoint.name}-{precision}-{checkpoint.sha256[:12]}-{positions}"
 
 
 def exported(
@@ -162,6 +180,7 @@ def exported(
     precision: str,
     console: Console,
     *,
+    positions: Positions,
     opset: int | None = None,
     attention: bool = False,
     prompts: bool = False,
@@ -174,6 +193,7 @@ def exported(
         checkpoint: The weights.
         precision: fp16 or fp32.
         console: Is told that another builds here and is waited for.
+        positions: What `positions_for` returned.
         opset: Of ONNX; None takes what is there, and exports in `DEFAULT_OPSET`.
         attention: With the operator of that name; False takes it as well where `opset` is None.
         prompts: With the graph for prompts of any parts; False takes it as well.
@@ -185,10 +205,20 @@ def exported(
         EngineError: They cannot be exported.
     """
     most = settings.max_tokens if prompts else None
-    if not anew and (graphs := _there(graphs_folder(settings, checkpoint, precision), opset, attention, most)):
+    folder = graphs_folder(settings, checkpoint, precision, positions)
+    if not anew and (graphs := _there(folder, opset, attention, most)):
         return graphs
     with _alone(PlanStore(Path(settings.folder)), console):  # a build reads the graphs
-        return _exported(settings, checkpoint, precision, opset, attention=attention, prompts=prompts, anew=anew)
+        return _exported(
+            settings,
+            checkpoint,
+            precision,
+            opset,
+            attention=attention,
+            positions=positions,
+            prompts=prompts,
+            anew=anew,
+        )
 
 
 def _exported(
@@ -198,12 +228,13 @@ def _exported(
     opset: int | None,
     *,
     attention: bool,
+    positions: Positions,
     prompts: bool,
     anew: bool,
 ) -> GraphSet:
     """As `exported`, for who holds the folder."""
     most = settings.max_tokens if prompts else None
-    folder = graphs_folder(settings, checkpoint, precision)
+    folder = graphs_folder(settings, checkpoint, precision, positions)
     if not anew and (graphs := _there(folder, opset, attention, most)):
         return graphs
     return export(
@@ -215,6 +246,7 @@ def _exported(
         folder=folder,
         opset=opset or DEFAULT_OPSET,
         attention=attention,
+        positions=positions,
         max_tokens=most,
     )
 

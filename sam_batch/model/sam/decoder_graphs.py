@@ -5,8 +5,9 @@ share the first layer's projections of the image; later, tokens are projected in
 every cell. All of SAM's masks are scored and finished; which ones are wanted is the caller's business. The modules
 are not meant to be fast in eager torch.
 
-In half precision the image's cells are multiplied in half; tokens, residuals, norms, the masks that come as prompts and
-the IoU head are float32, by casts in the modules. `model.sam.lowering` says why.
+In half precision the image's cells are half, which saves a quarter of the memory (`model.sam.decoder` sums them in
+float32; the error is the same); tokens, norms, the masks that come as prompts and the IoU head are float32, by casts in
+the modules. `model.sam.lowering` says why.
 
 Subscripts are those of `model.sam.graph_parts`.
 """
@@ -70,15 +71,15 @@ class _Score(nn.Module):
         The dense embedding is of each prompt or one of all; what is hidden keeps tokens from being attended to.
         """
         tokens = F.pad(tokens_PtC, (0, 0, self.predicted, 0)) + self.own
-        cells = (embedding_1Css.float() + dense).flatten(2).mT  # (1, L, C), or (P, L, C) with masks
+        cells = (embedding_1Css.float() + dense).flatten(2).mT.to(self.dtype)  # (1, L, C), or (P, L, C) with masks
         queries = tokens
         for layer in self.layers:
             queries, cells = layer(queries, tokens, cells, self.position, hidden_PT)
         asking = (queries + tokens)[:, : self.predicted]
-        image, placed = cells.to(self.dtype), (cells + self.position).to(self.dtype)
-        answers = self.norm(queries[:, : self.predicted] + self.token_to_image(asking, image, placed))
+        placed = (cells.float() + self.position).to(self.dtype)
+        answers = self.norm(queries[:, : self.predicted] + self.token_to_image(asking, cells, placed))
         iou_token, mask_tokens = answers[:, 0], answers[:, 1:]
-        return self.iou_head(iou_token), mask_tokens, image
+        return self.iou_head(iou_token), mask_tokens, cells
 
 
 class ScoreGraph(_Score):
@@ -153,15 +154,16 @@ class _DecoderLayer(nn.Module):
     def forward(
         self, queries: Tensor, tokens: Tensor, cells: Tensor, position: Tensor, hidden_PT: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """(P, T, C) queries and (P, L, C) cells, float32; (1, L, C) cells are one image of all prompts."""
-        image, placed = cells.to(self.dtype), (cells + position).to(self.dtype)
+        """(P, T, C) queries, float32, and (P, L, C) cells; (1, L, C) cells are one image of all prompts."""
+        placed = (cells.float() + position).to(self.dtype)
         if self.is_first:
             queries = self.norm1(self.attention(queries, queries, hidden_PT))
         else:
             queries = self.norm1(queries + self.attention(queries + tokens, queries, hidden_PT))
-        queries = self.norm2(queries + self.token_to_image(queries + tokens, image, placed))
+        queries = self.norm2(queries + self.token_to_image(queries + tokens, cells, placed))
         queries = self.norm3(queries + self.mlp(queries))
-        return queries, self.norm4(cells + self.image_to_token(queries + tokens, queries, placed, hidden_PT))
+        written = cells + self.image_to_token(queries + tokens, queries, placed, hidden_PT)
+        return queries, self.norm4(written.float()).to(self.dtype)
 
 
 class FinishGraph(nn.Module):

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from sam_batch.model.family import Family, Graph, PromptEncoder, TorchModel, Traits
+from sam_batch.model.family import Family, Graph, Positions, PromptEncoder, TorchModel, Traits
 from sam_batch.model.sam.models import DEMO, VIT_B, VIT_H, VIT_L
 
 if TYPE_CHECKING:
@@ -63,11 +63,13 @@ class SamFamily(Family):
 
         return SamModel(module, precision, device)
 
-    def graphs(self, module: Any, precision: str, *, attention: bool, max_tokens: int | None) -> dict[str, Graph]:
+    def graphs(
+        self, module: Any, precision: str, *, attention: bool, positions: Positions, max_tokens: int | None
+    ) -> dict[str, Graph]:
         """Through `model.sam.graphs`."""
         from sam_batch.model.sam.graphs import sam_graphs
 
-        return sam_graphs(module, precision, attention=attention, max_tokens=max_tokens)
+        return sam_graphs(module, precision, attention=attention, positions=positions, max_tokens=max_tokens)
 
     def prompt_encoder(self, module: Any, device: "torch.device") -> PromptEncoder:
         """Through `model.sam.prompt_tokens`; only this part of the modules is kept."""

@@ -47,11 +47,11 @@ def norm2d(norm: LayerNorm2d, values_NChw: Tensor) -> Tensor:
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Attention as compilers know it: the scale on the queries, two products, a softmax between them.
+    """Attention as compilers know it, of scaled queries: two products, a softmax between them.
 
     With roots of the scale on both sides TensorRT has fused wrong kernels (NVIDIA/TensorRT issues 4328 and 4333).
     """
-    logits = (query * query.shape[-1] ** -0.5) @ key.mT
+    logits = query @ key.mT
     return (logits if bias is None else logits + bias).softmax(dim=-1) @ value
 
 
@@ -88,7 +88,7 @@ class TokenAttention(_Heads):
         """(P, T, C) float32; what is hidden is added to the logits of each token."""
         query, key = self._split(self.q_proj, placed_PTC), self._split(self.k_proj, placed_PTC)
         bias = None if hidden_PT is None else hidden_PT[:, None, None]
-        found = attend(query, key, self._split(self.v_proj, values_PTC), bias)
+        found = attend(query * self.depth**-0.5, key, self._split(self.v_proj, values_PTC), bias)
         return self.out_proj(self._merge(found))
 
 
@@ -130,7 +130,7 @@ class SharedTokenToImageGraph(_Heads):
 
     def forward(self, asking_PTC: Tensor, image_1LC: Tensor, placed_1LC: Tensor) -> Tensor:
         """(P, T, C) float32."""
-        query = self._row(self.q_proj(asking_PTC).to(image_1LC.dtype))
+        query = self._row(self.q_proj(asking_PTC).to(image_1LC.dtype)) * self.depth**-0.5
         found = attend(query, self._row(self.k_proj(placed_1LC)), self._row(self.v_proj(image_1LC)))
         merged = found.transpose(1, 2).reshape(-1, self.tokens, self.heads * self.depth)
         return self.out_proj(merged.float())
@@ -165,7 +165,7 @@ class ImageToTokenGraph(_Heads):
     def forward(
         self, asked_PTC: Tensor, values_PTC: Tensor, placed_PLC: Tensor, hidden_PT: Tensor | None = None
     ) -> Tensor:
-        """(P, L, C) float32; of an image (1, L, C) too. What is hidden is added to the logits of each token."""
+        """(P, L, C) of the cells' type; of an image (1, L, C) too. What is hidden is added to each token's logits."""
         columns, cells, channels = self.heads * self.tokens, placed_PLC.shape[1], placed_PLC.shape[2]
         dtype = placed_PLC.dtype
         key = self._split(self.k_proj, asked_PTC) * self.depth**-0.5
@@ -176,4 +176,4 @@ class ImageToTokenGraph(_Heads):
         logits = (placed_PLC @ wide.mT + offset).reshape(-1, cells, self.heads, self.tokens)
         weights = logits.softmax(dim=-1).reshape(-1, cells, columns)
         values = self._split(self.v_proj, values_PTC) @ self.out_weight + self.out_bias
-        return (weights @ values.reshape(-1, columns, channels).to(dtype)).float()
+        return weights @ values.reshape(-1, columns, channels).to(dtype)

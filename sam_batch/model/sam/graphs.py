@@ -15,7 +15,7 @@ N and P are free. All of SAM's four masks are there; the first is the single one
 import torch
 from segment_anything.modeling import Sam
 
-from sam_batch.model.family import Graph
+from sam_batch.model.family import Graph, Positions
 from sam_batch.model.precision import DTYPES
 from sam_batch.model.sam.decoder_graphs import FinishGraph, PromptedGraph, ScoreGraph
 from sam_batch.model.sam.encoder_graph import EncoderGraph
@@ -23,7 +23,9 @@ from sam_batch.model.sam.encoder_graph import EncoderGraph
 TOKENS = 2  # of a point with the padding that segment-anything gives it, or of a box
 
 
-def sam_graphs(sam: Sam, precision: str, *, attention: bool, max_tokens: int | None) -> dict[str, Graph]:
+def sam_graphs(
+    sam: Sam, precision: str, *, attention: bool, positions: Positions, max_tokens: int | None
+) -> dict[str, Graph]:
     """See `model.family.Family.graphs`."""
     full, low = torch.float32, DTYPES[precision]
     image_side, side = sam.image_encoder.img_size, sam.prompt_encoder.image_embedding_size[0]
@@ -32,7 +34,7 @@ def sam_graphs(sam: Sam, precision: str, *, attention: bool, max_tokens: int | N
     scored = {"mask_tokens": (("prompts", outputs, channels), full), "cells": (("prompts", side**2, channels), low)}
     graphs = {
         "encoder": Graph(
-            lambda: EncoderGraph(sam, low, operator=attention),
+            lambda: EncoderGraph(sam, low, operator=attention, positions=positions),
             {"images": (("images", 3, image_side, image_side), full)},
             ("embeddings",),
         ),

@@ -61,10 +61,10 @@ class Exported:
 
 SMALL, DEMO, VIT_B = (lambda: small_sam(lively=False)), (lambda: load_model("demo")), random_vit_b
 SETS = [
-    pytest.param((SMALL, "fp32", {}), id="small-fp32"),
+    pytest.param((SMALL, "fp32", {"positions": "folded"}), id="small-fp32"),
     pytest.param((SMALL, "fp16", OPERATOR), id="small-fp16-operator"),
     pytest.param((DEMO, "fp32", {}), id="demo-fp32"),
-    pytest.param((DEMO, "fp16", {}), id="demo-fp16"),
+    pytest.param((DEMO, "fp16", {"positions": "tiled"}), id="demo-fp16"),
     pytest.param((VIT_B, "fp32", {}), id="vit_b-fp32", marks=pytest.mark.slow),
     pytest.param((VIT_B, "fp16", OPERATOR), id="vit_b-fp16-operator", marks=pytest.mark.slow),
 ]
@@ -189,7 +189,7 @@ def test_only_graphs_and_their_manifest_are_left(exported):
 
 
 def save_finish(sam, path):
-    graphs = SAM.graphs(sam, "fp32", attention=False, max_tokens=None)
+    graphs = SAM.graphs(sam, "fp32", attention=False, positions="written", max_tokens=None)
     exporting._save(exporting._program(graphs["finish"], opset=20), path)
 
 

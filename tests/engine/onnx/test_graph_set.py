@@ -34,6 +34,7 @@ def described(folder):
         checkpoint_sha256="ab",
         opset=20,
         attention=False,
+        positions="written",
         traits=Traits(256, 64, PIXEL_MEAN, PIXEL_STD, mask_threshold=0.0),
         inputs={name: {"images": ("images", 3, 256, 256)} for name in GRAPHS},
         sha256={name: sha256_of_graph(folder, name) for name in GRAPHS},

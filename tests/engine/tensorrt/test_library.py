@@ -11,17 +11,21 @@ import time
 import pytest
 import torch
 from support import tensorrt_bindings
+from support.small_sam import small_sam
 from support.tensorrt_engines import settings
 from support.tensorrt_library import attention_profiles, build, needs_library, target, write_attention
 from support.tensorrt_standin import write_onnx
 
+from sam_batch.engine.onnx import export as exporting
 from sam_batch.engine.onnx.graph_set import read_graphs
 from sam_batch.engine.tensorrt import build as tensorrt_build
 from sam_batch.engine.tensorrt.plan_set import profiles
 from sam_batch.engine.tensorrt.run import load_plan
 from sam_batch.errors import EngineError
 from sam_batch.model.checkpoints import resolve_checkpoint
+from sam_batch.model.family import Graph
 from sam_batch.model.load import load_resolved
+from sam_batch.model.sam.encoder_graph import EncoderGraph
 from sam_batch.model.sam.family import SAM
 
 pytestmark = needs_library
@@ -52,7 +56,8 @@ class TestDemo:
     @classmethod
     def folders(cls, export_once, tmp_path_factory):
         made = tmp_path_factory.mktemp("demo")
-        return {one: export_model(export_once, made / one, "demo", one) for one in ("fp16", "fp32")}
+        forms = {"fp16": "tiled", "fp32": "written"}  # as the package exports them for this library
+        return {one: export_model(export_once, made / one, "demo", one, form) for one, form in forms.items()}
 
     @pytest.mark.parametrize("capability", CAPABILITIES)
     @pytest.mark.parametrize(("precision", "fused"), [("fp16", 8), ("fp32", 0)])
@@ -83,22 +88,35 @@ class TestDemo:
         assert build_graph(folders[precision], "finish", "8.9").layers > 5
 
 
+@pytest.mark.parametrize(("positions", "images"), [("tiled", 1), ("folded", 2)])
+def test_attention_over_the_whole_image_is_fused_without_writing_its_biases(tmp_path, positions, images):
+    encoder = EncoderGraph(small_sam(image_side=1024), torch.float16, positions=positions)
+    sizes = {"images": ((images, 3, 1024, 1024), torch.float32)}
+    exporting._save(exporting._program(Graph(lambda: encoder, sizes, ("y",)), 20), tmp_path / "encoder.onnx")
+    inside = build(tmp_path / "encoder.onnx", {}).inside
+    assert (inside.fused_attention, inside.softmax) == (2, 0)
+    biases = 2 * images * 2 * 4096**2  # of two heads, in half precision
+    assert inside.scratch_bytes < biases / 2
+
+
 @pytest.mark.slow  # exports, each half a minute
 class TestLargeModels:
     @pytest.mark.parametrize("precision", ["fp16", "fp32"])
     @pytest.mark.parametrize("model", list(BLOCKS))
     def test_every_graph_builds_for_every_kind_of_gpu(self, export_once, tmp_path, model, precision, silence):
-        folder = export_model(export_once, tmp_path, model, precision)
+        positions = "tiled" if precision == "fp16" else "written"
+        folder = export_model(export_once, tmp_path, model, precision, positions)
         for capability in CAPABILITIES:
             inside = {name: build_graph(folder, name, capability) for name in read_graphs(folder).inputs}
             fused = BLOCKS[model] if precision == "fp16" else 0
             assert (inside["encoder"].fused_attention, inside["encoder"].softmax) == (fused, BLOCKS[model] - fused)
 
 
-def export_model(export_once, folder, model, precision):
+def export_model(export_once, folder, model, precision, positions):
     """With random weights where there are none in the package."""
     module = load_resolved(resolve_checkpoint("demo")) if model == "demo" else SAM.build(model).eval()
-    export_once(module, SAM, model=model, checkpoint_sha256="0" * 64, precision=precision, folder=folder, max_tokens=19)
+    options = {"precision": precision, "positions": positions, "max_tokens": 19}
+    export_once(module, SAM, model=model, checkpoint_sha256="0" * 64, folder=folder, **options)
     return folder
 
 

@@ -10,15 +10,24 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 from rich.console import Console
-from support.tensorrt_engines import CHECKPOINT, QUIET, engine_set_in, hold_small_sam, settings
+from support.tensorrt_engines import CHECKPOINT, POSITIONS, QUIET, engine_set_in, hold_small_sam, settings
 from support.tensorrt_library import needs_library, target
 from support.tensorrt_standin import KNOBS
 
 from sam_batch.engine.onnx.graph_set import PROMPTED, read_graphs, write_manifest
 from sam_batch.engine.tensorrt import plan_set
-from sam_batch.engine.tensorrt.plan_set import PlanSet, exported, profiles
+from sam_batch.engine.tensorrt.flavour import CLASSIC, RTX
+from sam_batch.engine.tensorrt.plan_set import PlanSet, exported, positions_for, profiles
 from sam_batch.engine.tensorrt.plans import PlanStore
 from sam_batch.errors import EngineError, OutputError
+
+
+def folder_of(folder):
+    return plan_set.graphs_folder(settings(folder), CHECKPOINT, "fp32", POSITIONS)
+
+
+def exported_in(folder, console=QUIET, **keys):
+    return exported(settings(folder), CHECKPOINT, "fp32", console, positions=POSITIONS, **keys)
 
 
 def refuse(*_, **__):
@@ -33,7 +42,7 @@ class TestExported:
 
         def export(*_, folder, opset, attention, **__):
             calls.append(opset)
-            made = plan_set.graphs_folder(settings(exports("fp32")), CHECKPOINT, "fp32")
+            made = folder_of(exports("fp32"))
             shutil.copytree(made, folder, dirs_exist_ok=True)
             graphs = replace(read_graphs(folder), opset=opset, attention=attention)
             write_manifest(graphs, folder)
@@ -44,34 +53,34 @@ class TestExported:
         return calls
 
     def test_graphs_that_are_there_are_not_exported_again(self, tmp_path, exporting):
-        first = exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET)
-        assert exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET) == first
+        first = exported_in(tmp_path)
+        assert exported_in(tmp_path) == first
         assert exporting == [20]
 
     def test_damaged_graphs_another_opset_or_force_export_them_anew(self, tmp_path, exporting):
-        exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET)
-        folder = plan_set.graphs_folder(settings(tmp_path), CHECKPOINT, "fp32")
+        exported_in(tmp_path)
+        folder = folder_of(tmp_path)
         (folder / "score.onnx").write_bytes(b"")
         for keys in ({}, {"opset": 23}, {"anew": True}):
-            exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET, **keys)
+            exported_in(tmp_path, **keys)
         assert exporting == [20, 20, 23, 20]
 
     def test_graphs_of_another_version_are_exported_anew(self, tmp_path, exporting):
-        first = exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET)
-        folder = plan_set.graphs_folder(settings(tmp_path), CHECKPOINT, "fp32")
+        first = exported_in(tmp_path)
+        folder = folder_of(tmp_path)
         write_manifest(replace(first, version=0), folder)
-        assert exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET) == first
+        assert exported_in(tmp_path) == first
         assert exporting == [20, 20]
 
     def test_graphs_with_and_without_the_attention_operator_are_told_apart(self, tmp_path, exporting):
         operator = {"opset": 23, "attention": True}
         for asked, has_it in ((operator, True), (operator, True), ({}, True), ({"opset": 23}, False), (operator, True)):
-            assert exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET, **asked).attention == has_it
+            assert exported_in(tmp_path, **asked).attention == has_it
         assert exporting == [23, 23, 23]
 
     @pytest.mark.parametrize("asked", [{}, {"opset": 23, "attention": True}])
     def test_a_build_that_fails_names_the_attention_operator_where_there_is_one(self, tmp_path, exporting, host, asked):
-        exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET, **asked)
+        exported_in(tmp_path, **asked)
         KNOBS.builds = False
         with pytest.raises(EngineError) as failed:
             engine_set_in(host, tmp_path).build(QUIET)
@@ -82,21 +91,21 @@ class TestExported:
         with pytest.raises(
             OutputError, match=f"{tmp_path}: cannot be locked: .*No locks available; set engine.tensorrt.folder"
         ):
-            exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET)
+            exported_in(tmp_path)
 
     def test_graphs_that_are_there_need_no_folder_that_can_be_written(self, tmp_path, exporting, monkeypatch):
-        first = exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET)
+        first = exported_in(tmp_path)
         monkeypatch.setattr(FileLock, "acquire", refuse)
         monkeypatch.setattr(Path, "chmod", refuse)
-        assert exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET) == first
+        assert exported_in(tmp_path) == first
         with pytest.raises(OutputError):
-            exported(settings(tmp_path), CHECKPOINT, "fp32", QUIET, anew=True)
+            exported_in(tmp_path, anew=True)
 
     @pytest.mark.parametrize("verb", ["export", "build"])
     def test_whoever_comes_second_says_so_and_waits(self, tmp_path, exporting, host, verb):
         console = Console(file=io.StringIO(), width=500)
         work = {
-            "export": lambda: exported(settings(tmp_path), CHECKPOINT, "fp32", console),
+            "export": lambda: exported_in(tmp_path, console),
             "build": lambda: engine_set_in(host, tmp_path).build(console),
         }
         with ThreadPoolExecutor(1) as pool:
@@ -112,12 +121,28 @@ class TestExported:
 
 
 def test_profiles_are_tuned_for_full_batches(exports):
-    folder = plan_set.graphs_folder(settings(exports("fp32")), CHECKPOINT, "fp32")
+    folder = folder_of(exports("fp32"))
     shapes = profiles(read_graphs(folder), settings(folder, max_prompts=64, max_images=4))
     assert shapes["encoder"]["images"] == ((1, 3, 128, 128), (4, 3, 128, 128), (4, 3, 128, 128))
     assert shapes["finish"]["cells"] == ((1, 64, 32), (64, 64, 32), (64, 64, 32))
     assert set(shapes[PROMPTED]) == {"tokens", "filling", "masks", "maskless"}
     assert json.dumps(shapes)
+
+
+@pytest.mark.parametrize(
+    ("flavour", "precision", "keys", "positions"),
+    [
+        (RTX, "fp16", {"max_images": 1}, "tiled"),
+        (RTX, "fp16", {"max_images": 2}, "folded"),
+        (RTX, "fp32", {}, "written"),
+        (CLASSIC, "fp16", {}, "written"),
+        (CLASSIC, "fp32", {"positions": "folded"}, "folded"),
+    ],
+)
+def test_the_matrix_of_biases_is_left_out_where_that_is_known_to_be_fused(
+    tmp_path, flavour, precision, keys, positions
+):
+    assert positions_for(settings(tmp_path, **{"positions": "auto"} | keys), precision, flavour) == positions
 
 
 @needs_library

@@ -7,6 +7,7 @@ from torch import nn
 from sam_batch.model.sam.encoder_graph import EncoderGraph
 
 SIDE = 128
+POSITIONS = ["written", "tiled", "folded"]
 
 
 def images(count):
@@ -15,17 +16,19 @@ def images(count):
 
 @pytest.mark.parametrize("count", [1, 3])
 @pytest.mark.parametrize("operator", [False, True])
+@pytest.mark.parametrize("positions", POSITIONS)
 @torch.no_grad()
-def test_it_is_segment_anythings_encoder(operator, count):
+def test_it_is_segment_anythings_encoder(positions, operator, count):
     sam = small_sam()
-    found = EncoderGraph(sam, torch.float32, operator=operator)(images(count))
+    found = EncoderGraph(sam, torch.float32, operator=operator, positions=positions)(images(count))
     assert scaled_error(found, sam.image_encoder(images(count))) < 2e-5
 
 
+@pytest.mark.parametrize("positions", POSITIONS)
 @torch.no_grad()
-def test_half_precision_is_near():
+def test_half_precision_is_near(positions):
     sam = small_sam()
-    found = EncoderGraph(sam, torch.float16)(images(2))
+    found = EncoderGraph(sam, torch.float16, positions=positions)(images(2))
     assert found.dtype == torch.float16
     assert 1e-5 < scaled_error(found, sam.image_encoder(images(2))) < 1e-2
 

@@ -14,10 +14,13 @@ def run(graph, sizes):
     return dict(zip(graph.outputs, made if isinstance(made, tuple) else (made,), strict=True))
 
 
+PLAIN = {"attention": False, "positions": "written"}
+
+
 @pytest.mark.parametrize(("precision", "low"), [("fp32", torch.float32), ("fp16", torch.float16)])
 @torch.no_grad()
 def test_what_is_declared_fits_the_modules_and_one_graph_the_next(precision, low):
-    graphs = sam_graphs(small_sam(), precision, attention=False, max_tokens=19)
+    graphs = sam_graphs(small_sam(), precision, **PLAIN, max_tokens=19)
     assert list(graphs) == ["encoder", "score", "finish", "prompted"]
     features = run(graphs["encoder"], {"images": 2})["embeddings"]
     assert (features.shape, features.dtype) == ((2, 32, 8, 8), low)
@@ -30,4 +33,4 @@ def test_what_is_declared_fits_the_modules_and_one_graph_the_next(precision, low
 
 
 def test_the_graph_of_prompts_of_any_parts_is_made_only_where_it_is_wanted():
-    assert list(sam_graphs(small_sam(), "fp32", attention=False, max_tokens=None)) == ["encoder", "score", "finish"]
+    assert list(sam_graphs(small_sam(), "fp32", **PLAIN, max_tokens=None)) == ["encoder", "score", "finish"]
