@@ -16,6 +16,7 @@ import sys
 from functools import partial
 
 import torch
+import yaml
 
 from benchmarks.harness import arguments as shared
 from benchmarks.harness import ceiling
@@ -23,7 +24,7 @@ from benchmarks.harness.agreement import CLOSE, SAME, Agreement, compare
 from benchmarks.harness.environment import describe, environment
 from benchmarks.harness.job import measure_job
 from benchmarks.harness.measure import Measured, load, measure
-from benchmarks.harness.systems import STAGES, SYSTEMS, LeftOutError
+from benchmarks.harness.systems import STAGES, SYSTEMS, LeftOutError, TensorRT
 from benchmarks.harness.weights import BUILDERS, load_model
 from sam_batch.config import EngineConfig, GeneratorConfig
 from sam_batch.engine.choice import EngineChoice
@@ -40,6 +41,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--repeat", type=int, default=3, help="passes; 0: one, timed by stage, not warmed up")
     parser.add_argument(
         "--skip", choices=MEASUREMENTS, action="append", default=[], metavar="NAME", help=", ".join(MEASUREMENTS)
+    )
+    parser.add_argument(
+        "--tensorrt", nargs="+", default=[], metavar="KEY=VALUE", help="settings of engine.tensorrt, as positions=tiled"
     )
     return parser.parse_args(argv)
 
@@ -59,10 +63,12 @@ def main(argv: list[str] | None = None) -> None:
     )
     published = state_ceiling(arguments.model, generator, choice)
     set_up_process(choice.device)  # as our engine would: it holds for every system, whichever comes first
+    own = {name: yaml.safe_load(value) for name, value in (one.split("=", 1) for one in arguments.tensorrt)}
+    measurements = MEASUREMENTS | {"tensorrt": partial(measure, partial(TensorRT, **own))}
     measured: dict[str, Measured] = {}
-    for name in [one for one in MEASUREMENTS if one not in arguments.skip]:
+    for name in [one for one in measurements if one not in arguments.skip]:
         try:
-            measured[name] = MEASUREMENTS[name](sam, generator, choice, images, arguments.repeat)
+            measured[name] = measurements[name](sam, generator, choice, images, arguments.repeat)
             print(f"{name} is done: {measured[name].images_per_second:.3g} images/s", flush=True)
         except LeftOutError as error:
             print(f"{name} is left out: {error}", flush=True)
@@ -132,6 +138,7 @@ def summary(
         "device": describe(choice.device),
         **environment(choice.device),
         "precision": choice.precision,
+        "tensorrt": arguments.tensorrt,
         "points_per_side": arguments.points_per_side,
         "images": len(arguments.images),
         "speedup_vs_reference": ours / reference if ours and reference else None,

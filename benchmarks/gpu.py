@@ -27,6 +27,7 @@ MODELS = ("vit_b", "vit_l", "vit_h")
 PRECISIONS = ("fp32", "fp16")
 BATCHES = ("32", "64", "128", "256", "512", "1024")
 SAME = {"matched_fraction": 0.95}  # in float32; what half precision does is a figure and no fault
+AS_GOOD = {"change_fp16": -0.2}  # average recall in half precision, in points, against float32
 DEVICE = "import torch; print(torch.cuda.get_device_name() if torch.cuda.is_available() else '')"
 
 
@@ -64,6 +65,7 @@ def gpu_steps() -> list[Step]:
         Step("tests", pytest(*tests, "-k", "kernels or cuda or gpu")),
         Step("parity-fp32", everything("demo", *cuda, "--precision", "fp32", *full, *slow), least=SAME),
         Step("parity-fp16", everything("demo", *cuda, "--precision", "fp16", *full, *slow)),
+        Step("recall", program("recall", *cuda, "--scenes", "300"), least=AS_GOOD),
         Step("kernels", program("postprocess", *cuda, "--batches", "6")),
         *(Step(f"everything-{name}", everything(name, *cuda, *full, *slow)) for name in MODELS),
         Step("batches", program("batches", "--model", "vit_b", *cuda, *full, "--points-per-batch", *BATCHES)),
@@ -75,7 +77,12 @@ def gpu_steps() -> list[Step]:
         ),
         *(alone(f"compile-{name}", name, "compile") for name in MODELS),
         Step("engines", engines("engine.device=auto"), 20, TENSORRT),
-        *(alone(f"tensorrt-{name}", name, "tensorrt", needs=TENSORRT) for name in MODELS),
+        *(
+            alone(f"tensorrt-{name}-{form}", name, "tensorrt", f"positions={form}", needs=TENSORRT)
+            for form in ("written", "tiled")
+            for name in MODELS
+        ),
+        alone("tensorrt-one-stream", "vit_b", "tensorrt", "max_aux_streams=0", needs=TENSORRT),
     ]
 
 
@@ -87,6 +94,7 @@ def tiny_steps() -> list[Step]:
     return [
         Step("tests", pytest("tests/engine/test_preprocess.py", "tests/job/test_stages.py", "-k", "gpu")),
         Step("parity-fp32", everything("demo", *cpu, "--precision", "fp32", *few, *ours), least=SAME),
+        Step("recall", program("recall", *cpu, "--scenes", "1", "--points-per-side", "4")),
         Step("kernels", program("postprocess", *cpu, "--prompts", "2", "--sizes", "80x60")),
         Step("batches", program("batches", *cpu, *few, "--points-per-batch", "16")),
         Step("job", job("cpu", "inline", "input.uri=examples/chelsea.jpg", "generator.points_per_side=4")),
@@ -103,11 +111,12 @@ def everything(model: str, *arguments: str) -> tuple[str, ...]:
     return program("everything", "--model", model, *arguments)
 
 
-def alone(name: str, model: str, system: str, needs: tuple[str, ...] = ()) -> Step:
+def alone(name: str, model: str, system: str, *tensorrt: str, needs: tuple[str, ...] = ()) -> Step:
     """One system that takes minutes to prepare, beside segment-anything and ours."""
     others = {"huggingface", "job", "compile", "tensorrt"} - {system}
     skip = [part for other in sorted(others) for part in ("--skip", other)]
     command = everything(model, "--device", "cuda", "--precision", "fp16", "--points-per-side", "32", *skip)
+    command += ("--tensorrt", *tensorrt) if tensorrt else ()
     return Step(name, command, 20, needs, {f"{system}_images_per_second": 0.0})
 
 

@@ -193,7 +193,16 @@ class TensorRTConfig(Section):
         "tiled (for one image at a time) or folded; auto is without in fp16 with rtx, which fuses that.",
     )
     max_images: Neutral[StrictInt] = Field(1, ge=1, le=64, description="Images that an encoder takes at once.")
-    max_prompts: Neutral[StrictInt] = Field(64, ge=1, le=1024, description="Prompts that a decoder takes at once.")
+    max_prompts: Neutral[Annotated[StrictInt, Field(ge=1, le=1024)] | Literal["auto"]] = Field(
+        "auto", description="Prompts that a decoder takes at once; auto is 64, or fewer on a GPU of little memory."
+    )
+    max_aux_streams: Neutral[StrictInt | None] = Field(
+        None,
+        ge=0,
+        le=64,
+        description="Streams that an engine may use beside the main one; fewer take less memory; null is for the "
+        "library to choose.",
+    )
     max_tokens: Neutral[StrictInt] = Field(
         19,
         ge=2,
@@ -202,6 +211,12 @@ class TensorRTConfig(Section):
         "key points of a person and a box.",
     )
     verify: VerifyConfig = Field(default_factory=lambda: VerifyConfig())
+
+    @model_validator(mode="after")
+    def _tiles_are_for_one_image(self) -> Self:
+        if self.positions == "tiled" and self.max_images > 1:
+            raise ValueError("positions=tiled is for one image at a time; set folded or auto, or max_images to 1")
+        return self
 
 
 class EngineConfig(Section):
@@ -212,7 +227,7 @@ class EngineConfig(Section):
         description="auto is tensorrt where its engines are built and verified, else torch; fake is for tests.",
     )
     precision: Resolved[Literal["auto", "fp32", "bf16", "fp16"]] = Field(
-        "auto", description="auto is fp16 on CUDA, bf16 on CPUs with AVX-512 BF16 or AMX, and fp32 on others."
+        "auto", description="auto is fp16 on CUDA and fp32 on CPUs; bf16 is faster on CPUs that have it, not the same."
     )
     device: Neutral[Literal["auto", "cpu", "cuda"]] = Field("auto", description="auto is cuda where there is a GPU.")
     tensorrt: TensorRTConfig = Field(default_factory=lambda: TensorRTConfig())

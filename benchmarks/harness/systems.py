@@ -214,9 +214,9 @@ class TensorRT(Ours):
         LeftOutError: TensorRT is not installed, there is no GPU, or the engines cannot be built.
     """
 
-    def __init__(self, sam: Sam, generator: GeneratorConfig, choice: EngineChoice) -> None:
+    def __init__(self, sam: Sam, generator: GeneratorConfig, choice: EngineChoice, **settings: Any) -> None:
         try:
-            engine = tensorrt.build(copy.deepcopy(sam), generator, choice)
+            engine = tensorrt.build(copy.deepcopy(sam), generator, choice, settings)
         except SamBatchError as error:
             raise LeftOutError(str(error)) from error
         self._generator, self._engine, self._size_hw = generator, engine, (0, 0)

@@ -13,7 +13,6 @@ from sam_batch.errors import ConfigError, EngineError
 from sam_batch.model.checkpoints import ResolvedCheckpoint, resolve_checkpoint
 from sam_batch.model.families import family_of
 from sam_batch.model.load import load_resolved
-from sam_batch.model.precision import cpu_multiplies_bfloat16
 
 
 def resolve_weights(config: Config) -> ResolvedCheckpoint:
@@ -30,8 +29,8 @@ def resolve_weights(config: Config) -> ResolvedCheckpoint:
 def resolve(engine: EngineConfig, has_gpus: bool) -> EngineChoice:
     """Replace every `auto` by what it means here; the result is part of the job's fingerprint.
 
-    The driver's own CPU decides for all workers, so that all compute alike. Whether TensorRT engines can be used only
-    a machine with the GPU can tell: `kind: auto` is torch here, and `kind: tensorrt` is taken at its word.
+    Whether TensorRT engines can be used only a machine with the GPU can tell: `kind: auto` is torch here, and
+    `kind: tensorrt` is taken at its word.
 
     Args:
         engine: The job's section.
@@ -51,8 +50,8 @@ def resolve(engine: EngineConfig, has_gpus: bool) -> EngineChoice:
     device = engine.device
     if device == "auto":
         device = "cuda" if has_gpus else "cpu"
-    precision = _automatic_precision(device) if engine.precision == "auto" else engine.precision
-    return TorchChoice(precision, device)
+    automatic = "fp16" if device == "cuda" else "fp32"
+    return TorchChoice(automatic if engine.precision == "auto" else engine.precision, device)
 
 
 def tensorrt_choice(engine: EngineConfig, *, prompts: bool = False) -> TensorRTChoice:
@@ -67,12 +66,6 @@ def tensorrt_choice(engine: EngineConfig, *, prompts: bool = False) -> TensorRTC
         raise ConfigError("engine.precision: TensorRT engines are fp16 or fp32, not bf16; set one of them, or auto")
     precision = "fp16" if engine.precision == "auto" else engine.precision
     return TensorRTChoice(precision, engine.tensorrt, prompts)
-
-
-def _automatic_precision(device: str) -> str:
-    if device == "cuda":
-        return "fp16"
-    return "bf16" if cpu_multiplies_bfloat16() else "fp32"
 
 
 def build(choice: EngineChoice, checkpoint: ResolvedCheckpoint, threads: int | None = None) -> Engine:

@@ -159,8 +159,8 @@ def compare(
             found = engine.embed(torch.stack([photographs[one].image for one in which]))
             near += map(_nearness, (expected[one] for one in which), found)
     rounds: list[_Round] = []
-    for photograph, *embeddings in zip(photographs, expected, embedded, strict=True):
-        pair = _Pair((reference, engine), tuple(embeddings), photograph, pred_iou_thresh)
+    for photograph, wanted, embedding in zip(photographs, expected, embedded, strict=True):
+        pair = _Pair((reference, engine), (wanted, embedding), photograph, pred_iou_thresh)
         rounds += _kinds(pair, prompts)
         if photograph is photographs[0]:
             rounds += _batches(pair, batches.prompts, prompts)

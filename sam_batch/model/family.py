@@ -112,11 +112,14 @@ class Graph:
         inputs: By name, in the order of the module's arguments: shape and type. A size that is a word, `images` or
             `prompts`, is free; it comes first.
         outputs: Their names, in order.
+        scratch_bytes: Device memory that a compiled engine needs beside them while it runs, for each image or prompt at
+            once: at most about so much.
     """
 
     build: "Callable[[], nn.Module]"
     inputs: "Mapping[str, tuple[tuple[int | str, ...], torch.dtype]]"
     outputs: tuple[str, ...]
+    scratch_bytes: int
 
 
 class Family(ABC):

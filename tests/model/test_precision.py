@@ -1,10 +1,8 @@
-import pytest
-import torch
+from typing import get_args
 
-from sam_batch.model.precision import cpu_multiplies_bfloat16
+from sam_batch.config import EngineConfig
+from sam_batch.model.precision import DTYPES
 
 
-@pytest.mark.parametrize(("has", "expected"), [({}, False), ({"avx512_bf16": True}, True), ({"amx_bf16": True}, True)])
-def test_which_cpus_multiply_bfloat16(monkeypatch, has, expected):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has)
-    assert cpu_multiplies_bfloat16() is expected
+def test_names_are_those_of_the_configuration():
+    assert {"auto", *DTYPES} == set(get_args(EngineConfig.model_fields["precision"].annotation))

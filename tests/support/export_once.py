@@ -41,7 +41,7 @@ class ExportOnce:
         if without_prompted:
             for path in graph_files(folder, PROMPTED):
                 path.unlink()
-            parts = {part: {**getattr(graphs, part)} for part in ("inputs", "sha256")}
+            parts = {part: {**getattr(graphs, part)} for part in ("inputs", "sha256", "scratch_bytes")}
             for part in parts.values():
                 part.pop(PROMPTED)
             graphs = replace(graphs, **parts)

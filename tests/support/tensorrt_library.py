@@ -26,11 +26,17 @@ def target(capability: str = "8.9") -> Target:
 
 
 def build(
-    onnx: Path, profiles: dict[str, Profile], *, capability: str = "8.9", workspace_bytes: int | None = None
+    onnx: Path,
+    profiles: dict[str, Profile],
+    *,
+    capability: str = "8.9",
+    workspace_bytes: int | None = None,
+    max_aux_streams: int | None = None,
 ) -> BuiltPlan:
     """A plan, as the package builds it."""
     quiet = Progress(console=Console(quiet=True))
-    return build_plan(target(capability), onnx, profiles, options(workspace_bytes), b"", quiet)
+    how = options(workspace_bytes, max_aux_streams)
+    return build_plan(target(capability), onnx, profiles, how, b"", quiet)
 
 
 def write_attention(path: Path, *, half: bool, cells: int = 64) -> Path:

@@ -68,7 +68,7 @@ class CpuGpu:
 
     def __init__(self, name: str = "Stand-in", compute_capability: str = "8.9", driver: str = "580.1") -> None:
         self.device, self.name, self.driver = torch.device("cpu"), name, driver
-        self.compute_capability = compute_capability
+        self.compute_capability, self.memory_bytes = compute_capability, 24 << 30
         self.recorded = 0
 
     def record(self, work: Callable[[int], None], can_be_recorded: Callable[[int], bool]) -> Callable[[], None]:
@@ -237,6 +237,7 @@ class BuilderConfig(Imitation):
     builder_optimization_level = 3
     profiling_verbosity = None
     num_compute_capabilities = 0
+    max_aux_streams = -1
 
     def __init__(self, logger: Any) -> None:
         self._logger = logger

@@ -106,6 +106,7 @@ def export(
                 name: {given: shape for given, (shape, _) in graph.inputs.items()} for name, graph in graphs.items()
             },
             sha256={name: sha256_of_graph(folder, name) for name in graphs},
+            scratch_bytes={name: graph.scratch_bytes for name, graph in graphs.items()},
         )
         write_manifest(written, folder)
     except OSError as error:

@@ -43,6 +43,7 @@ class GraphSet:
         traits: Of the model.
         inputs: Of each graph, by name and in order: their shapes. The sizes `images` and `prompts` are free.
         sha256: Of each graph, over its .onnx file and its external data.
+        scratch_bytes: Of each graph, about how much memory its plan needs while it runs, for each image or prompt.
     """
 
     version: Literal[4]
@@ -55,6 +56,7 @@ class GraphSet:
     traits: Traits
     inputs: dict[str, dict[str, tuple[int | str, ...]]]
     sha256: dict[str, str]
+    scratch_bytes: dict[str, int]
 
     @property
     def tokens(self) -> int:

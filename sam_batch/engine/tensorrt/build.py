@@ -38,9 +38,15 @@ class BuiltPlan:
     inside: Inspection | None
 
 
-def options(workspace_bytes: int | None) -> dict[str, int | None]:
-    """The builder's options as a plan's key holds them; without a limit scratch may take all of the GPU's memory."""
-    return {"workspace_bytes": workspace_bytes, "optimization_level": OPTIMIZATION_LEVEL, "tf32": 0}
+def options(workspace_bytes: int | None, max_aux_streams: int | None = None) -> dict[str, int | None]:
+    """The builder's options as a plan's key holds them.
+
+    Args:
+        workspace_bytes: The most memory for scratch; None for all of the GPU's.
+        max_aux_streams: The most streams beside the main one; None for the library to choose.
+    """
+    found = {"workspace_bytes": workspace_bytes, "optimization_level": OPTIMIZATION_LEVEL, "tf32": 0}
+    return found if max_aux_streams is None else {**found, "max_aux_streams": max_aux_streams}
 
 
 def build_plan(
@@ -144,6 +150,8 @@ def _configure(target: Target, builder: Any, profiles: Mapping[str, Profile], op
     if options["workspace_bytes"] is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options["workspace_bytes"])
     config.builder_optimization_level = options["optimization_level"]
+    if "max_aux_streams" in options:
+        config.max_aux_streams = options["max_aux_streams"]
     config.clear_flag(trt.BuilderFlag.TF32)  # float32 means float32
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # else `engine inspect` sees names alone
     target.flavour.configure(trt, config, target.machine.compute_capability)

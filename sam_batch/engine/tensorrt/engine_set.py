@@ -16,7 +16,7 @@ from sam_batch.engine.preprocess import preprocess
 from sam_batch.engine.tensorrt.engine import TensorRTEngine
 from sam_batch.engine.tensorrt.host import Host
 from sam_batch.engine.tensorrt.inspect import Inspection, inspect
-from sam_batch.engine.tensorrt.plan_set import PlanSet
+from sam_batch.engine.tensorrt.plan_set import PlanSet, most_at_once
 from sam_batch.engine.tensorrt.plans import Record
 from sam_batch.engine.torch_engine import TorchEngine
 from sam_batch.engine.verify import Batches, Comparison, Photograph, compare
@@ -68,7 +68,7 @@ class EngineSet(PlanSet):
         try:
             with self._both(graphs, records, plans) as (engine, reference):
                 photographs = [Photograph(preprocess(one, engine.spec)[0], *one.shape[:2]) for one in pictures]
-                batches = Batches(self._settings.max_images, self._settings.max_prompts)
+                batches = Batches(**most_at_once(graphs, self._settings, self._host.memory_bytes))
                 found = compare(engine, reference, photographs, pred_iou_thresh, batches, prompts=self._prompts)
                 compiled = engine.compiled()
         except torch.OutOfMemoryError as error:

@@ -31,12 +31,14 @@ class Gpu(Protocol):
         name: As the driver tells.
         compute_capability: Such as 9.0.
         driver: Its version.
+        memory_bytes: All that it has.
     """
 
     device: torch.device
     name: str
     compute_capability: str
     driver: str
+    memory_bytes: int
 
     def record(self, work: Work, can_be_recorded: Callable[[int], bool]) -> Callable[[], None]:
         """Do work once, and return what repeats it with the same addresses and shapes: a CUDA graph.
@@ -62,6 +64,11 @@ class Target:
     trt: Any
     machine: Machine
 
+    @property
+    def memory_bytes(self) -> int:
+        """Of the GPU; 0 where it is not known."""
+        return 0
+
 
 @dataclass(frozen=True, slots=True)
 class Host(Target):
@@ -72,6 +79,11 @@ class Host(Target):
     """
 
     gpu: Gpu
+
+    @property
+    def memory_bytes(self) -> int:
+        """Of the GPU."""
+        return self.gpu.memory_bytes
 
 
 def find_host(flavour: str) -> Host:
@@ -176,6 +188,7 @@ class CudaGpu:
         self.device, self.driver = device, driver
         self.name = torch.cuda.get_device_name(device)
         self.compute_capability = ".".join(map(str, torch.cuda.get_device_capability(device)))
+        self.memory_bytes = torch.cuda.get_device_properties(device).total_memory
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call, unused-ignore]
 
     def record(self, work: Work, can_be_recorded: Callable[[int], bool]) -> Callable[[], None]:

@@ -7,7 +7,7 @@ running them, `engine_set` needs the GPU.
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -28,6 +28,8 @@ from sam_batch.model.families import family_of
 from sam_batch.model.family import Positions
 from sam_batch.model.load import load_resolved
 
+USUAL_PROMPTS = 64  # at once
+SCRATCH_SHARE = 0.25  # of a GPU's memory, for what a decoder needs while it runs
 DEFAULT_OPSET = 20  # the newest that every supported TensorRT reads
 
 
@@ -85,13 +87,16 @@ class PlanSet:
                 anew=False,
             )
             missing = {name: key for name, key in self.keys(graphs).items() if not self._is_there(key, rebuild)}
+            if missing:
+                console.print(self._needs(graphs, missing), highlight=False, soft_wrap=True)
             bars = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
             with Progress(*bars, console=console, disable=not console.is_terminal) as progress:
                 return [self._build(name, key, graphs, rebuild, progress) for name, key in missing.items()]
 
     def keys(self, graphs: GraphSet) -> dict[str, PlanKey]:
         """The key of each graph's plan, for this machine and with these settings."""
-        shapes = profiles(graphs, self._settings)
+        shapes = profiles(graphs, self._settings, self._target.memory_bytes)
+        built_with = options(self._settings.workspace_bytes, self._settings.max_aux_streams)
         return {
             name: PlanKey(
                 graph=name,
@@ -101,7 +106,7 @@ class PlanSet:
                 onnx_sha256=graphs.sha256[name],
                 machine=self._target.flavour.bound_to(self._target.machine),
                 profiles=shapes[name],
-                options=options(self._settings.workspace_bytes),
+                options=built_with,
             )
             for name in graphs.inputs
             if self._prompts or name != PROMPTED
@@ -127,6 +132,16 @@ class PlanSet:
                 "run sam-batch engine build CONFIG"
             )
         return graphs
+
+    def _needs(self, graphs: GraphSet, names: Iterable[str]) -> str:
+        """What plans will take of a GPU's memory, in words."""
+        most = most_at_once(graphs, self._settings, self._target.memory_bytes)
+        parts = []
+        for name in names:
+            each = "images" if name == "encoder" else "prompts"
+            mebibytes = graphs.scratch_bytes[name] * most[each] / 2**20
+            parts.append(f"{name} {mebibytes:.0f} MiB for {most[each]} {each} at once")
+        return f"to build, with the memory of the GPU that each needs at most, about, while it runs: {', '.join(parts)}"
 
     def _folder(self) -> Path:
         return graphs_folder(self._settings, self._checkpoint, self._precision, self._positions)
@@ -267,9 +282,25 @@ def _alone(store: PlanStore, console: Console) -> AbstractContextManager[None]:
     return store.locked(lambda: console.print(told, highlight=False, soft_wrap=True))
 
 
-def profiles(graphs: GraphSet, settings: TensorRTConfig) -> dict[str, dict[str, Profile]]:
+def most_at_once(graphs: GraphSet, settings: TensorRTConfig, memory_bytes: int) -> dict[str, int]:
+    """How many images and prompts plans take, by the names that sizes of graphs have.
+
+    Args:
+        graphs: Which say what a prompt needs.
+        settings: May leave prompts open; then those that are usual, or as many as fill a share of the memory.
+        memory_bytes: Of the GPU; 0 where it is not known.
+    """
+    if settings.max_prompts != "auto":
+        return {"images": settings.max_images, "prompts": settings.max_prompts}
+    each = max(size for name, size in graphs.scratch_bytes.items() if name != "encoder")
+    fitting = int(memory_bytes * SCRATCH_SHARE) // each if memory_bytes else USUAL_PROMPTS
+    prompts = min(USUAL_PROMPTS, 1 << (max(1, fitting).bit_length() - 1))
+    return {"images": settings.max_images, "prompts": prompts}
+
+
+def profiles(graphs: GraphSet, settings: TensorRTConfig, memory_bytes: int = 0) -> dict[str, dict[str, Profile]]:
     """For each graph, the shapes that its plan takes; tuned for full batches, of which a job consists."""
-    most = {"images": settings.max_images, "prompts": settings.max_prompts}
+    most = most_at_once(graphs, settings, memory_bytes)
 
     def profile(shape: Sequence[int | str]) -> Profile:
         smallest, largest = (

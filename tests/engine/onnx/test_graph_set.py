@@ -38,6 +38,7 @@ def described(folder):
         traits=Traits(256, 64, PIXEL_MEAN, PIXEL_STD, mask_threshold=0.0),
         inputs={name: {"images": ("images", 3, 256, 256)} for name in GRAPHS},
         sha256={name: sha256_of_graph(folder, name) for name in GRAPHS},
+        scratch_bytes=dict.fromkeys(GRAPHS, 1 << 20),
     )
 
 

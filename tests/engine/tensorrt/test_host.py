@@ -33,6 +33,7 @@ def gpu(monkeypatch):
             "current_device": lambda: 0,
             "get_device_name": lambda device: "Imitated",
             "get_device_capability": lambda device: capability,
+            "get_device_properties": lambda device: SimpleNamespace(total_memory=8 << 30),
             "Stream": lambda device: None,
         }
         for name, imitation in replaced.items():
@@ -146,6 +147,7 @@ class TestCudaGpu:
         replaced = {
             "get_device_name": lambda device: "Imitated",
             "get_device_capability": lambda device: (9, 0),
+            "get_device_properties": lambda device: SimpleNamespace(total_memory=8 << 30),
             "Stream": lambda device: own,
             "current_stream": lambda device: current,
             "synchronize": lambda device: calls.append("synchronize"),

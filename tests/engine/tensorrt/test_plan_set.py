@@ -1,6 +1,7 @@
 import errno
 import io
 import json
+import re
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,7 @@ from support.tensorrt_standin import KNOBS
 from sam_batch.engine.onnx.graph_set import PROMPTED, read_graphs, write_manifest
 from sam_batch.engine.tensorrt import plan_set
 from sam_batch.engine.tensorrt.flavour import CLASSIC, RTX
-from sam_batch.engine.tensorrt.plan_set import PlanSet, exported, positions_for, profiles
+from sam_batch.engine.tensorrt.plan_set import PlanSet, exported, most_at_once, positions_for, profiles
 from sam_batch.engine.tensorrt.plans import PlanStore
 from sam_batch.errors import EngineError, OutputError
 
@@ -116,7 +117,8 @@ class TestExported:
                     time.sleep(0.01)
                 assert not exporting
             second.result()
-        assert console.file.getvalue().strip() == f"another build is at work in {tmp_path}; waiting for its end"
+        told, *_ = console.file.getvalue().splitlines()
+        assert told == f"another build is at work in {tmp_path}; waiting for its end"
         assert exporting == [20]
 
 
@@ -143,6 +145,27 @@ def test_the_matrix_of_biases_is_left_out_where_that_is_known_to_be_fused(
     tmp_path, flavour, precision, keys, positions
 ):
     assert positions_for(settings(tmp_path, **{"positions": "auto"} | keys), precision, flavour) == positions
+
+
+@pytest.mark.parametrize(
+    ("asked", "memory", "prompts"),
+    [("auto", 0, 64), ("auto", 80 << 30, 64), ("auto", 2 << 30, 32), ("auto", 1, 1), (200, 2 << 30, 200)],
+)
+def test_prompts_at_once_fit_the_memory_of_the_gpu_unless_they_are_named(exports, tmp_path, asked, memory, prompts):
+    graphs = replace(read_graphs(folder_of(exports("fp32"))), scratch_bytes={"encoder": 1 << 40, "score": 12 << 20})
+    asked = settings(tmp_path, max_prompts=asked)
+    assert most_at_once(graphs, asked, memory) == {"images": 2, "prompts": prompts}
+
+
+def test_what_a_plan_will_take_is_said_before_it_is_built(exports, tmp_path, monkeypatch, host):
+    hold_small_sam(monkeypatch)
+    shutil.copytree(exports("fp32"), tmp_path, dirs_exist_ok=True)
+    console = Console(file=io.StringIO(), width=500)
+    KNOBS.builds = False
+    with pytest.raises(EngineError):
+        engine_set_in(host, tmp_path).build(console)
+    told = console.file.getvalue()
+    assert re.search(r"while it runs: encoder \d+ MiB for 2 images at once, score \d+ MiB for 4 prompts at once", told)
 
 
 @needs_library
