@@ -4,6 +4,8 @@
 #   make test-all   the slow ones too
 #   make test-lowest    the tests of `make test` with the lowest versions that pyproject.toml allows, in .venv-lowest
 #   make faults     the tests of kills, outages, full disks, hangs and lost clusters, the slow ones too
+#   make fuzz MINUTES=10    torn and twisted pictures, configurations, lists and prompts, so long each
+#   make scale SCALE_IMAGES=1000000 SCALE_FOLDER=/tmp/scale    what many images cost the driver; makes links and keeps them
 #   make test-browser   pages in a headless Chromium (Debian: apt-get install chromium-headless-shell)
 #   make screenshots    the pictures of docs/app.md anew, by the same Chromium
 #   make test-recipes   the snippets of docs/recipes.md, with the packages that they are about
@@ -11,10 +13,13 @@
 #   make docs       write the table of docs/pixels.md anew
 #   make lint  make format  make bench  make clean
 .POSIX:
-.PHONY: demo test pytest test-all test-lowest test-browser screenshots test-recipes test-readers readers faults lint format docs bench clean venv
+.PHONY: demo test pytest test-all test-lowest test-browser screenshots test-recipes test-readers readers faults fuzz scale lint format docs bench clean venv
 
 PYTHON = python3
 MIN_FREE_GB = 8
+MINUTES = 10
+SCALE_IMAGES = 1000000
+SCALE_FOLDER = /tmp/scale
 TEST_PROCESSES = 2
 FAULTS = tests/job/test_kill.py tests/job/test_clusters.py tests/job/test_preflight.py tests/job/test_ray_executor.py tests/job/test_ray_head.py tests/job/test_ray_witness.py \
     tests/job/test_breaker.py tests/job/test_deadline.py tests/job/test_ending.py tests/job/test_endings.py \
@@ -47,6 +52,14 @@ test-lowest:
 # What it showed is in benchmarks/RELIABILITY.md.
 faults: $(VENV)/.dev-ready
 	@$(BIN)/python -m pytest -v --durations=0 --durations-min=1 $(FAULTS)
+
+# atheris leads by coverage; where it cannot be installed, whole seeds are mutated.
+fuzz: $(VENV)/.dev-ready
+	@$(INSTALL) atheris || true
+	@PYTHONPATH=tests $(BIN)/python -m support.fuzz --minutes $(MINUTES)
+
+scale: $(VENV)/.dev-ready
+	@$(BIN)/python benchmarks/scale.py --images $(SCALE_IMAGES) --folder $(SCALE_FOLDER) --parts
 
 test-browser: $(VENV)/.dev-ready
 	@$(INSTALL) --editable '.[browser]'
@@ -87,7 +100,7 @@ docs: $(VENV)/.dev-ready
 	@PYTHONPATH=tests $(BIN)/python -m support.kinds.page
 
 bench: $(VENV)/.dev-ready
-	@for program in $$(ls benchmarks/*.py | grep -v /gpu.py); do $(BIN)/python "$$program" || exit 1; done
+	@for program in $$(ls benchmarks/*.py | grep -v -e /gpu.py -e /scale.py); do $(BIN)/python "$$program" || exit 1; done
 
 # Removes what the targets above made, and nothing a job wrote.
 clean:

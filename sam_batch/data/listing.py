@@ -12,19 +12,22 @@ by their base name, put before their keys; but not before those of the one that 
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain, islice
 from typing import Any
 
 from sam_batch.config import InputConfig, StorageConfig
 from sam_batch.data import globs, manifest, tar
-from sam_batch.data.lookup import look_up
+from sam_batch.data.entries import Entries, gathered
+from sam_batch.data.lookup import Absent, look_up
 from sam_batch.data.readers import formats
 from sam_batch.data.selection import LeftOut, Selection, extension_of
 from sam_batch.data.storage import (
     Entry,
+    Storage,
     escape_undecodable,
     is_local,
     lies_under,
@@ -33,6 +36,7 @@ from sam_batch.data.storage import (
     read_range,
     read_uri,
     shown,
+    some,
     stat_uri,
 )
 from sam_batch.errors import ConfigError, ImageError, InputError, NotFoundError, PermissionDeniedError, StorageError
@@ -43,7 +47,7 @@ _COMPRESSED_TAR = re.compile(r"\.(tar\.\w+|tgz|tbz2?|txz|tzst)$", re.IGNORECASE)
 _COMPRESSED_HINT = "of a compressed archive no member can be read alone: unpack it to a plain .tar"
 _ARCHIVES_AT_ONCE = 8
 _LOCAL_BLOCK, _REMOTE_BLOCK = 1 << 14, 4 << 20  # a request costs as much as megabytes
-_NAMED = 10  # of many mistakes
+_LOOKED_UP = 1 << 18  # images of a list at once
 _log = logging.getLogger(__name__)
 
 
@@ -56,7 +60,7 @@ class Listing:
         left_out: What else lies there.
     """
 
-    images: list[Entry]
+    images: Entries
     left_out: LeftOut
 
     def to_dict(self) -> dict[str, Any]:
@@ -69,13 +73,13 @@ class Listing:
         return f"input: {_with_size(self.images)}" + (f"; left out: {left_out}" if left_out else "")
 
 
-def _with_size(images: list[Entry]) -> str:
+def _with_size(images: Entries) -> str:
     count = counted(len(images), "image")
-    sizes = [image.size for image in images if image.size is not None]
-    if not sizes:
+    size, known = images.bytes_known()
+    if not known:
         return count
-    least = "" if len(sizes) == len(images) else "at least "
-    return f"{count}, {least}{sum(sizes) / 1e6:,.1f} MB"
+    least = "" if known == len(images) else "at least "
+    return f"{count}, {least}{size / 1e6:,.1f} MB"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +96,11 @@ class _Source:
 
 
 def list_images(
-    config: InputConfig, storage: StorageConfig, output: str | None = None, unlabelled: str | None = None
+    config: InputConfig,
+    storage: StorageConfig,
+    output: str | None = None,
+    unlabelled: str | None = None,
+    progress: Callable[[int], None] = lambda found: None,
 ) -> Listing:
     """The images of the input.
 
@@ -101,6 +109,7 @@ def list_images(
         storage: How object stores are reached.
         output: Where results go, which must not be where images are looked for.
         unlabelled: One of several inputs, as `config.uris` has it, whose keys begin with no base name.
+        progress: Told from time to time how many images were found.
 
     Raises:
         InputError: Something named does not exist or may not be listed, two images have one key, the output lies in
@@ -120,16 +129,16 @@ def list_images(
             for uri, source in zip(config.uris, sources, strict=True)
         ]
         _check_labels(sources)
-        images = _merged(_labelled(source, len(sources)) for source in sources)
+        images = gathered(chain.from_iterable(_labelled(source, len(sources)) for source in sources), progress)
     except (StorageError, ConfigError) as error:
         raise error if isinstance(error, InputError) else InputError(f"input.uri: {error}") from error
     if not images:
         raise InputError(finder.nothing_found())
     if unreadable := finder.left_out.unreadable:
         _log.warning("input.uri: passed over what could not be read: %s", some(unreadable))
-    images.sort(key=lambda image: image.key)
-    finder.left_out.beyond_limit = len(images) - len(images[: config.limit])
-    return Listing(images[: config.limit], finder.left_out)
+    taken = images[: config.limit]
+    finder.left_out.beyond_limit = len(images) - len(taken)
+    return Listing(taken, finder.left_out)
 
 
 class _Finder:
@@ -186,38 +195,39 @@ class _Finder:
 
     def _manifest(self, entry: Entry, name: str) -> _Source:
         folder = entry.uri.rpartition("/")[0]
-        given: list[Entry] = []
-        unnamed: list[Entry] = []
-        mistakes: list[str] = []
+        given, unnamed, common = list[Entries](), list[Entries](), None
+        absent = Absent(entry.uri)
+        located = self._located(entry, folder)
+        while rows := list(islice(located, _LOOKED_UP)):
+            self._refuse_inside_output({image.uri.rpartition("/")[0] or "/" for _, image in rows})
+            images = absent.passed(look_up([image for _, image in rows], self._storage), rows)
+            named = [has_key for has_key, _ in rows]
+            given.append(Entries.of(image for image, has_key in zip(images, named, strict=True) if has_key))
+            unnamed.append(Entries.of(image for image, has_key in zip(images, named, strict=True) if not has_key))
+            common = _common_folder(unnamed[-1].table.texts("key"), common)
+        absent.judge()
+        cut = len(common or "")
+        label = "" if any(given) else name.rpartition(".")[0]
+        bare = (replace(image, key=image.key[cut:]) for image in chain.from_iterable(unnamed))
+        return _Source(label, chain(chain.from_iterable(given), bare))
+
+    def _located(self, entry: Entry, folder: str) -> Iterator[tuple[bool, Entry]]:
+        """The images that a manifest lists, each with whether its key is given.
+
+        Raises:
+            InputError: Some rows are wrong: after all of them.
+        """
+        mistakes = []
         for row in manifest.parse(entry.uri, self._read(entry)):
             try:
-                image = self._row(row, folder)
+                image = row.key is not None, self._row(row, folder)
             except ConfigError as error:
                 mistakes.append(f"row {row.line}: {error}")
                 continue
-            (unnamed if row.key is None else given).append(image)
+            if not mistakes:
+                yield image
         if mistakes:
             raise InputError(f"input.uri: {shown(entry.uri)}: {len(mistakes)} rows are wrong: {some(mistakes, '; ')}")
-        self._refuse_inside_output({image.uri.rpartition("/")[0] or "/" for image in (*given, *unnamed)})
-        given, unnamed = self._looked_up(entry, given, unnamed)
-        common = len(_common_folder(image.key for image in unnamed))
-        label = "" if given else name.rpartition(".")[0]
-        return _Source(label, [*given, *(replace(image, key=image.key[common:]) for image in unnamed)])
-
-    def _looked_up(self, manifest: Entry, *groups: list[Entry]) -> list[list[Entry]]:
-        """The images with sizes and times, by which the next run sees that one was replaced; one that lacks stays."""
-        images = [image for group in groups for image in group]
-        known = look_up(images, self._storage)
-        absent = [shown(image.uri) for image, told in zip(images, known, strict=True) if told is None]
-        if absent and len(absent) == len(images):
-            raise InputError(
-                f"input.uri: {shown(manifest.uri)}: none of the {len(images)} images that it lists is there: "
-                f"{some(absent)}; a row is a path, from the list's own folder on"
-            )
-        if absent:
-            _log.warning("input.uri: %s: %d of its images are not there: %s", manifest.uri, len(absent), some(absent))
-        told = iter(known)
-        return [[next(told) or image for image in group] for group in groups]
 
     def _read(self, entry: Entry) -> bytes:
         try:
@@ -237,20 +247,22 @@ class _Finder:
         place = open_storage(root, self._storage)
         selection = Selection(self._config, self.left_out, place.root, pattern, self._refuse_overlap)
         self._refuse_overlap(root, selection.recursive)
-        images, archives = [], []
+        return _Source(place.root.rpartition("/")[2], self._selected(place, selection, root, pattern))
+
+    def _selected(self, place: Storage, selection: Selection, root: str, pattern: str) -> Iterator[Entry]:
+        archives = []
         absent = set(selection.globs.names)
         for entry in place.find(selection):
             absent.discard(entry.key)
             if selection.opens(entry.key):
                 archives.append(entry)
             elif selection.takes(entry.key):
-                images.append(entry)
-        images += self._members(archives, selection, alone=False)
+                yield entry
+        yield from self._members(archives, selection, alone=False)
         self._matched_folders += selection.matched_folders
         absent.difference_update(selection.matched_folders)
         if absent:
             raise InputError(f"input.uri: {shown(root)} lacks what {shown(pattern)} names: {some(sorted(absent))}")
-        return _Source(place.root.rpartition("/")[2], images)
 
     def _members(self, archives: Sequence[Entry], selection: Selection, *, alone: bool) -> Iterator[Entry]:
         """The images in tar archives, by keys below the archives' names.
@@ -322,21 +334,19 @@ def _is_about_one_file(error: StorageError, archive: Entry) -> bool:
     return is_local(archive.uri) or isinstance(error, NotFoundError | PermissionDeniedError)
 
 
-def some(names: list[str], separator: str = ", ") -> str:
-    """The first of some names, and how many there are."""
-    first = separator.join(map(shown, names[:_NAMED]))
-    return first if len(names) <= _NAMED else f"{first} and {len(names) - _NAMED} more"
+def _common_folder(keys: Iterable[str], common: str | None = None) -> str | None:
+    """The longest folder all keys lie in, with its slash, or nothing; None where there are no keys.
 
-
-def _common_folder(keys: Iterable[str]) -> str:
-    """The longest folder all keys lie in, with its slash, or nothing."""
-    common: str | None = None
+    Args:
+        keys: As they are.
+        common: Of keys that came before.
+    """
     for key in keys:
         folder = key[: key.rfind("/") + 1]
         common = folder if common is None else common
         while not folder.startswith(common):
             common = common[: common.rfind("/", 0, -1) + 1]
-    return common or ""
+    return common
 
 
 def _check_labels(sources: list[_Source]) -> None:
@@ -362,21 +372,3 @@ def _portable(key: str) -> str:
         return key
     parts = [part.replace(".", "%2E") if not part.strip(".") else part for part in key.split("/")]
     return "/".join(part or "%2F" for part in parts).replace("\0", "%00")
-
-
-def _merged(sources: Iterable[Iterable[Entry]]) -> list[Entry]:
-    """Every URI once, under the first key it was found by; two URIs with one key are refused."""
-    by_key: dict[str, Entry] = {}
-    seen: set[str] = set()
-    for source in sources:
-        for image in source:
-            if image.uri in seen:
-                continue
-            seen.add(image.uri)
-            other = by_key.setdefault(image.key, image)
-            if other is not image:
-                raise InputError(
-                    f"input.uri: {shown(other.uri)} and {shown(image.uri)} would both be named {shown(image.key)} in "
-                    "the output; rename one, or list them in a manifest with a column key"
-                )
-    return list(by_key.values())

@@ -4,6 +4,7 @@ It costs a system call for a local file. Of a bucket of S3 a folder is listed wh
 since one request tells a thousand; other objects cost a request each. Nothing is read.
 """
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,13 +15,44 @@ from itertools import chain, islice
 
 from sam_batch.config import StorageConfig
 from sam_batch.data import tar
-from sam_batch.data.storage import Entry, is_local, open_storage, stat_uri
-from sam_batch.errors import NotFoundError, PermissionDeniedError, StorageError
+from sam_batch.data.storage import NAMED, Entry, is_local, open_storage, shown, some, stat_uri
+from sam_batch.errors import InputError, NotFoundError, PermissionDeniedError, StorageError
 
 _AT_ONCE = 32
 _BATCH = 64  # local files
 _FEW = 3  # objects of a folder, which are asked for one by one
 _PAGE = 1000  # objects in an answer of S3
+_log = logging.getLogger(__name__)
+
+
+class Absent:
+    """The images that a list names and that are not there; one that lacks stays, for a worker to tell.
+
+    Sizes and times, by which the next run sees that an image was replaced, are looked up where no listing tells them.
+    """
+
+    def __init__(self, manifest: str) -> None:
+        self._manifest, self._names = shown(manifest), list[str]()
+        self._count = self._images = 0
+
+    def passed(self, known: Sequence[Entry | None], listed: Sequence[tuple[bool, Entry]]) -> list[Entry]:
+        """What was looked up, and what was listed in the place of what is not there."""
+        absent = [shown(image.uri) for told, (_, image) in zip(known, listed, strict=True) if told is None]
+        self._names += absent[: NAMED - len(self._names)] if len(self._names) < NAMED else []
+        self._count, self._images = self._count + len(absent), self._images + len(known)
+        return [told or image for told, (_, image) in zip(known, listed, strict=True)]
+
+    def judge(self) -> None:
+        """Warn of some; refuse a list of which nothing is there."""
+        if not self._count:
+            return
+        names = some(self._names, count=self._count)
+        if self._count == self._images:
+            raise InputError(
+                f"input.uri: {self._manifest}: none of the {self._images} images that it lists is there: {names}; "
+                "a row is a path, from the list's own folder on"
+            )
+        _log.warning("input.uri: %s: %d of its images are not there: %s", self._manifest, self._count, names)
 
 
 def look_up(entries: Sequence[Entry], config: StorageConfig) -> list[Entry | None]:

@@ -23,6 +23,7 @@ from sam_batch.errors import InputError
 
 MAX_BYTES = 1 << 30  # of what is stored, and of what that unpacks to
 
+_CHUNK = 1 << 20
 _CODECS = {"gz": "gzip", "bz2": "bz2", "zst": "zstd", "lz4": "lz4"}
 _BYTE_ORDER_MARKS = {
     codecs.BOM_UTF8: "utf-8-sig",
@@ -82,11 +83,13 @@ def _kind(uri: str) -> tuple[str, str]:
 
 
 def _unpacked(data: bytes, codec: str) -> bytes:
+    unpacked = bytearray()
     with pa.CompressedInputStream(pa.BufferReader(data), codec) as stream:
-        unpacked: bytes = stream.read(MAX_BYTES + 1)
-    if len(unpacked) > MAX_BYTES:
-        raise ValueError(f"it unpacks to more than {MAX_BYTES:,} bytes")
-    return unpacked
+        while some := stream.read(_CHUNK):  # Arrow takes as much memory as is asked for
+            unpacked += some
+            if len(unpacked) > MAX_BYTES:
+                raise ValueError(f"it unpacks to more than {MAX_BYTES:,} bytes")
+    return bytes(unpacked)
 
 
 def _text(data: bytes) -> str:

@@ -42,11 +42,12 @@ class Naming:
             return
         seen: dict[str, str] = {}
         for name in names:
-            other = seen.setdefault(self._folded(name), name)
+            other = seen.setdefault(self.folded(name), name)
             if other != name:
                 yield other, name
 
-    def _folded(self, name: str) -> str:
+    def folded(self, name: str) -> str:
+        """What is equal for names that are one to the storage."""
         folded = name.casefold() if self.ignores_case else name
         return unicodedata.normalize("NFC", folded) if self.ignores_form or self.ignores_case else folded
 

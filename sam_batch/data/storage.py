@@ -8,7 +8,7 @@ checks keys, names places and translates errors. It knows no images, no plan and
 import errno
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,6 +31,7 @@ from sam_batch.errors import (
 )
 from sam_batch.records import FailureKind
 
+NAMED = 10  # of many names
 SCHEMES = ("s3", "gs", "gcs", "abfs", "az", "memory")
 # With the colon, "simplecache::s3://..." is one unknown scheme and not a file of that name.
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.:-]*)://(.*)", re.DOTALL)
@@ -312,6 +313,12 @@ def is_local(uri: str) -> bool:
 def shown(place: str) -> str:
     """A name as it can be printed on one line: itself, or quoted with its odd characters escaped."""
     return place if place.isprintable() else repr(place)
+
+
+def some(names: Sequence[str], separator: str = ", ", count: int | None = None) -> str:
+    """The first of some names, and how many there are: of a `count`, where not all are in the list."""
+    first, count = separator.join(map(shown, names[:NAMED])), len(names) if count is None else count
+    return first if count <= NAMED else f"{first} and {count - NAMED} more"
 
 
 def escape_undecodable(name: str) -> str:

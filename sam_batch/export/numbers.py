@@ -38,8 +38,8 @@ class Numbers:
             self._take(plan)
 
     def _take(self, plan: Plan) -> None:
-        rows = plan.counted_rows
-        carrying = rows.filter(pc.is_valid(rows["prompts"]))
+        blocks = [_carrying(block) for block in plan.counted_blocks(["image_id", "prompts"])]
+        carrying = pa.concat_tables(blocks) if blocks else plan.rows.schema.empty_table()
         if not carrying.num_rows:
             return
         source_ids, objects = pc.struct_field(carrying["prompts"], "source_id"), _objects(carrying)
@@ -53,7 +53,7 @@ class Numbers:
         self._keeps_annotations &= value_of(plan.fingerprint, "prompts.choose") != "all"
         if self._keeps_annotations and len(own_ids):
             self._first = pc.max(pc.cast(own_ids, pa.int64())).as_py() + 1
-        self._take_categories(plan, carrying.num_rows < rows.num_rows, pc.struct_field(objects, "category_id"))
+        self._take_categories(plan, carrying.num_rows < len(plan), pc.struct_field(objects, "category_id"))
 
     def _take_categories(self, plan: Plan, has_others: bool, category_ids: pa.ChunkedArray) -> None:
         own = [
@@ -98,6 +98,10 @@ class Numbers:
     @cached_property
     def _labels(self) -> dict[int, str]:
         return {category["id"]: category["name"] for category in self.categories}
+
+
+def _carrying(rows: pa.Table) -> pa.Table:
+    return rows.filter(pc.is_valid(rows["prompts"]))
 
 
 def _objects(rows: pa.Table) -> pa.ChunkedArray:

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -16,8 +17,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sam_batch.config import Config
-from sam_batch.data.listing import Listing, some
-from sam_batch.data.storage import Entry, Storage, read_uri, shown
+from sam_batch.data.entries import Entries, gathered
+from sam_batch.data.listing import Listing
+from sam_batch.data.packed import PackedTable
+from sam_batch.data.storage import Entry, Storage, read_uri, shown, some
 from sam_batch.errors import ImageError, NotFoundError, OutputError, PermissionDeniedError
 from sam_batch.job.images import Images
 from sam_batch.job.spec import input_roots
@@ -46,7 +49,7 @@ class Decision(NamedTuple):
 
     changes: Changes
     again: list[Entry]
-    rows: pa.Table
+    rows: PackedTable
     notes: list[str]
 
 
@@ -85,7 +88,7 @@ def refuse_other_images(plan: Plan | None, difference: Difference, listed: Listi
         return
     if config.input.limit is not None or listed.left_out.unreadable:
         raise OutputError(f"{moved}: run once without input.limit, and with all folders readable, to see what moved")
-    gone = plan.rows["key"].take(pa.array(difference.gone, pa.int64())).to_pylist()
+    gone = plan.rows.take(difference.gone)["key"].to_pylist()
     resized = [entry.key for image_id, entry in difference.touched if _other_size(plan, image_id, entry)]
     _refuse_move(moved, gone, "not there")
     _refuse_move(moved, resized, "of another size")
@@ -101,7 +104,7 @@ def _refuse_move(moved: str, keys: Sequence[str], fault: str) -> None:
 
 def _other_size(plan: Plan, image_id: int, entry: Entry) -> bool:
     change = plan.changes.get(image_id)
-    size = change.size if change else plan.rows["size"][image_id].as_py()
+    size = change.size if change else plan.rows.row(image_id)["size"]
     return None not in (size, entry.size) and size != entry.size
 
 
@@ -134,7 +137,7 @@ def decide(
     refuse_other_images(plan, difference, images.listed, config)
     looked = look_into(output, plan, difference, images, config) if plan else Looked({}, [], [])
     again = [*looked.changed, *looked.elsewhere]
-    rows = new_rows(output.storage, plan, [*difference.new, *again], images, config, fingerprint)
+    rows = new_rows(output.storage, plan, difference.new, again, images, config, fingerprint)
     moved = move_text(plan, config)
     notes = [f"{moved}; the images are the same"] if moved else []
     return Decision(looked.changes, again, rows, [*notes, *_notes(difference, looked, images)])
@@ -178,8 +181,9 @@ def _asked_otherwise(plan: Plan, changes: Changes, images: Images) -> list[tuple
     if images.prompts is None:
         return []
     entries = {entry.key: entry for entry in images.listed.images}
-    counts = pa.array(~np.isin(plan.rows["image_id"], retired(changes)))
-    rows = plan.rows.filter(pc.and_(counts, pc.is_in(plan.rows["key"], value_set=pa.array([*entries], pa.string()))))
+    rows = plan.rows.read()
+    counts = pa.array(~np.isin(rows["image_id"], retired(changes)))
+    rows = rows.filter(pc.and_(counts, pc.is_in(rows["key"], value_set=pa.array([*entries], pa.string()))))
     now = images.prompts_of(rows["key"])
     places = list(unequal(rows["prompts"].combine_chunks(), now))
     different = rows.select(["image_id", "key"]).take(pa.array(places, pa.int64())).to_pylist()
@@ -201,26 +205,36 @@ def unequal(one: pa.Array, other: pa.Array) -> Iterator[int]:
 def new_rows(
     storage: Storage,
     plan: Plan | None,
-    entries: Sequence[Entry],
+    new: Entries,
+    again: Sequence[Entry],
     images: Images,
     config: Config,
     fingerprint: Mapping[str, str],
-) -> pa.Table:
+) -> PackedTable:
     """Rows of the plan for images that it does not hold as they are.
+
+    Args:
+        storage: The output.
+        plan: Its plan, if it has one.
+        new: Images that it does not hold, sorted by key.
+        again: Images that others were planned as.
+        images: Of the job.
+        config: The job.
+        fingerprint: Of its settings.
 
     Raises:
         OutputError: The file system does not take the names of their results, or somebody else's files have them.
     """
-    entries = sorted(entries, key=lambda entry: entry.key)
-    prompts = images.prompts_of([entry.key for entry in entries])
-    rows = extend(plan, entries, images_per_shard(config, len(entries)), prompts)
+    entries = gathered(chain(new, again)) if again else new
+    rows = extend(plan, entries, images_per_shard(config, len(entries)), images.prompts_of)
     formats = claims.claimed(storage).union(config.output.formats)
-    whole = pa.concat_tables([plan.rows, rows]) if plan else rows
+    whole = plan.rows + rows if plan else rows
     if rows.num_rows:
         _refuse_names(storage, ownership.Names(whole, fingerprint, formats))
-        ours = plan.rows["key"] if plan else pa.array([], pa.string())  # planned once: its pictures' names are ours
-        free = rows.filter(pc.invert(pc.is_in(rows["key"], value_set=ours)))
-        ownership.refuse_taken(storage, ownership.Names(free, fingerprint, formats))
+        ours = _planned_keys(plan, again)
+        for block in rows.blocks(["shard", "key"]):
+            free = block.filter(pc.invert(pc.is_in(block["key"], value_set=ours)))
+            ownership.refuse_taken(storage, ownership.Names(free, fingerprint, formats))
     ownership.refuse_unclaimed(storage, config.output.formats, whole)
     return rows
 
@@ -238,6 +252,14 @@ def pictures_to_draw(storage: Storage, plan: Plan, settings: Mapping[str, str]) 
     return pictures
 
 
+def _planned_keys(plan: Plan | None, again: Sequence[Entry]) -> pa.Array:
+    """Of new images those whose keys were planned before: the names of their pictures are ours."""
+    keys = [entry.key for entry in again]
+    if plan is not None:
+        keys += plan.rows.take(plan.retired)["key"].to_pylist()
+    return pa.array(keys, pa.string())
+
+
 def successor(storage: Storage, images: Images, config: Config, fingerprint: Mapping[str, str]) -> Plan:
     """The plan that takes the place of another, whose results go.
 
@@ -245,8 +267,7 @@ def successor(storage: Storage, images: Images, config: Config, fingerprint: Map
         OutputError: The file system does not take the names of its results.
     """
     entries = images.listed.images
-    prompts = images.prompts_of([entry.key for entry in entries])
-    rows = extend(None, entries, images_per_shard(config, len(entries)), prompts)
+    rows = extend(None, entries, images_per_shard(config, len(entries)), images.prompts_of)
     plan = Plan(rows, dict(fingerprint), parts=1, categories=images.categories)
     _refuse_names(storage, ownership.Names(plan.rows, plan.fingerprint, config.output.formats))
     return plan
@@ -254,7 +275,7 @@ def successor(storage: Storage, images: Images, config: Config, fingerprint: Map
 
 def _refuse_names(storage: Storage, names: ownership.Names) -> None:
     ownership.refuse_nested(names)
-    refuse_unwritable(storage, sorted(names.pictures | names.cutouts | names.exports.of_images))
+    refuse_unwritable(storage, names.of_images)
 
 
 def drop_cutouts(output: Output, plan: Plan, again: Sequence[Entry]) -> None:
@@ -267,7 +288,7 @@ def drop_cutouts(output: Output, plan: Plan, again: Sequence[Entry]) -> None:
 
 def _gone(plan: Plan, image_id: int) -> Change:
     known = plan.changes.get(image_id)
-    row = plan.rows.slice(image_id, 1).to_pylist()[0]
+    row = plan.rows.row(image_id)
     return known._replace(state=State.GONE) if known else Change(State.GONE, row["size"], row["modified"])
 
 
@@ -296,12 +317,12 @@ def _new_address(plan: Plan, image_id: int, entry: Entry) -> str | None:
 
 def _is_at_home(plan: Plan, image_id: int, entry: Entry) -> bool:
     """Whether workers, who go by the plan, would find the image where it is."""
-    return bool(plan.rows["uri"][image_id].as_py() == entry.uri)
+    return bool(plan.rows.row(image_id)["uri"] == entry.uri)
 
 
 def _hashes(output: Output, plan: Plan, touched: Mapping[int, Entry]) -> dict[int, str]:
     """The sha256 of the bytes that images were labelled with, of those that are done: elsewhere only what went well."""
-    shards = set(plan.rows["shard"].take(np.array([*touched], np.int64)).to_pylist())
+    shards = plan.shard_of([*touched])
     hashes = {}
     for part in output.parts(replace(plan, changes={}), shards & output.done()):
         for row in part.select(["image_id", "sha256", "status"]).to_pylist():

@@ -1,7 +1,7 @@
 """What a job works on: the images of its input, and the prompts that some of them carry."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from sam_batch.config import Config
 from sam_batch.data import listing
+from sam_batch.data.entries import Entries
 from sam_batch.errors import ConfigError, NotFoundError
 from sam_batch.job.spec import input_roots, roots_of
 from sam_batch.output.output import Output
@@ -58,12 +59,15 @@ class Images:
         return f"prompts: {counted(len(prompts), 'object')} in {carrying}"
 
 
-def list_images(config: Config, *, anew: bool = False) -> listing.Listing:
+def list_images(
+    config: Config, *, anew: bool = False, progress: Callable[[int], None] = lambda found: None
+) -> listing.Listing:
     """List the input; all of it where there are prompts, since `input.limit` is for images that carry some.
 
     Args:
         config: The job.
         anew: What the output holds does not count.
+        progress: Told from time to time how many images were found.
 
     Raises:
         InputError: It cannot be listed.
@@ -71,7 +75,7 @@ def list_images(config: Config, *, anew: bool = False) -> listing.Listing:
     """
     settings = config.input if config.prompts.uri is None else config.input.model_copy(update={"limit": None})
     began_with = None if anew or len(settings.uris) == 1 else _began_with(config)
-    return listing.list_images(settings, config.storage, output=config.output.uri, unlabelled=began_with)
+    return listing.list_images(settings, config.storage, config.output.uri, began_with, progress)
 
 
 def _began_with(config: Config) -> str | None:
@@ -108,16 +112,17 @@ def with_prompts(config: Config, listed: listing.Listing, plan: Plan | None) -> 
     images = listed.images
     if config.prompts.without == "skip":
         carrying = set(prompts.keys.to_pylist())
-        images = [entry for entry in images if entry.key in carrying]
+        images = Entries.of(entry for entry in images if entry.key in carrying)
         if skipped := len(listed.images) - len(images):
             _log.warning("prompts.without=skip: %s without prompts left out", counted(skipped, "image"))
-    listed.left_out.beyond_limit = len(images) - len(images[: config.input.limit])
-    return Images(replace(listed, images=images[: config.input.limit]), prompts, config.prompts.without == "fail")
+    taken = images[: config.input.limit]
+    listed.left_out.beyond_limit = len(images) - len(taken)
+    return Images(replace(listed, images=taken), prompts, config.prompts.without == "fail")
 
 
 def _only_planned(listed: listing.Listing, plan: Plan, error: NotFoundError) -> listing.Listing:
-    planned = set(plan.rows["key"].to_pylist())
-    images = [entry for entry in listed.images if entry.key in planned]
+    planned = set(plan.rows.texts("key"))
+    images = Entries.of(entry for entry in listed.images if entry.key in planned)
     waiting = len(listed.images) - len(images)
     _log.warning("prompts.uri: %s; the plan holds the prompts of its images, %d others wait for it", error, waiting)
     return replace(listed, images=images)

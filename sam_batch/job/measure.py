@@ -82,10 +82,10 @@ def measure(config: Config, found: DryRun, count: int, price: float | None, cons
         ConfigError: The model, the device or an engine cannot be used, or none of the images can be labelled.
         EngineError: The engine broke.
     """
-    entries = found.listed.images
-    count = min(count, len(entries))
-    entries = [entries[number * len(entries) // count] for number in range(count)]
-    rows = extend(None, entries, 1, found.images.prompts_of([entry.key for entry in entries]))
+    listed = found.listed.images
+    count = min(count, len(listed))
+    entries = [listed[number * len(listed) // count] for number in range(count)]
+    rows = extend(None, entries, 1, found.images.prompts_of)
     shards = [rows.slice(number, 1) for number in (0, *range(rows.num_rows))]
     with TemporaryDirectory(prefix="sam-batch-") as folder:
         receipts = _label(config, folder, shards, console)[1:]

@@ -131,7 +131,7 @@ def controls(plan: Plan, storage: Storage) -> tuple[str, ...]:
     done = sorted(committed_shards(storage))
     parts = [done[index] for index in _spread(len(done), 3)]
     known = [uri for shard in parts for uri in _known_good(plan, storage, shard)]
-    return tuple(dict.fromkeys([*known, *_some(pa.chunked_array([plan.addresses]), SPREAD)]))
+    return tuple(dict.fromkeys([*known, *plan.addresses(_spread(plan.rows.num_rows, SPREAD))]))
 
 
 def _known_good(plan: Plan, storage: Storage, shard: int) -> list[str]:

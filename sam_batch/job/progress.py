@@ -8,8 +8,10 @@ from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn
+from rich.status import Status
 
 from sam_batch.output.parts import Receipt
+from sam_batch.wording import counted
 
 PLAIN_INTERVAL_SECONDS = 10.0
 BAR_FROM_WIDTH = 110  # columns; with fewer there is no bar, and a shorter line
@@ -81,6 +83,34 @@ class RunProgress:
         (start, images, masks), (end, images_now, masks_now) = self._window[0], self._window[-1]
         seconds = end - start
         return ((images_now - images) / seconds, (masks_now - masks) / seconds) if seconds > 0 else (0.0, 0.0)
+
+
+class ListingProgress:
+    """Shows how many images were found: in place on a terminal, as a plain line every ten seconds elsewhere."""
+
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+        self._console, self._clock, self._printed = console, clock, clock()
+        self._status = Status("listing the input", console=console)
+        self._is_live = console.is_terminal and not console.is_dumb_terminal
+
+    def __enter__(self) -> Self:
+        if self._is_live:
+            self._status.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._status.stop()
+
+    def found(self, images: int) -> None:
+        """Show how many there are so far."""
+        line = f"listing the input: {counted(images, 'image')} found"
+        if self._is_live:
+            self._status.update(line)
+        elif self._clock() - self._printed >= PLAIN_INTERVAL_SECONDS:
+            self._printed = self._clock()
+            self._console.print(line, highlight=False)
 
 
 def _duration(seconds: float | None) -> str:

@@ -12,6 +12,7 @@ import sys
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import asdict
+from itertools import islice
 from typing import Any
 
 import pyarrow as pa
@@ -37,6 +38,9 @@ from sam_batch.job.stages import Ticket, draw_in_vain, load, open_segment_stage,
 from sam_batch.output.parts import Receipt
 from sam_batch.records import Stage
 
+# Ray Data takes all of a stream's input at its beginning, and keeps what it notes of blocks until its end: a long job
+# is several streams, one after the other. Each begins with new actors, which cost as much as some dozen shards.
+SHARDS_PER_ACTOR = 4096
 RETRIES = 2  # of a shard whose worker died
 WORKER_RESTARTS = 100  # of one actor in one stream, or as many as its shards can cause: not for ever
 
@@ -66,12 +70,15 @@ class RayExecutor:
 
     def run(self, job: JobSpec, shards: Iterable[pa.Table], *, again: bool) -> Generator[Receipt, None, None]:
         """See `Executor.run`."""
+        rest = iter(shards)
+        _, most = self._pool(job)
         with explained():
-            segmented = self.segmented(job, shards, in_flight=None)
-            stream = _map(segmented, _write_row, fn_kwargs={"job": job, "again": again}, **_TASK)
-            for table in _rows(stream):
-                for receipt in table.to_pylist():
-                    yield Receipt(**receipt)
+            while some := list(islice(rest, most * SHARDS_PER_ACTOR)):
+                segmented = self.segmented(job, some, in_flight=None)
+                stream = _map(segmented, _write_row, fn_kwargs={"job": job, "again": again}, **_TASK)
+                for table in _rows(stream):
+                    for receipt in table.to_pylist():
+                        yield Receipt(**receipt)
 
     def redraw(self, job: JobSpec, shards: Iterable[pa.Table]) -> Generator[Receipt, None, None]:
         """See `Executor.redraw`."""

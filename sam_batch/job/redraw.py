@@ -90,8 +90,7 @@ def _draw_shards(
 
 def shards_to_draw(plan: Plan, done: set[int]) -> Iterator[pa.Table]:
     """Of the shards that have a part, the images that count, `uri` where they are now."""
-    rows = plan.rows.set_column(plan.rows.column_names.index("uri"), "uri", plan.addresses)
-    for shard in replace(plan, rows=rows).shards(done):
+    for shard in map(plan.readdressed, plan.shards(done)):
         counted_rows = shard.filter(pa.array(~np.isin(shard["image_id"], plan.retired)))
         if counted_rows.num_rows:
             yield counted_rows

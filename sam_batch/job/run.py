@@ -67,7 +67,7 @@ def run_job(config: Config, console: Console, overwrite: str | None = None) -> S
         summary = Summary(storage.root, config.run.max_failure_rate, listed=images.listed.to_dict(), notes=notes)
         with sigterm_as_interrupt(), held(partial(lease.acquire, storage)) as holding:
             run = Run(config, storage, holding, summary, console, Alarm())
-            storage.clear_temporary(layout.ExportNames(claims.claimed(storage), ()).__contains__)
+            storage.clear_temporary(layout.ExportNames(claims.claimed(storage), tuple).__contains__)
             preflight.clear(storage)
             before = read_plan(storage) if overwrite is None else None  # once more: now no other driver writes here
             if before is not None and _is_finished(run, before, images):

@@ -27,7 +27,7 @@ ATTEMPTS = 2  # of an image, before its workers' deaths are held against it
 CONTROLS = 5  # images that went well before, tried until one can still be loaded
 
 
-def second_pass(executor: Executor, job: JobSpec, shards: Sequence[pa.Table], *, again: bool) -> Iterator[Receipt]:
+def second_pass(executor: Executor, job: JobSpec, shards: Iterable[pa.Table], *, again: bool) -> Iterator[Receipt]:
     """Segment the images of the missing shards one by one, put the shards together and have them written.
 
     Args:
@@ -42,8 +42,8 @@ def second_pass(executor: Executor, job: JobSpec, shards: Sequence[pa.Table], *,
         OutageError: A store does not answer; what was not yielded is still to do.
     """
     isolated = executor.isolated(job, again=again)
-    for start in range(0, len(shards), SHARDS_AT_ONCE):
-        some = shards[start : start + SHARDS_AT_ONCE]
+    rest = iter(shards)
+    while some := list(islice(rest, SHARDS_AT_ONCE)):
         done = _segmented(isolated, job, [image for shard in some for image in _single(shard)])
         for shard in some:
             yield _written(isolated, job, _whole_shard(shard, done))

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import Any
 
-import pyarrow as pa
-
 from sam_batch.config import Config
 from sam_batch.data import listing
 from sam_batch.data.storage import Storage, shown
@@ -30,8 +28,8 @@ from sam_batch.job.redraw import pictures_of
 from sam_batch.job.spec import known_settings, refuse_changed_settings
 from sam_batch.model.checkpoints import known_sha256
 from sam_batch.output import layout, lease, ownership
-from sam_batch.output.output import Output
-from sam_batch.output.plan import committed_shards, read_plan
+from sam_batch.output.output import Output, is_counted
+from sam_batch.output.plan import Plan, committed_shards, read_plan
 from sam_batch.output.summary import Summary
 from sam_batch.wording import counted
 
@@ -131,8 +129,8 @@ def dry_run(config: Config) -> DryRun:
     settings = known_settings(config)
     pictures = pictures_to_draw(storage, plan, settings) if plan else {}
     settings = plan.settings | pictures if plan else settings
-    new = new_rows(storage, plan, difference.new, images, config, settings)
-    new_shards = set(new["shard"].to_pylist())
+    new = new_rows(storage, plan, difference.new, [], images, config, settings)
+    new_shards = new["shard"].unique()
     done = committed_shards(storage)
     pending = plan.pending(done) if plan else set()
     undrawn = pictures_of(pictures if plan is None or plan.is_drawn else plan.pictures | pictures)
@@ -218,19 +216,19 @@ class JobStatus:
 
 
 def status(config: Config) -> JobStatus:
-    """Look at the plan, the parts' names and the shards' metrics; reads no annotations."""
+    """Look at the plan and the parts' names; where no run has counted just these parts, at the shards' metrics, too."""
     output = Output.at(config.output.uri, config.storage)
     storage, plan = output.storage, output.plan()
     state = JobStatus(storage.root)
     if plan is None:
         return state
     done = output.done()
-    changed = set(plan.rows["shard"].take(plan.retired).to_pylist()) & done
     state.planned, state.shards, state.done_shards = len(plan), plan.shard_count, len(done)
-    for shard in sorted(done - changed):
-        _add_metrics(state, output.metrics(shard))
-    for part in output.parts(plan, changed):  # their metrics also count images that are gone or were replaced
-        _add_rows(state, part)
+    summary = Summary("", 0.0)
+    if is_counted(output, plan, summary):
+        _add_summary(state, summary)
+    else:
+        _count(state, output, plan, done)
     state.holder = ", ".join(
         filter(None, map(partial(_holder, storage), [layout.LEASE, *lease.worker_leases(storage)]))
     )
@@ -259,14 +257,22 @@ def failed_images(config: Config) -> Iterator[str]:
         yield failures.to_csv(failures.failed_rows(part))
 
 
+def _count(state: JobStatus, output: Output, plan: Plan, done: set[int]) -> None:
+    changed = plan.shard_of(plan.retired) & done
+    for metrics in output.metrics_of(sorted(done - changed)):
+        _add_metrics(state, metrics)
+    for part in output.parts(plan, changed):  # their metrics also count images that are gone or were replaced
+        summary = Summary("", 0.0)
+        summary.count(part)
+        _add_summary(state, summary)
+
+
 def _add_metrics(state: JobStatus, metrics: dict[str, Any]) -> None:
     """Count a shard; its metrics are no result, and a copied output may lack them."""
     state.counts.update({name: metrics.get(name, 0) for name in ("ok", "empty", "failed", "masks")})
     state.failures.update(metrics.get("failures", {}))
 
 
-def _add_rows(state: JobStatus, part: pa.Table) -> None:
-    summary = Summary("", 0.0)
-    summary.count(part)
+def _add_summary(state: JobStatus, summary: Summary) -> None:
     state.counts.update({**summary.status, "masks": summary.masks})
     state.failures.update(summary.failures)

@@ -5,10 +5,10 @@ In which order, and who may do what, `job.run` and `job.worker` say.
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import pyarrow as pa
 from rich.console import Console
@@ -25,12 +25,12 @@ from sam_batch.job.ending import Run, sigterm_as_interrupt
 from sam_batch.job.executor import Executor, InlineExecutor
 from sam_batch.job.images import Images, list_images, with_prompts
 from sam_batch.job.outage import Patience, controls
-from sam_batch.job.progress import RunProgress
+from sam_batch.job.progress import ListingProgress, RunProgress
 from sam_batch.job.second_pass import second_pass
 from sam_batch.job.spec import JobSpec, refuse_changed_settings, roots_of
 from sam_batch.output import layout, lease, ownership
 from sam_batch.output.fingerprint import refuse_other
-from sam_batch.output.output import Output
+from sam_batch.output.output import Output, is_counted
 from sam_batch.output.parts import Receipt
 from sam_batch.output.plan import (
     Plan,
@@ -45,6 +45,9 @@ from sam_batch.prompts.needs import Needs
 from sam_batch.wording import counted
 
 _log = logging.getLogger(__name__)
+
+
+RowsOf: TypeAlias = Callable[[set[int]], Iterable[pa.Table]]  # what there is to do of some shards, in their order
 
 
 class Workers(NamedTuple):
@@ -70,7 +73,8 @@ def opened(config: Config, console: Console, overwrite: str | None = None) -> Op
     """
     require_known(config.output.formats)
     cluster.refuse_working_copy(config)
-    listed = list_images(config, anew=overwrite is not None)
+    with ListingProgress(console) as progress:
+        listed = list_images(config, anew=overwrite is not None, progress=progress.found)
     console.print(str(listed), markup=False, highlight=False, soft_wrap=True)
     storage = ownership.open_output(config, overwrite)
     plan = _earlier_plan(storage, config) if overwrite is None else None
@@ -111,7 +115,8 @@ def _earlier_plan(storage: Storage, config: Config) -> Plan | None:
 def needs_of(config: Config, images: Images, plan: Plan | None) -> Needs | None:
     """What the prompts ask of an engine, those that are read and those that are planned."""
     given = [images.prompts.values] if images.prompts else []
-    given += plan.rows["prompts"].chunks if plan else []
+    planned = (block["prompts"] for block in plan.rows.blocks(["prompts"])) if plan else ()
+    given += [chunk for prompts in planned for chunk in prompts.chunks if chunk.null_count < len(chunk)]
     return Needs.of(pa.chunked_array(given, GIVEN), config.prompts)
 
 
@@ -202,25 +207,27 @@ def label(run: Run, workers: Workers, plan: Plan, *, recounted: bool) -> bool:
     shards = counted(len(pending) + len(again), "shard")
     run.console.print(f"{total} of {counted(len(plan), 'image')} to do, in {shards}", highlight=False)
     with RunProgress(run.console, total) as progress:
-        _label_shards(run, workers, plan, list(plan.shards(pending)), progress, again=False)
-        _label_shards(run, workers, plan, again, progress, again=True)
+        _label_shards(run, workers, plan, pending, plan.shards, progress, again=False)
+        failed = {rows["shard"][0].as_py(): rows for rows in again}
+        _label_shards(
+            run, workers, plan, {*failed}, lambda some: map(failed.__getitem__, sorted(some)), progress, again=True
+        )
     return True
 
 
 def _label_shards(
-    run: Run, workers: Workers, plan: Plan, shards: Sequence[pa.Table], progress: RunProgress, *, again: bool
+    run: Run, workers: Workers, plan: Plan, missing: set[int], rows_of: RowsOf, progress: RunProgress, *, again: bool
 ) -> None:
-    missing = {rows["shard"][0].as_py(): rows for rows in shards}
     patience = Patience(run.config.storage.outage_seconds, run.console)
     breaker = Breaker(run.config.run)
     while missing:
         try:
             job = replace(workers.job, controls=controls(plan, run.storage))
-            for receipt in _receipts(workers._replace(job=job), missing, again=again):
+            for receipt in _receipts(workers._replace(job=job), missing, rows_of, again=again):
                 run.lease.check()
                 patience.answered()
                 _account(run, receipt, progress)
-                missing.pop(receipt.shard, None)
+                missing.discard(receipt.shard)
                 if not again:  # such images are done already, and failed before
                     run.summary.done += receipt.images
                     breaker.count(receipt)
@@ -228,17 +235,17 @@ def _label_shards(
             patience.wait(outage)
 
 
-def _receipts(workers: Workers, missing: Mapping[int, pa.Table], *, again: bool) -> Iterator[Receipt]:
+def _receipts(workers: Workers, missing: set[int], rows_of: RowsOf, *, again: bool) -> Iterator[Receipt]:
     """Of the shards that the workers finish, and then, from the second pass, of those that are missing still."""
     job, executor = workers
-    with closing(executor.run(job, list(missing.values()), again=again)) as stream:
+    with closing(executor.run(job, rows_of(missing), again=again)) as stream:
         for receipt in stream:
             if receipt.error:
                 raise StorageError(receipt.error)
             if receipt.outage:
                 raise OutageError(receipt.outage)
             yield receipt
-    yield from second_pass(executor, job, list(missing.values()), again=again)
+    yield from second_pass(executor, job, rows_of(missing), again=again)
 
 
 def _account(run: Run, receipt: Receipt, progress: RunProgress) -> None:
@@ -259,9 +266,13 @@ def finish(run: Run, plan: Plan, changed: bool) -> None:
     output.refuse_foreign_parts(plan)
     missing = settings.formats if changed else unwritten(settings.formats, run.storage, settings)
     run.lease.confirm()
+    if not missing and is_counted(output, plan, run.summary):
+        return
+    mark = output.mark(plan)  # before they are read: what changes meanwhile is counted anew by the next run
     run.summary.recount()
     with open_exports(missing, run.storage, settings, plan) as exports:
         for part in output.parts(plan, output.done()):
             run.summary.count(part)
             exports.add(part)
         exports.finish()
+    run.summary.counted = mark

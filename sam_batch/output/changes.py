@@ -4,14 +4,18 @@ The plan only grows, so this lies beside it, in `plan/changes.parquet`: one row 
 only, what the plan says. The holder of the lease replaces the file as a whole. It knows no images and reads no input.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
+from sam_batch.data.entries import Entries
+from sam_batch.data.packed import PackedTable, SortedRows
 from sam_batch.data.storage import Entry
 
 
@@ -53,6 +57,18 @@ SCHEMA = pa.schema(
 )
 
 
+_KNOWN = pa.schema(
+    [
+        ("image_id", pa.int64()),
+        ("key", pa.string()),
+        ("uri", pa.string()),
+        ("size", pa.int64()),
+        ("modified", pa.string()),
+        ("gone", pa.bool_()),
+    ]
+)
+
+
 class Difference(NamedTuple):
     """A listing beside a plan.
 
@@ -63,49 +79,71 @@ class Difference(NamedTuple):
         gone: Planned, and no longer listed.
     """
 
-    new: list[Entry]
+    new: Entries
     touched: list[tuple[int, Entry]]
     back: list[tuple[int, Entry]]
     gone: list[int]
 
 
-def compare(rows: pa.Table, changes: Changes, listed: Sequence[Entry], *, whole: bool) -> Difference:
-    """Compare what is listed with what is planned; reads nothing.
+def compare(rows: PackedTable, changes: Changes, listed: Entries, *, whole: bool) -> Difference:
+    """Compare what is listed with what is planned, both in the order of their keys; reads nothing.
 
     Args:
         rows: `schema.PLAN_SCHEMA`, row i the image i.
         changes: What is known of them.
-        listed: The input as it is.
+        listed: The input as it is, sorted by key.
         whole: All of the input is listed, so that what is missing is gone.
     """
-    known = _known(rows, changes)
-    entries = pa.table(
-        {
-            "key": pa.array([entry.key for entry in listed], pa.string()),
-            "uri": pa.array([entry.uri for entry in listed], pa.string()),
-            "size": pa.array([entry.size for entry in listed], pa.int64()),
-            "modified": pa.array([entry.modified for entry in listed], pa.string()),
-        }
-    )
-    place = pc.index_in(entries["key"], value_set=known["key"].combine_chunks())
-    planned = np.flatnonzero(pc.is_valid(place))
-    there = known.take(pc.drop_null(place))
-    differs = _any([pc.not_equal(entries[name].take(planned), there[name]) for name in ("uri", "size", "modified")])
-    was_gone = np.asarray(there["gone"], bool)
-    ids = there["image_id"].to_numpy()
+    touched, back, gone = list[tuple[int, Entry]](), list[tuple[int, Entry]](), list[int]()
+    latest = _Latest(changes)
+    runs = [SortedRows(map(latest.known, _placed(rows, start, stop))) for start, stop in _sorted_runs(rows)]
 
-    def pairs(chosen: np.ndarray) -> list[tuple[int, Entry]]:
-        return [(int(ids[i]), listed[int(planned[i])]) for i in np.flatnonzero(chosen)]
+    def new() -> Iterator[pa.Table]:
+        for entries in listed.table.blocks():
+            planned = list(chain.from_iterable(run.up_to(entries["key"][-1].as_py()) for run in runs))
+            known = pa.concat_tables([_KNOWN.empty_table(), *planned])
+            place = pc.index_in(entries["key"], value_set=known["key"].combine_chunks())
+            there, of_plan = known.take(pc.drop_null(place)), entries.filter(pc.is_valid(place))
+            differs = _any([pc.not_equal(of_plan[name], there[name]) for name in ("uri", "size", "modified")])
+            was_gone = np.asarray(there["gone"], bool)
+            touched.extend(_pairs(there, of_plan, differs & ~was_gone))
+            back.extend(_pairs(there, of_plan, was_gone))
+            gone.extend(_missing(known, pc.drop_null(place).to_numpy()))
+            yield entries.filter(pc.is_null(place))
 
-    missing = np.ones(known.num_rows, bool)
-    missing[pc.drop_null(place).to_numpy()] = False
-    gone = known["image_id"].to_numpy()[missing & ~np.asarray(known["gone"], bool)] if whole else []
-    return Difference(
-        new=[listed[int(i)] for i in np.flatnonzero(pc.is_null(place))],
-        touched=pairs(differs & ~was_gone),
-        back=pairs(was_gone),
-        gone=[int(image_id) for image_id in gone],
-    )
+    entries = Entries(PackedTable.of(new(), listed.table.schema))
+    gone += chain.from_iterable(_missing(known, []) for run in runs for known in run.up_to(None))
+    return Difference(entries, touched, back, sorted(gone) if whole else [])
+
+
+def _pairs(known: pa.Table, entries: pa.Table, chosen: NDArray[np.bool_]) -> Iterator[tuple[int, Entry]]:
+    ids = known["image_id"].filter(pa.array(chosen)).to_pylist()
+    return zip(ids, Entries.of_table(entries.filter(pa.array(chosen))), strict=True)
+
+
+def _missing(known: pa.Table, found: Sequence[int] | NDArray[np.int64]) -> list[int]:
+    """The images that were there when they were seen last, but for those in some places."""
+    missing = ~np.asarray(known["gone"], bool)
+    missing[np.asarray(found, np.int64)] = False
+    ids: list[int] = known["image_id"].filter(pa.array(missing)).to_pylist()
+    return ids
+
+
+def _sorted_runs(rows: PackedTable) -> list[tuple[int, int]]:
+    """Where the keys of a plan ascend, from a row on and up to another: each of its files is sorted."""
+    bounds, start, last = [0], 0, pa.array([], pa.string())
+    for block in rows.blocks(["key"]):
+        keys = pa.concat_arrays([last, *block["key"].chunks])
+        descents = np.flatnonzero(pc.less(keys[1:], keys[:-1])) + 1
+        bounds += (descents + start - len(last)).tolist()
+        start, last = start + block.num_rows, keys[-1:]
+    return list(zip(bounds, [*bounds[1:], rows.num_rows], strict=True)) if rows.num_rows else []
+
+
+def _placed(rows: PackedTable, start: int, stop: int) -> Iterator[tuple[int, pa.Table]]:
+    for table in rows.slices(start, stop - start):
+        yield start, table
+        start += table.num_rows
 
 
 def retired(changes: Changes) -> list[int]:
@@ -125,29 +163,36 @@ def from_table(table: pa.Table) -> dict[int, Change]:
     return {image_id: Change(**{**row, "state": State(row["state"])}) for image_id, row in rows}
 
 
-def addresses(rows: pa.Table, changes: Changes) -> pa.Array:
-    """Where each of the plan's images was listed last, as URIs."""
-    column = rows["uri"].combine_chunks()
-    moved = {image_id: change.address for image_id, change in sorted(changes.items()) if change.address is not None}
-    mask = np.zeros(len(column), bool)
-    mask[list(moved)] = True
-    return pc.replace_with_mask(column, mask, pa.array(moved.values(), column.type)) if moved else column
+def moved(changes: Changes) -> pa.RecordBatch:
+    """The `image_id` and new `address` of each image that was listed elsewhere last."""
+    rows = [(image_id, change.address) for image_id, change in sorted(changes.items()) if change.address is not None]
+    columns = zip(*rows, strict=True) if rows else ([], [])
+    return pa.record_batch(list(map(pa.array, columns, (pa.int64(), pa.string()))), ["image_id", "address"])
 
 
-def _known(rows: pa.Table, changes: Changes) -> pa.Table:
-    """The plan's images as they were seen last, without those that were replaced."""
-    ids = np.array(sorted(changes), np.int64)
-    latest = [changes[image_id] for image_id in ids.tolist()]
-    mask = np.zeros(rows.num_rows, bool)
-    mask[ids] = True
-    known = rows.select(["image_id", "key"]).append_column("uri", addresses(rows, changes))
-    for name, values in (("size", [change.size for change in latest]), ("modified", [c.modified for c in latest])):
-        column = rows[name].combine_chunks()
-        known = known.append_column(name, pc.replace_with_mask(column, mask, pa.array(values, column.type)))
-    states = np.full(rows.num_rows, "", object)
-    states[ids] = [change.state for change in latest]
-    known = known.append_column("gone", pa.array(states == State.GONE))
-    return known.filter(pa.array(states != State.REPLACED))
+class _Latest:
+    """What is known of planned images since they were planned."""
+
+    def __init__(self, changes: Changes) -> None:
+        self._ids = np.array(sorted(changes), np.int64)
+        self._changes = changes
+
+    def known(self, placed: tuple[int, pa.Table]) -> pa.Table:
+        """Rows of the plan as they were seen last, without those that were replaced; of the first the place is said."""
+        first, rows = placed
+        ids = self._ids[np.searchsorted(self._ids, first) : np.searchsorted(self._ids, first + rows.num_rows)]
+        latest = [self._changes[image_id] for image_id in ids.tolist()]
+        mask, states = np.zeros(rows.num_rows, bool), np.full(rows.num_rows, "", object)
+        mask[ids - first], states[ids - first] = True, [change.state for change in latest]
+        columns = {"image_id": rows["image_id"], "key": rows["key"], "gone": pa.array(states == State.GONE)}
+        for name in ("uri", "size", "modified"):
+            column = rows[name].combine_chunks()
+            now = [change.address if name == "uri" else getattr(change, name) for change in latest]
+            seen = pc.replace_with_mask(column, mask, pa.array(now, column.type))
+            columns[name] = pc.coalesce(seen, column) if name == "uri" else seen
+        return pa.table({name: columns[name] for name in _KNOWN.names}, schema=_KNOWN).filter(
+            pa.array(states != State.REPLACED)
+        )
 
 
 def _any(columns: Sequence[pa.ChunkedArray]) -> np.ndarray:

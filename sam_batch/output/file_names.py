@@ -3,10 +3,15 @@
 Names depend on keys alone, so they are not bent to a file system: two outputs of one input have equal names.
 """
 
-from collections.abc import Sequence
-from itertools import chain, islice
+from array import array
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 
-from sam_batch.data.naming import STRICTEST
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sam_batch.data.naming import STRICTEST, Naming
 from sam_batch.data.storage import Storage, shown
 from sam_batch.errors import OutputError
 
@@ -15,23 +20,63 @@ _REMEDY = (
     "pictures (output.color_masks.enabled=false output.segments.enabled=false)"
 )
 _NAMED = 3
+_PLAIN = r"^([A-Za-z0-9_-]([A-Za-z0-9_ .-]*[A-Za-z0-9_-])?/)*[A-Za-z0-9_-]([A-Za-z0-9_ .-]*[A-Za-z0-9_-])?$"
 
 
-def refuse_unwritable(storage: Storage, names: Sequence[str]) -> None:
+def refuse_unwritable(storage: Storage, names: Callable[[], Iterable[pa.ChunkedArray]]) -> None:
     """Refuse an output whose file system does not take the names of its files, or takes two for one.
 
     What it takes is tried out only where there is a name that some file system does not take.
+
+    Args:
+        storage: The output.
+        names: Gives all names, in blocks; asked again where some may be one to a file system.
 
     Raises:
         OutputError: Naming the first of them.
         StorageError: The output cannot be written.
     """
-    if not any(chain(STRICTEST.unusable(names), STRICTEST.clashes(names))):
+    naming: Naming | None = None
+    hashes = array("q")  # of names that many file systems take for one
+    for block in names():
+        hashes.extend(map(hash, _folded(block)))
+        if odd := _odd(block):
+            naming = naming or storage.naming()
+            _refuse_unusable(storage, naming, odd)
+    alike = _twice(hashes)
+    if not len(alike):
         return
-    naming = storage.naming()
+    candidates = (zip(_folded(block), block.to_pylist(), strict=True) for block in names())
+    pairs = sorted({name for block in candidates for folded, name in block if hash(folded) in alike})
+    if any(STRICTEST.clashes(pairs)):
+        _refuse_clashes(storage, naming or storage.naming(), pairs)
+
+
+def _folded(names: pa.ChunkedArray) -> Iterator[str]:
+    """Names as those file systems see them that tell the fewest apart."""
+    if pc.all(pc.string_is_ascii(names), min_count=0).as_py():
+        return iter(pc.ascii_lower(names).to_pylist())
+    return map(STRICTEST.folded, names.to_pylist())
+
+
+def _odd(names: pa.ChunkedArray) -> list[str]:
+    """The names that some file system does not take."""
+    is_plain = pc.and_(pc.match_substring_regex(names, _PLAIN), pc.less(pc.binary_length(names), STRICTEST.longest))
+    return [name for name, _ in STRICTEST.unusable(names.filter(pc.invert(is_plain)).to_pylist())]
+
+
+def _twice(hashes: "array[int]") -> set[int]:
+    values, counts = np.unique(np.frombuffer(hashes, np.int64), return_counts=True)
+    return set(values[counts > 1].tolist())
+
+
+def _refuse_unusable(storage: Storage, naming: Naming, names: Iterable[str]) -> None:
     some = [f"{shown(name)} ({reason})" for name, reason in islice(naming.unusable(names), _NAMED)]
     if some:
         raise OutputError(f"output.uri: the file system of {storage.root} does not take {', '.join(some)}; {_REMEDY}")
+
+
+def _refuse_clashes(storage: Storage, naming: Naming, names: Iterable[str]) -> None:
     pairs = [f"{shown(one)} and {shown(other)}" for one, other in islice(naming.clashes(names), _NAMED)]
     if pairs:
         raise OutputError(

@@ -6,9 +6,12 @@ It opens nothing: which of these names exist, and whose they are, `sam_batch.out
 import hashlib
 import posixpath
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from functools import cached_property
 from typing import Final, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 CONFIG = "config.yaml"
 SUMMARY = "summary.json"
@@ -36,6 +39,8 @@ _MAX_COMPONENT: Final = 255  # bytes between two slashes, on the usual file syst
 _MAX_NAME: Final = 800  # object stores allow 1024 bytes, of which a prefix needs some
 _HASHED: Final = re.compile(r".*~[0-9a-f]{16}", re.DOTALL)
 _UNUSABLE: Final = re.compile(r"[\0-\x1f\x7f\ud800-\udfff]")
+_PLAIN_KEY: Final = r"^([A-Za-z0-9_-]+/)*[A-Za-z0-9_-][A-Za-z0-9_.-]*$"  # `output_name` changes none of them
+_PLAIN_BYTES: Final = 200
 _PICTURE: Final = re.compile(r".*\.(jpe?g|jpe|jfif|mpo|png|webp|tiff?|bmp|gif|avif|hei[cf])", re.IGNORECASE | re.DOTALL)
 
 
@@ -146,6 +151,21 @@ def output_name(key: str, suffix: str, reserved: re.Pattern[str] | None = None) 
     return name if len(name.encode()) <= _MAX_NAME else _hashed(key, file, suffix) + suffix
 
 
+def output_names(keys: pa.ChunkedArray, suffix: str) -> pa.ChunkedArray:
+    """The same of many keys; quick where they are plain."""
+    is_plain = pc.and_(pc.match_substring_regex(keys, _PLAIN_KEY), pc.less(pc.binary_length(keys), _PLAIN_BYTES))
+    names = pc.binary_join_element_wise(keys, suffix, "")
+    if pc.all(is_plain, min_count=0).as_py():
+        return names
+    others = [output_name(key, suffix) for key in keys.filter(pc.invert(is_plain)).to_pylist()]
+    return pc.replace_with_mask(pa.concat_arrays(names.chunks), pc.invert(is_plain).combine_chunks(), pa.array(others))
+
+
+def names_below(folder: str, keys: pa.ChunkedArray, suffix: str) -> pa.ChunkedArray:
+    """The keys of such outputs in a folder."""
+    return pc.binary_join_element_wise(folder, output_names(keys, suffix), "/")
+
+
 def _is_unsafe(component: str, suffix: str = "") -> bool:
     return (
         component in ("", ".", "..")
@@ -167,13 +187,13 @@ class ExportFiles(NamedTuple):
 
     Attributes:
         fixed: Keys that no image gives.
-        of_image: The keys that an image of this key may have.
+        of_image: The keys that an image of this key may have; None where images have no files of their own.
         folder_of_image: The folder in which its masks are numbered, as `cutout_folder` has it.
         begins: How fixed files begin that we wrote, where other programs and people use their names too.
     """
 
     fixed: re.Pattern[str]
-    of_image: Callable[[str], tuple[str, ...]] = lambda key: ()
+    of_image: Callable[[str], tuple[str, ...]] | None = None
     folder_of_image: Callable[[str], str] | None = None
     begins: re.Pattern[bytes] | None = None
 
@@ -267,23 +287,25 @@ class ExportNames:
 
     Args:
         formats: Of `EXPORTS`.
-        keys: Of images.
+        keys: Gives those of images; asked where a format has files of single images, and then once or twice.
     """
 
-    def __init__(self, formats: Collection[str], keys: Collection[str]) -> None:
+    def __init__(self, formats: Collection[str], keys: Callable[[], Iterable[str]]) -> None:
         self._formats, self._keys = {name: EXPORTS[name] for name in formats}, keys
 
     @cached_property
     def of_images(self) -> frozenset[str]:
         """The files of single images."""
-        files = self._formats.values()
-        return frozenset(name for one in files for key in self._keys for name in one.of_image(key))
+        makers = [files.of_image for files in self._formats.values() if files.of_image]
+        return (
+            frozenset(name for key in self._keys() for make in makers for name in make(key)) if makers else frozenset()
+        )
 
     @cached_property
     def folders(self) -> frozenset[str]:
         """Where masks are numbered."""
-        makers = filter(None, (files.folder_of_image for files in self._formats.values()))
-        return frozenset(make(key) for make in makers for key in self._keys)
+        makers = [files.folder_of_image for files in self._formats.values() if files.folder_of_image]
+        return frozenset(make(key) for key in self._keys() for make in makers) if makers else frozenset()
 
     def __contains__(self, key: str) -> bool:
         """Whether an export may write this key."""

@@ -4,9 +4,12 @@ It needs neither torch nor Ray. Whose a file is and what may be written, `output
 visible, `output.parts`.
 """
 
+import hashlib
 import json
-from collections.abc import Collection, Iterator
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -18,8 +21,12 @@ from sam_batch.errors import JobError, NotFoundError, OutputError
 from sam_batch.output import layout, schema
 from sam_batch.output.fingerprint import FILTER, digest
 from sam_batch.output.plan import Plan, committed_shards, read_plan
+from sam_batch.output.summary import Summary
 from sam_batch.wording import counted
 
+_Of = TypeVar("_Of")
+_Read = TypeVar("_Read")
+AHEAD = 16  # parts read at once: object stores answer slowly, not narrowly
 PLANNED = ("image_id", "key", "uri")  # the columns a part shares with the plan
 
 
@@ -95,13 +102,28 @@ class Output:
     def whole_parts(self, plan: Plan, shards: Collection[int]) -> Iterator[pa.Table]:
         """Likewise, with the rows of images that count no more, and as they are stored: `uri` is the plan's."""
         fingerprint = digest(plan.fingerprint)
-        for planned in plan.shards(set(shards)):
+        keys = (layout.part_key(layout.ANNOTATIONS, shard) for shard in plan.in_order(shards))
+        for planned, data in zip(plan.shards(shards), self._ahead(self.storage.read, keys), strict=True):
             key = layout.part_key(layout.ANNOTATIONS, planned["shard"][0].as_py())
-            part = schema.read_part(self.storage.read(key))
+            part = schema.read_part(data)
             made_with = schema.part_metadata(part).get("sam_batch.fingerprint")
             if made_with != fingerprint or not part.select(PLANNED).equals(planned.select(PLANNED)):
                 raise self._foreign(key)
             yield part
+
+    def _ahead(self, read: Callable[[_Of], _Read], wanted: Iterable[_Of]) -> Iterator[_Read]:
+        """What is read of each, in order, some of it before it is asked for."""
+        pending = deque[Future[_Read]]()
+        with ThreadPoolExecutor(AHEAD) as pool:
+            try:
+                for one in wanted:
+                    pending.append(pool.submit(read, one))
+                    if len(pending) > AHEAD:
+                        yield pending.popleft().result()
+                while pending:
+                    yield pending.popleft().result()
+            finally:
+                pool.shutdown(cancel_futures=True)
 
     def refuse_foreign_parts(self, plan: Plan) -> None:
         """Refuse parts of shards that were never planned.
@@ -122,6 +144,25 @@ class Output:
             if failed.num_rows:
                 found.append(failed)
         return found
+
+    def mark(self, plan: Plan) -> str:
+        """A digest of what counts are made of: the plan, what became of its images, and the parts as they are listed.
+
+        Two equal marks mean equal counts, with no part read. Empty where the storage does not tell when a part changed.
+        """
+        listed = sorted(self.storage.list(layout.ANNOTATIONS, recursive=False), key=lambda entry: entry.key)
+        if any(None in (entry.size, entry.modified) for entry in listed):
+            return ""
+        mark = hashlib.sha256(
+            f"{digest(plan.fingerprint)} {plan.rows.num_rows} {sorted(plan.changes.items())}".encode()
+        )
+        for entry in listed:
+            mark.update(f"{entry.key} {entry.size} {entry.modified}\n".encode())
+        return mark.hexdigest()
+
+    def metrics_of(self, shards: Iterable[int]) -> Iterator[dict[str, Any]]:
+        """The same of many, some of them read ahead."""
+        return self._ahead(self.metrics, shards)
 
     def metrics(self, shard: int) -> dict[str, Any]:
         """Counts and times of a done shard; nothing where they are gone, since they are no result."""
@@ -153,3 +194,14 @@ class Output:
             f"{self.storage.root}/{key}: is of another job, of other settings or images; delete this file, then the "
             "same command does what is missing"
         )
+
+
+def is_counted(output: Output, plan: Plan, summary: Summary) -> bool:
+    """Whether a run has counted just these parts and no part has changed since; then the summary has its counts."""
+    told = output.summary()
+    mark = told.get("counted")
+    if not mark or mark != output.mark(plan):
+        return False
+    summary.restore(told)
+    summary.counted = mark
+    return True

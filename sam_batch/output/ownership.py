@@ -11,14 +11,16 @@ names of its own.
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain, islice
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from sam_batch.config import Config
+from sam_batch.data.packed import PackedTable
 from sam_batch.data.storage import Entry, Storage, open_storage, read_range, shown
 from sam_batch.errors import ConfigError, NotFoundError, OutputError, StorageError
 from sam_batch.output import claims, layout, lease
@@ -36,6 +38,7 @@ FOLDERS = (
 )
 _HEAD_BYTES = 64
 _REQUESTS = 16  # in flight: object stores answer slowly, not narrowly
+_LIKE_CUTOUT = r"(^|/)(0|[1-9][0-9]*)\.png$"  # keys whose folder of cut-outs is named like a cut-out
 _SEAL = "# The effective configuration of the last run. Copy it to change it: an edited one is left as it is. sha256 "
 _log = logging.getLogger(__name__)
 
@@ -49,43 +52,83 @@ class Names:
         formats: Of exports that are there, or will be.
     """
 
-    def __init__(self, rows: pa.Table, fingerprint: Mapping[str, str], formats: Collection[str] = ()) -> None:
+    def __init__(
+        self, rows: PackedTable | pa.Table, fingerprint: Mapping[str, str], formats: Collection[str] = ()
+    ) -> None:
         def is_on(picture: str) -> bool:
             return bool(value_of(fingerprint, f"output.{picture}.enabled"))
 
-        self._keys: list[str] = rows["key"].to_pylist()
+        self._rows = rows
         self.exports = layout.ExportNames(formats, self._keys)
-        self.shards = frozenset(rows["shard"].unique().to_pylist())
+        self._formats = formats
         self._has_cutouts = is_on("segments")
         self._are_packed = value_of(fingerprint, "output.segments.pack") == "tar"
-        packed = self._has_cutouts and self._are_packed
-        self.tars = frozenset(map(layout.tar_key, self.shards)) if packed else frozenset[str]()
         self._has_color_masks = is_on("color_masks")
         self._encoding: str = value_of(fingerprint, "output.color_masks.format")
         self._has_label_masks = is_on("label_masks")
 
+    def _keys(self) -> Iterable[str]:
+        return iter(self._rows["key"].to_pylist())
+
+    @cached_property
+    def shards(self) -> frozenset[int]:
+        """Their numbers."""
+        return frozenset(self._rows["shard"].unique().to_pylist())
+
+    @cached_property
+    def tars(self) -> frozenset[str]:
+        """The keys of packed cut-outs."""
+        is_packed = self._has_cutouts and self._are_packed
+        return frozenset(map(layout.tar_key, self.shards)) if is_packed else frozenset()
+
     @cached_property
     def pictures(self) -> frozenset[str]:
         """The keys of all pictures but cut-outs."""
-        colored = self._keys if self._has_color_masks else ()
+        colored = self._keys() if self._has_color_masks else ()
         color_masks = (layout.color_mask_key(key, self._encoding) for key in colored)
-        label_masks = map(layout.label_mask_key, self._keys) if self._has_label_masks else ()
+        label_masks = map(layout.label_mask_key, self._keys()) if self._has_label_masks else ()
         return frozenset(chain(color_masks, label_masks))
 
     @cached_property
     def cutouts(self) -> frozenset[str]:
         """The folders of cut-outs that lie one by one."""
-        return frozenset() if self._are_packed else self._cutout_folders
+        lie_alone = self._has_cutouts and not self._are_packed
+        return frozenset(map(layout.cutouts_key, self._keys())) if lie_alone else frozenset()
 
-    @cached_property
-    def _cutout_folders(self) -> frozenset[str]:
-        return frozenset(map(layout.cutouts_key, self._keys)) if self._has_cutouts else frozenset()
+    def of_images(self) -> Iterator[pa.ChunkedArray]:
+        """The names of all pictures and files of single images, and the folders of cut-outs, in blocks."""
+        of_image = [one for one in (layout.EXPORTS[name].of_image for name in self._formats) if one]
+        for keys in self._key_blocks():
+            if self._has_color_masks:
+                yield layout.names_below(layout.COLOR_MASKS, keys, layout.SUFFIXES[self._encoding])
+            if self._has_label_masks:
+                yield layout.names_below(layout.LABEL_MASKS, keys, ".png")
+            if self._has_cutouts and not self._are_packed:
+                yield layout.names_below(layout.SEGMENTS, keys, "")
+            if of_image:
+                yield pa.chunked_array([[name for key in keys.to_pylist() for make in of_image for name in make(key)]])
 
     @property
     def nested(self) -> str | None:
         """A folder of cut-outs that has the name of another image's cut-out: as of `a/0.png` beside an image `a`."""
-        folders = self._cutout_folders
-        return min((name for name in folders if layout.cutout_folder(name) in folders), default=None)
+        if not self._has_cutouts:
+            return None
+        like_cutouts = [keys.filter(pc.match_substring_regex(keys, _LIKE_CUTOUT)) for keys in self._key_blocks()]
+        inside = {
+            name: layout.cutout_folder(name)
+            for keys in like_cutouts
+            for name in map(layout.cutouts_key, keys.to_pylist())
+        }
+        wanted = pa.array(set(inside.values()), pa.string())
+        if not len(wanted):
+            return None
+        folders = (layout.names_below(layout.SEGMENTS, keys, "") for keys in self._key_blocks())
+        there = {name for names in folders for name in names.filter(pc.is_in(names, value_set=wanted)).to_pylist()}
+        return min((name for name, folder in inside.items() if folder in there), default=None)
+
+    def _key_blocks(self) -> Iterator[pa.ChunkedArray]:
+        blocks = self._rows.blocks(["key"]) if isinstance(self._rows, PackedTable) else [self._rows]
+        return (block["key"] for block in blocks)
 
     def __contains__(self, key: str) -> bool:
         """Whether the job may write this key, which lies in one of `FOLDERS`."""
@@ -203,7 +246,7 @@ def _in_the_way(storage: Storage, key: str) -> OutputError:
     )
 
 
-def refuse_unclaimed(storage: Storage, formats: Collection[str], rows: pa.Table) -> None:
+def refuse_unclaimed(storage: Storage, formats: Collection[str], rows: PackedTable) -> None:
     """Refuse exports over files of their names that are not ours: in a folder that is not, or of a strange beginning.
 
     An interrupted run may leave a folder that is ours without a file that others call alike, such as `data.yaml`.
@@ -216,14 +259,13 @@ def refuse_unclaimed(storage: Storage, formats: Collection[str], rows: pa.Table)
     Raises:
         OutputError: Names one.
     """
-    keys: list[str] = rows["key"].to_pylist()
     ours = claims.claimed(storage)
     for name in ours:
         for entry in storage.list(name, recursive=False) if layout.EXPORTS[name].begins else ():
             if _begins_otherwise(storage, entry):
                 raise _in_the_way(storage, entry.key)
     for name in set(formats) - ours:
-        names = layout.ExportNames([name], keys)
+        names = layout.ExportNames([name], partial(rows.texts, "key"))
         for entry in storage.list(name):
             if entry.key in names or entry.key == layout.receipt_key(name):
                 raise _in_the_way(storage, entry.key)
@@ -249,7 +291,7 @@ def withdraw_exports(storage: Storage, plan: Plan, formats: Collection[str], *, 
     """
     ours = claims.claimed(storage).intersection(formats)
     for name in ours:
-        names = layout.ExportNames([name], plan.rows["key"].to_pylist())
+        names = layout.ExportNames([name], partial(plan.rows.texts, "key"))
         receipt = claims.read(storage, name)
         if receipt is not None:
             storage.replace(layout.receipt_key(name), claims.written(name, {}, complete=False))

@@ -1,25 +1,31 @@
 """The plan: which image belongs to which shard. Written once, extended by new images, never changed.
 
 `image_id` is the position in the plan. The plan's Parquet files carry the fingerprint of the settings it was made for.
+
+Its rows lie packed in memory and are read block by block: plans of ten million images are none too long.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from sam_batch.config import Config
+from sam_batch.data.entries import Entries
+from sam_batch.data.packed import BLOCK_ROWS, PackedTable, of_length
 from sam_batch.data.storage import Entry, Storage, shown
 from sam_batch.errors import NotFoundError, OutputError, StorageError
 from sam_batch.model.families import view_bytes
 from sam_batch.output import layout, schema
 from sam_batch.output.changes import SCHEMA as CHANGES_SCHEMA
-from sam_batch.output.changes import Changes, addresses, from_table, retired, to_table
+from sam_batch.output.changes import Changes, from_table, moved, retired, to_table
 from sam_batch.output.fingerprint import PLACE
 from sam_batch.prompts.arrow import GIVEN
 from sam_batch.prompts.items import Category
@@ -29,12 +35,13 @@ FINGERPRINT = b"sam_batch.fingerprint"
 CATEGORIES = b"sam_batch.categories"
 ROOTS = b"sam_batch.input.uri"  # of changes: where the input is since it moved
 PICTURES = b"sam_batch.pictures"  # of changes: what is drawn since it was switched on
+GROUP_ROWS = 1 << 20  # of a file; what `schema.part_bytes` makes of a table, to the byte
 SHARDS_AT_LEAST = 32
 MOST, MOST_INLINE = 32, 4  # images a shard where nobody said otherwise; in a plain loop each may take a minute
 SHARD_BYTES = 256 << 20  # of views; a stage holds them some three times, and there are as many loaders as CPUs
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Plan:
     """All planned images.
 
@@ -49,7 +56,7 @@ class Plan:
         is_drawn: Whether all images that had rows before have them.
     """
 
-    rows: pa.Table
+    rows: PackedTable
     fingerprint: dict[str, str]
     parts: int
     changes: Changes = field(default_factory=dict)
@@ -81,56 +88,90 @@ class Plan:
         """Whether the first of the roots gave keys without its base name; others that came later never do."""
         return len(json.loads(self.fingerprint.get(PLACE, "[]"))) == 1
 
-    @property
-    def addresses(self) -> pa.Array:
-        """Where each image was then, as URIs, in the order of the rows."""
-        return addresses(self.rows, self.changes)
+    def addresses(self, places: Sequence[int]) -> list[str]:
+        """Where some images were then, as URIs, by their ascending image_ids."""
+        return pc.coalesce(self._moved(pa.array(places, pa.int64())), self.rows.take(places)["uri"]).to_pylist()
 
     def readdressed(self, part: pa.Table) -> pa.Table:
         """Rows of an output with the images' addresses of now, where some are not those of the plan."""
-        if not any(change.address for change in self.changes.values()):
+        if not len(self._moved_images):
             return part
-        now = self.addresses.take(part["image_id"].combine_chunks())
+        now = pc.coalesce(self._moved(part["image_id"]), part["uri"])
         return part.set_column(part.column_names.index("uri"), part.field("uri"), now)
 
-    @property
+    def _moved(self, image_ids: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+        """The new addresses of images; null where an image lies where it lay."""
+        return self._moved_images["address"].take(pc.index_in(image_ids, value_set=self._moved_images["image_id"]))
+
+    @cached_property
+    def _moved_images(self) -> pa.RecordBatch:
+        return moved(self.changes)
+
+    @cached_property
     def retired(self) -> NDArray[np.int64]:
         """The image_ids that count no more, in order."""
         return np.array(sorted(retired(self.changes)), np.int64)
 
-    @property
-    def counted_rows(self) -> pa.Table:
-        """The rows of the images that count."""
-        return self.rows.filter(pa.array(~np.isin(self.rows["image_id"], self.retired)))
+    def counted_blocks(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """The rows of the images that count, block by block; of some columns, if they are named."""
+        first = 0
+        for block in self.rows.blocks(columns):
+            ids = self.retired[np.searchsorted(self.retired, first) : np.searchsorted(self.retired, first + len(block))]
+            first += len(block)
+            yield block.filter(pa.array(~np.isin(np.arange(first - len(block), first), ids))) if len(ids) else block
 
-    @property
+    @cached_property
     def prompt_count(self) -> int:
         """How many prompts these images carry."""
-        objects = pc.struct_field(self.counted_rows["prompts"], "objects")
-        return int(pc.sum(pc.list_value_length(objects)).as_py() or 0)
+        blocks = (block["prompts"] for block in self.counted_blocks(["prompts"]))
+        objects = (pc.struct_field(prompts, "objects") for prompts in blocks if prompts.null_count < len(prompts))
+        return sum(pc.sum(pc.list_value_length(lists)).as_py() or 0 for lists in objects)
+
+    @cached_property
+    def _shards(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """The shards in the plan's order: their numbers, where each begins, and how many images that count it has."""
+        shard_of_image = np.concatenate([np.array([], np.int64), *(b["shard"] for b in self.rows.blocks(["shard"]))])
+        starts = np.flatnonzero(np.diff(shard_of_image, prepend=-1))
+        ends = np.append(starts[1:], len(shard_of_image))
+        gone = np.searchsorted(self.retired, ends) - np.searchsorted(self.retired, starts[: len(ends)])
+        return shard_of_image[starts], np.append(starts, len(shard_of_image)), np.diff(ends, prepend=0) - gone
 
     @property
     def shard_count(self) -> int:
         """Shards are numbered from 0 without gaps."""
-        return 0 if not self.rows.num_rows else self.rows["shard"][-1].as_py() + 1
+        numbers, _, _ = self._shards
+        return int(numbers[-1]) + 1 if len(numbers) else 0
 
-    def shards(self, wanted: set[int]) -> Iterator[pa.Table]:
-        """The rows of each wanted shard, in order, without a copy."""
-        runs = pc.run_end_encode(self.rows["shard"].combine_chunks())
-        start = 0
-        for shard, end in zip(runs.values.to_pylist(), runs.run_ends.to_pylist(), strict=True):
-            if shard in wanted:
-                yield self.rows.slice(start, end - start)
-            start = end
+    def shards(self, wanted: Iterable[int]) -> Iterator[pa.Table]:
+        """The rows of each wanted shard, in order, unpacked as they are asked for."""
+        numbers, bounds, _ = self._shards
+        for place in self._places(wanted, numbers):
+            yield self.rows.slice(int(bounds[place]), int(bounds[place + 1] - bounds[place]))
+
+    def in_order(self, shards: Iterable[int]) -> list[int]:
+        """Shards in the plan's order."""
+        numbers, _, _ = self._shards
+        ordered: list[int] = numbers[self._places(shards, numbers)].tolist()
+        return ordered
+
+    def shard_of(self, image_ids: Sequence[int] | NDArray[np.int64]) -> set[int]:
+        """The shards that images are in."""
+        numbers, bounds, _ = self._shards
+        return set(numbers[np.searchsorted(bounds, np.asarray(image_ids, np.int64), side="right") - 1].tolist())
 
     def pending(self, done: set[int]) -> set[int]:
         """The shards that are not done and hold an image that counts."""
-        counts = ~np.isin(self.rows["image_id"], self.retired)
-        return set(self.rows["shard"].filter(pa.array(counts)).unique().to_pylist()) - done
+        numbers, _, counting = self._shards
+        return set(numbers[counting > 0].tolist()) - done
 
     def image_count(self, shards: set[int]) -> int:
         """How many images that count the given shards hold."""
-        return sum(rows.num_rows - int(np.isin(rows["image_id"], self.retired).sum()) for rows in self.shards(shards))
+        numbers, _, counting = self._shards
+        return int(counting[self._places(shards, numbers)].sum())
+
+    @staticmethod
+    def _places(wanted: Iterable[int], numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        return np.flatnonzero(np.isin(numbers, np.fromiter(wanted, np.int64)))
 
 
 def read_plan(storage: Storage) -> Plan | None:
@@ -146,11 +187,11 @@ def read_plan(storage: Storage) -> Plan | None:
     parts = [_read_part(storage, key) for key in keys]
     if not parts:
         return None
-    metadata = [part.schema.metadata for part in parts]
+    metadata = [told for _, told in parts]
     for key, told in zip(keys, metadata, strict=True):
         if told[FINGERPRINT] != metadata[0][FINGERPRINT]:
             raise _no_plan(storage, key, "it is of another plan")
-    rows = pa.concat_tables([part.replace_schema_metadata(None) for part in parts])
+    rows = sum((part for part, _ in parts), PackedTable(schema.PLAN_SCHEMA))
     categories = [Category(*one) for told in metadata for one in json.loads(told.get(CATEGORIES, b"[]"))]
     fingerprint = json.loads(metadata[0][FINGERPRINT])
     return _with_changes(storage, Plan(rows, fingerprint, len(parts), categories=tuple(dict.fromkeys(categories))))
@@ -201,15 +242,16 @@ def _stored_beside(storage: Storage, before: Plan, plan: Plan) -> Plan:
     return plan
 
 
-def _read_part(storage: Storage, key: str) -> pa.Table:
+def _read_part(storage: Storage, key: str) -> tuple[PackedTable, dict[bytes, bytes]]:
     data = storage.read(key)
     try:
-        part = schema.read_part(data, schema.PLAN_SCHEMA)
+        blocks, metadata = schema.read_blocks(data, schema.PLAN_SCHEMA, BLOCK_ROWS)
+        rows = PackedTable.of(blocks, schema.PLAN_SCHEMA)
     except StorageError as error:
         raise _no_plan(storage, key, str(error)) from error
-    if FINGERPRINT not in (part.schema.metadata or {}):
+    if FINGERPRINT not in metadata:
         raise _no_plan(storage, key, "it does not say for which settings")
-    return part
+    return rows, metadata
 
 
 def _no_plan(storage: Storage, key: str, reason: str) -> OutputError:
@@ -232,34 +274,43 @@ def images_per_shard(config: Config, images: int) -> int:
     return max(1, min(wanted, SHARD_BYTES // (most_views(config) * view_bytes(config.model.name))))
 
 
-def extend(plan: Plan | None, new: Sequence[Entry], shard_size: int, prompts: pa.StructArray | None = None) -> pa.Table:
+def extend(
+    plan: Plan | None,
+    new: Iterable[Entry],
+    shard_size: int,
+    prompts_of: Callable[[pa.ChunkedArray], pa.Array | None] = lambda keys: None,
+) -> PackedTable:
     """Rows for new images, in shards of their own.
 
     Args:
         plan: What there is already.
         new: Images that it does not hold, or not as they are now.
         shard_size: Images a shard.
-        prompts: Of each new image, `prompts.arrow.GIVEN`; None where no image carries some.
+        prompts_of: The prompts of images, by their keys: `prompts.arrow.GIVEN`, or None where none carries some.
     """
     first_image, first_shard = (plan.rows.num_rows, plan.shard_count) if plan else (0, 0)
-    return pa.table(
-        {
-            "shard": [first_shard + position // shard_size for position in range(len(new))],
-            "image_id": range(first_image, first_image + len(new)),
-            "key": [entry.key for entry in new],
-            "uri": [entry.uri for entry in new],
-            "size": [entry.size for entry in new],
-            "modified": [entry.modified for entry in new],
-            "prompts": pa.nulls(len(new), GIVEN) if prompts is None else prompts,
-        },
-        schema=schema.PLAN_SCHEMA,
-    )
+
+    def blocks() -> Iterator[pa.Table]:
+        start = 0
+        for entries in Entries.of(new).table.blocks():
+            places = np.arange(start, start + entries.num_rows)
+            start += entries.num_rows
+            given = prompts_of(entries["key"])
+            columns = {
+                "shard": first_shard + places // shard_size,
+                "image_id": first_image + places,
+                **{name: entries[name] for name in entries.column_names},
+                "prompts": pa.nulls(entries.num_rows, GIVEN) if given is None else given,
+            }
+            yield pa.table({name: columns[name] for name in schema.PLAN_SCHEMA.names}).cast(schema.PLAN_SCHEMA)
+
+    return PackedTable.of(blocks(), schema.PLAN_SCHEMA)
 
 
 def store(
     storage: Storage,
     plan: Plan | None,
-    rows: pa.Table,
+    rows: PackedTable,
     fingerprint: dict[str, str],
     categories: Sequence[Category] = (),
 ) -> Plan:
@@ -270,7 +321,7 @@ def store(
         number, known = number + 1, tuple(dict.fromkeys([*known, *categories]))
     if plan is None:
         return Plan(rows, fingerprint, number, categories=known)
-    return replace(plan, rows=pa.concat_tables([plan.rows, rows]), parts=number, categories=known)
+    return replace(plan, rows=plan.rows + rows, parts=number, categories=known)
 
 
 def replace_plan(storage: Storage, plan: Plan) -> None:
@@ -278,11 +329,19 @@ def replace_plan(storage: Storage, plan: Plan) -> None:
     storage.replace(layout.part_key(layout.PLAN, 0), _part_bytes(plan.rows, plan.fingerprint, plan.categories))
 
 
-def _part_bytes(rows: pa.Table, fingerprint: dict[str, str], categories: Sequence[Category] = ()) -> bytes:
+def _part_bytes(rows: PackedTable, fingerprint: dict[str, str], categories: Sequence[Category] = ()) -> bytes:
     metadata = {FINGERPRINT: json.dumps(fingerprint, sort_keys=True)}
     if categories:
         metadata[CATEGORIES] = json.dumps([astuple(category) for category in categories])
-    return schema.part_bytes(rows.replace_schema_metadata(metadata))
+    sink = pa.BufferOutputStream()
+    described = rows.schema.with_metadata(metadata)
+    with pq.ParquetWriter(sink, described, compression="zstd") as writer:
+        for group in of_length(rows.blocks(), GROUP_ROWS):
+            writer.write_table(group.replace_schema_metadata(metadata), GROUP_ROWS)
+        if not rows.num_rows:
+            writer.write_table(described.empty_table())
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
 
 
 def committed_shards(storage: Storage) -> set[int]:

@@ -7,7 +7,8 @@ resized views, never masks as pixels. Columns are found by name, so that others 
 It opens no file. Sizes above 2 GB are safe: long columns have 64-bit offsets.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any, TypeAlias
 
@@ -167,10 +168,38 @@ def read_part(data: bytes, schema: pa.Schema = ANNOTATION_SCHEMA) -> pa.Table:
     Raises:
         StorageError: The bytes are damaged, or hold other columns.
     """
-    try:
+    with _undamaged():
         table = pq.ParquetFile(pa.BufferReader(data)).read()
+    return _of_schema(table, schema)
+
+
+def read_blocks(data: bytes, schema: pa.Schema, rows: int) -> tuple[Iterator[pa.Table], dict[bytes, bytes]]:
+    """The same for long tables: the metadata at once, then so many rows at a time.
+
+    Raises:
+        StorageError: Likewise; also on the way.
+    """
+    with _undamaged():
+        file = pq.ParquetFile(pa.BufferReader(data))
+    _of_schema(file.schema_arrow.empty_table(), schema)
+    return _blocks(file, schema, rows), file.schema_arrow.metadata or {}
+
+
+def _blocks(file: pq.ParquetFile, schema: pa.Schema, rows: int) -> Iterator[pa.Table]:
+    with _undamaged():
+        for batch in file.iter_batches(rows):
+            yield _of_schema(pa.Table.from_batches([batch]), schema).replace_schema_metadata(None)
+
+
+@contextmanager
+def _undamaged() -> Iterator[None]:
+    try:
+        yield
     except (pa.ArrowException, OSError) as error:
         raise StorageError(f"damaged Parquet: {' '.join(str(error).split())}") from error
+
+
+def _of_schema(table: pa.Table, schema: pa.Schema) -> pa.Table:
     for field in (schema.field(name) for name in _YOUNGER if name in schema.names):
         if field.name not in table.column_names:
             table = table.append_column(field, pa.nulls(table.num_rows, field.type))

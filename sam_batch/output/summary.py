@@ -5,6 +5,7 @@ import platform
 import shlex
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -45,6 +46,7 @@ class Summary:
         stage_seconds: Worker time of this run by stage.
         used: Model, engine, precision, device and executor of this run; empty where there was nothing to do.
         notes: What was warned of, here or by workers, each once.
+        counted: `Output.mark` of the parts that were read for these counts; empty where they were not all read.
         postprocessing: How masks were made in this run: each way that a worker took, and why.
         interrupted: The user stopped the run.
         error: Why the job could not end; empty if it did.
@@ -69,6 +71,7 @@ class Summary:
     stage_seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(map(str, Stage), 0.0))
     used: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    counted: str = ""
     postprocessing: list[str] = field(default_factory=list)
     interrupted: bool = False
     error: str = ""
@@ -102,7 +105,7 @@ class Summary:
 
     def recount(self) -> None:
         """Forget what was counted, before all parts are counted anew."""
-        self.done = self.masks = 0
+        self.done, self.masks, self.counted = 0, 0, ""
         self.first_failed.clear()
         for counter in (self.status, self.failures, self.pixel_notes, self.prompts, self.prompt_failures):
             counter.clear()
@@ -110,18 +113,28 @@ class Summary:
     def count(self, part: pa.Table) -> None:
         """Count committed rows."""
         self.status.update(part["status"].to_pylist())
-        for key, error in zip(part["key"].to_pylist(), part["error"].to_pylist(), strict=True):
-            if error:
-                self.failures[error["kind"]] += 1
-                if len(self.first_failed) < NAMED:
-                    self.first_failed.append(f"{shown(key)}: {error['message']}")
-        self.pixel_notes.update(note for notes in part["notes"].to_pylist() for note in notes or ())
-        self.masks += sum(len(masks) for masks in part["masks"])
+        failed = part.filter(pc.is_valid(part["error"])).select(["key", "error"])
+        for row in failed.to_pylist():
+            self.failures[row["error"]["kind"]] += 1
+            if len(self.first_failed) < NAMED:
+                self.first_failed.append(f"{shown(row['key'])}: {row['error']['message']}")
+        self.pixel_notes.update(pc.list_flatten(part["notes"]).to_pylist())
+        self.masks += pc.sum(pc.list_value_length(part["masks"])).as_py() or 0
         prompts = pc.list_flatten(part["prompts"])
         self.prompts.update(pc.struct_field(prompts, "status").to_pylist())
         kinds = pc.struct_field(prompts, ["failure", "kind"]).drop_null()
         self.prompt_failures.update(kinds.to_pylist())
         self.done = self.status.total()
+
+    def restore(self, told: Mapping[str, Any]) -> None:
+        """Take the counts that another run wrote into `summary.json` for those of all parts."""
+        images, prompts = told["images"], told["prompts"]
+        self.done, self.masks = images["done"], told["masks"]
+        self.first_failed[:] = told["first_failed"]
+        self.status = Counter({status: images[status] for status in Status})
+        self.prompts = Counter({status: prompts[status] for status in Status})
+        self.failures, self.pixel_notes = Counter(told["failures"]), Counter(told["pixel_notes"])
+        self.prompt_failures = Counter(prompts["failures"])
 
     def to_json(self) -> str:
         """`summary.json`."""
@@ -139,6 +152,8 @@ class Summary:
                 "failures": dict(sorted(self.prompt_failures.items())),
             },
             "failures": dict(sorted(self.failures.items())),
+            "first_failed": self.first_failed,
+            "counted": self.counted,
             "pixel_notes": dict(sorted(self.pixel_notes.items())),
             "run": {
                 **self.used,

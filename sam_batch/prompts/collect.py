@@ -15,8 +15,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from sam_batch.config_prompts import PromptsConfig
-from sam_batch.data.listing import some
-from sam_batch.data.storage import Entry, shown
+from sam_batch.data.storage import Entry, shown, some
 from sam_batch.errors import ConfigError
 from sam_batch.prompts.arrow import GIVEN, PROMPT, prompt_to_row
 from sam_batch.prompts.categories import Categories

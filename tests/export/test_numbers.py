@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.results import annotations, failed, result_of
 
+from sam_batch.data.packed import PackedTable
 from sam_batch.errors import JobError
 from sam_batch.export.numbers import PER_IMAGE, Numbers, decoded_rows
 from sam_batch.output.changes import Change, State
@@ -27,7 +28,9 @@ def plan_of(*images, categories=(CUP,), fingerprint=None, changes=None):
         }
         for number, image in enumerate(images)
     ]
-    return Plan(pa.Table.from_pylist(rows, PLAN_SCHEMA), fingerprint or {}, 1, changes or {}, categories)
+    return Plan(
+        PackedTable.of(pa.Table.from_pylist(rows, PLAN_SCHEMA)), fingerprint or {}, 1, changes or {}, categories
+    )
 
 
 def asked(prompt_id):

@@ -1,5 +1,6 @@
 """The driver may die at any moment: the same command, repeated, ends with the same files."""
 
+import itertools
 import random
 import shutil
 import signal
@@ -20,6 +21,7 @@ IMAGES = 60
     ("executor", "count"),
     [
         ("inline", 10),
+        pytest.param("inline", 50, marks=pytest.mark.slow),
         pytest.param("ray", 2, marks=pytest.mark.ray),
         pytest.param("ray", 10, marks=[pytest.mark.ray, pytest.mark.slow]),
     ],
@@ -43,6 +45,31 @@ def test_kills_at_random_moments_leave_the_files_of_an_uninterrupted_run(tmp_pat
     assert last.exitcode == 0
     assert result_files(killed) == result_files(clean)
     assert not list((killed / ".tmp").iterdir())
+
+
+@pytest.mark.slow  # some hundred drivers, each with another run behind it
+def test_a_kill_at_every_call_that_changes_the_output_leaves_the_files_of_an_uninterrupted_run(
+    tmp_path, record_property
+):
+    draw_photographs(tmp_path / "photos", 2)
+    small = {"run": {"shard_size": 1}, "generator": {"points_per_side": 2}}
+    clean = tmp_path / "clean"
+    run(job_config(tmp_path / "photos", clean, **small))
+    for call in itertools.count(1):
+        killed = tmp_path / f"killed-{call}"
+        driver = drivers.start_dying(job_config(tmp_path / "photos", killed, **small), call)
+        driver.join(drivers.PATIENCE)
+        if driver.exitcode == 0:
+            break  # it makes fewer calls
+        assert driver.exitcode == -signal.SIGKILL
+        again = drivers.start(job_config(tmp_path / "photos", killed, **small))
+        again.join(drivers.PATIENCE)
+        assert (call, again.exitcode) == (call, 0)
+        assert (call, result_files(killed)) == (call, result_files(clean))
+        assert not list((killed / ".tmp").iterdir())
+        shutil.rmtree(killed)
+    record_property("calls", call - 1)
+    assert call > 50
 
 
 @pytest.mark.ray

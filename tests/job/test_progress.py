@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from sam_batch.job.progress import RunProgress
+from sam_batch.job.progress import ListingProgress, RunProgress
 from sam_batch.output.parts import Receipt
 
 
@@ -56,3 +56,19 @@ def test_a_dumb_terminal_gets_plain_lines(monkeypatch):
     monkeypatch.setenv("TERM", "dumb")
     out, _ = shown(True, [(11, Receipt(0, ok=10))])
     assert out.getvalue().startswith("10/40 images")
+
+
+def test_a_listing_shows_how_far_it_is_every_ten_seconds():
+    clock, out = Clock(), io.StringIO()
+    with ListingProgress(Console(file=out, force_terminal=False, width=200), clock) as progress:
+        for seconds, found in ((5.0, 1), (11.0, 2), (12.0, 3)):
+            clock.now = seconds
+            progress.found(found)
+    assert out.getvalue() == "listing the input: 2 images found\n"
+
+
+def test_on_a_terminal_a_listing_shows_it_in_place():
+    out = io.StringIO()
+    with ListingProgress(Console(file=out, force_terminal=True, width=200), Clock()) as progress:
+        progress.found(1024)
+    assert "listing the input" in out.getvalue()

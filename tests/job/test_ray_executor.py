@@ -28,7 +28,8 @@ pytestmark = [
 RAY = {"executor": "ray"}
 
 
-def test_ray_leaves_the_same_files_as_a_plain_loop(tmp_path):
+def test_ray_leaves_the_same_files_as_a_plain_loop(tmp_path, monkeypatch):
+    monkeypatch.setattr("sam_batch.job.ray_executor.SHARDS_PER_ACTOR", 3)  # so that there are several streams
     draw_photographs(tmp_path / "photos", 10)
     (tmp_path / "photos" / "pages.tif").write_bytes(corpus()["tiff_pages.tif"][0])
     (tmp_path / "photos/bad.jpg").write_bytes(b"no picture")

@@ -207,6 +207,8 @@ def test_what_an_overwriting_run_refuses_its_list_refuses_too(config, tmp_path):
 def test_metrics_are_no_result_and_may_be_missing(config, tmp_path):
     run(config)
     (tmp_path / "out/metrics/part-00000.json").unlink()
+    assert "5 of 5 images, 2 of 2 shards done" in status(config).to_text()  # as the run has counted them
+    (tmp_path / "out/summary.json").unlink()
     assert "1 of 5 images, 2 of 2 shards done" in status(config).to_text()
 
 

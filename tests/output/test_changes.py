@@ -7,8 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sam_batch.data.entries import Entries
+from sam_batch.data.packed import PackedTable
 from sam_batch.data.storage import Entry
-from sam_batch.output.changes import SCHEMA, Change, State, addresses, compare, from_table, retired, to_table
+from sam_batch.output import changes as planned_changes
+from sam_batch.output.changes import SCHEMA, Change, State, from_table, moved, retired, to_table
 from sam_batch.output.schema import PLAN_SCHEMA
 
 entries = st.builds(
@@ -29,7 +32,15 @@ def entry(key, size=1, modified="x"):
 def plan_of(images):
     columns = {"shard": [0] * len(images), "image_id": range(len(images))}
     columns |= {name: [getattr(image, name) for image in images] for name in ("key", "uri", "size", "modified")}
-    return pa.Table.from_pylist(pa.table(columns).to_pylist(), PLAN_SCHEMA)
+    return PackedTable.of(pa.Table.from_pylist(pa.table(columns).to_pylist(), PLAN_SCHEMA))
+
+
+def compare(rows, changes, listed, *, whole):
+    return planned_changes.compare(rows, changes, in_order(listed), whole=whole)
+
+
+def in_order(listed):
+    return Entries.of(sorted(listed, key=lambda image: image.key))
 
 
 PLANNED = [entry("a.jpg"), entry("b.jpg"), entry("c.jpg")]
@@ -83,10 +94,10 @@ def test_a_change_that_was_looked_into_is_not_looked_into_again():
 
 
 def test_a_move_that_was_looked_into_is_not_looked_into_again():
-    moved = replace(PLANNED[1], uri="/elsewhere/b.jpg")
-    same = {1: Change(State.SAME, 1, "x", moved.uri)}
-    assert not any(compare(plan_of(PLANNED), same, [PLANNED[0], moved, PLANNED[2]], whole=True))
-    assert addresses(plan_of(PLANNED), same).to_pylist() == ["/in/a.jpg", "/elsewhere/b.jpg", "/in/c.jpg"]
+    elsewhere = replace(PLANNED[1], uri="/elsewhere/b.jpg")
+    same = {1: Change(State.SAME, 1, "x", elsewhere.uri)}
+    assert not any(compare(plan_of(PLANNED), same, [PLANNED[0], elsewhere, PLANNED[2]], whole=True))
+    assert moved(same).to_pylist() == [{"image_id": 1, "address": elsewhere.uri}]
 
 
 def test_gone_and_replaced_images_count_nowhere():

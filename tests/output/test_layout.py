@@ -2,6 +2,7 @@
 
 import string
 
+import pyarrow as pa
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -47,6 +48,15 @@ def test_parts_sort_by_number():
 @pytest.mark.parametrize("key", ["a.jpg", "b/a.jpg", "A b/ü#%*[1]?.png", "v1.2/x~y.tif", "..a/b..jpg", "~/-rf.jpg"])
 def test_usual_keys_are_their_own_names(key):
     assert layout.output_name(key, ".png") == f"{key}.png"
+
+
+@given(
+    st.lists(st.text() | st.text("ab0_-./ ~", max_size=9) | st.text("a/", min_size=190, max_size=210)),
+    st.sampled_from(["", ".png"]),
+)
+def test_many_names_are_those_of_each(keys, suffix):
+    names = layout.output_names(pa.chunked_array([keys], pa.string()), suffix).to_pylist()
+    assert names == [layout.output_name(key, suffix) for key in keys]
 
 
 _COMPONENTS = st.one_of(

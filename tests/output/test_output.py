@@ -1,11 +1,19 @@
 """An output is read by one door, and every part is held against the plan."""
 
+import json
+from dataclasses import replace
+
 import pytest
 from support.jobs import draw_photographs, job_config, run
 
 from sam_batch.config import StorageConfig
+from sam_batch.data.storage import Entry, Storage
 from sam_batch.errors import JobError, OutputError
-from sam_batch.output.output import Output
+from sam_batch.output.changes import Change, State
+from sam_batch.output.output import Output, is_counted
+from sam_batch.output.summary import Summary
+
+COUNTS = ("images", "masks", "prompts", "failures", "first_failed", "pixel_notes", "counted")
 
 
 @pytest.fixture
@@ -54,3 +62,25 @@ def test_an_empty_place_has_no_plan(tmp_path):
     assert output.plan() is None
     with pytest.raises(OutputError, match="holds no plan of a job"):
         output.require_plan()
+
+
+def test_the_counts_of_a_run_hold_as_long_as_no_part_changes(output):
+    plan, summary = output.plan(), Summary("", 1.0, planned=6)
+    assert is_counted(output, plan, summary)
+    told = output.summary()
+    assert {name: json.loads(summary.to_json())[name] for name in COUNTS} == {name: told[name] for name in COUNTS}
+    part = output.storage.read("annotations/part-00000.parquet")
+    output.storage.replace("annotations/part-00000.parquet", part)
+    assert not is_counted(output, plan, summary)
+
+
+def test_counts_do_not_hold_where_images_count_no_more_or_nobody_counted(output):
+    gone = replace(output.plan(), changes={0: Change(State.GONE, 1, None)})
+    assert not is_counted(output, gone, Summary("", 1.0))
+    output.storage.delete("summary.json")
+    assert not is_counted(output, output.plan(), Summary("", 1.0))
+
+
+def test_without_the_times_of_parts_counts_are_not_told_apart(monkeypatch, output):
+    monkeypatch.setattr(Storage, "list", lambda self, *_, **__: iter([Entry("annotations/part-00000.parquet", "", 1)]))
+    assert output.mark(output.plan()) == ""

@@ -1,5 +1,9 @@
 """The plan never changes what it has; it only grows."""
 
+from dataclasses import replace
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +14,7 @@ from sam_batch.data.storage import Entry, Storage
 from sam_batch.errors import AlreadyExistsError, OutputError
 from sam_batch.output import plan as plans
 from sam_batch.output import schema
+from sam_batch.output.changes import Change, State
 
 KEYS = st.lists(st.text(min_size=1, max_size=5), unique=True, max_size=20)
 
@@ -21,14 +26,14 @@ def entries(keys):
 def grown(plan, keys, shard_size=3):
     known = set(plan.rows["key"].to_pylist()) if plan else set()
     rows = plans.extend(plan, entries(key for key in keys if key not in known), shard_size)
-    return plans.Plan(plans.pa.concat_tables([plan.rows, rows]) if plan else rows, {}, 1)
+    return plans.Plan(plan.rows + rows if plan else rows, {}, 1)
 
 
 @given(KEYS, KEYS, st.integers(1, 5))
 def test_a_later_listing_adds_shards_and_changes_none(first, second, shard_size):
     before = grown(None, first, shard_size)
     after = grown(before, second, shard_size)
-    assert after.rows.slice(0, len(before)).equals(before.rows)
+    assert after.rows.slice(0, len(before)).equals(before.rows.read())
     assert after.rows["image_id"].to_pylist() == list(range(len(after)))
     assert sorted(after.rows["key"].to_pylist()) == sorted({*first, *second})
 
@@ -76,6 +81,24 @@ def test_a_stored_plan_reads_back(tmp_path):
     assert (read.fingerprint, read.parts) == ({"a": "1"}, 2)
 
 
+def test_a_long_plan_has_the_bytes_of_a_table_that_is_written_at_once(monkeypatch):
+    monkeypatch.setattr(plans, "GROUP_ROWS", 4)
+    rows, metadata = plans.extend(None, entries("abcdefghij"), 3), {plans.FINGERPRINT: b'{"a": "1"}'}
+    whole, sink = rows.read().combine_chunks().replace_schema_metadata(metadata), pa.BufferOutputStream()
+    pq.write_table(whole, sink, compression="zstd", row_group_size=4)
+    assert plans._part_bytes(rows, {"a": "1"}) == sink.getvalue().to_pybytes()
+    monkeypatch.undo()
+    assert plans._part_bytes(rows, {"a": "1"}) == schema.part_bytes(whole)
+
+
+def test_shards_of_images_and_images_of_shards_that_count(tmp_path):
+    plan = replace(
+        grown(None, "abcdefgh"), changes={3: Change(State.GONE, 1, None), 5: Change(State.REPLACED, 1, None)}
+    )
+    assert [row["key"] for block in plan.counted_blocks() for row in block.to_pylist()] == [*"abceg", "h"]
+    assert (plan.shard_of([2, 3, 7]), plan.image_count({0, 1}), plan.in_order({2, 0})) == ({0, 1, 2}, 4, [0, 2])
+
+
 def test_a_plan_is_stored_once(tmp_path):
     storage = Storage(str(tmp_path), StorageConfig())
     rows = plans.extend(None, entries("ab"), 1)
@@ -98,7 +121,7 @@ def test_a_new_plan_takes_the_place_of_the_old(tmp_path):
         ("part-00001.parquet", b"mine", "damaged Parquet"),
         ("part-00002.parquet", b"mine", "those before it are missing"),
         ("part-00001.parquet", schema.part_bytes(schema.results_to_table([], {})), "it has the columns image_id"),
-        ("part-00001.parquet", schema.part_bytes(plans.extend(None, [], 1)), "does not say for which settings"),
+        ("part-00001.parquet", schema.part_bytes(plans.extend(None, [], 1).read()), "does not say for which settings"),
         ("part-00001.parquet", plans._part_bytes(plans.extend(None, entries("b"), 1), {"a": "2"}), "of another plan"),
     ],
 )

@@ -1,6 +1,9 @@
 """Drivers of jobs, to be killed."""
 
+import io
+import itertools
 import multiprocessing
+import os
 import random
 import signal
 import subprocess
@@ -14,6 +17,7 @@ from rich.console import Console
 
 from sam_batch import configfile
 from sam_batch.config import Config
+from sam_batch.data import storage_local
 from sam_batch.job.share import Share
 from sam_batch.job.worker import run_worker
 from support.jobs import run
@@ -91,3 +95,52 @@ class _Program:
 
     def join(self, timeout: float) -> None:
         self._process.wait(timeout)
+
+
+def start_dying(config: Config, call: int) -> Any:
+    """A process that kills itself at one of its calls that change the output, counted from 1."""
+    driver = _forks.Process(target=_drive_until, args=(config, call))
+    driver.start()
+    return driver
+
+
+def _drive_until(config: Config, last: int) -> None:
+    calls = itertools.count(1)
+
+    def tick() -> None:
+        if next(calls) == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def hear(event: str, arguments: tuple[Any, ...]) -> None:
+        writes = event != "open" or bool((arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR))
+        if event in CHANGING and writes and str(arguments[0]).startswith(config.output.uri):
+            tick()
+
+    sys.addaudithook(hear)
+    _tick_in_writes(tick)
+    _drive(config)
+
+
+CHANGING = {"open", "os.rename", "os.link", "os.remove", "os.mkdir", "os.truncate"}  # told of before they are made
+
+
+def _tick_in_writes(tick: Callable[[], None]) -> None:
+    """Tick before each sync, and before and in the middle of each write of a storage's file."""
+    sync, sync_all = os.fsync, storage_local._sync_file_system
+
+    class Torn(io.BufferedWriter):
+        def write(self, data: Any) -> int:
+            tick()
+            super().write(data[: len(data) // 2])
+            self.flush()
+            tick()
+            return len(data) // 2 + super().write(data[len(data) // 2 :])
+
+    opened = io.open
+
+    def opened_torn(file: Any, mode: str) -> Any:
+        return Torn(io.FileIO(file, "w")) if mode == "wb" else opened(file, mode)
+
+    storage_local.open = opened_torn  # type: ignore[attr-defined]
+    os.fsync = lambda descriptor: (tick(), sync(descriptor))[1]
+    storage_local._sync_file_system = lambda descriptor: (tick(), sync_all(descriptor))[1]

@@ -1,0 +1,150 @@
+"""What many images cost the driver: listing, planning, reading the plan again, the shards, the parts at the end.
+
+The input is a folder of hard links to a few small pictures, made once and kept; nothing of them is decoded. The steps
+are those of a run, from the listing to the stream of shards that workers are given, in one process. With `--parts`,
+parts of a finished job are written for all images, and its status, another run and the end of a job are measured.
+Each line is a step's CPU time and the most memory that the process had used by then; at the end one JSON line.
+
+    python benchmarks/scale.py --images 1000000 --folder /tmp/scale
+"""
+
+import argparse
+import json
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from benchmarks.formats import peak_bytes
+from benchmarks.harness.environment import environment
+from benchmarks.report import template
+from sam_batch.config import Config
+from sam_batch.data.storage import open_storage
+from sam_batch.export.formats import open_exports
+from sam_batch.job.changed import decide, difference_of
+from sam_batch.job.images import Images, list_images
+from sam_batch.job.outage import controls
+from sam_batch.job.spec import known_settings
+from sam_batch.job.status import status
+from sam_batch.output import layout, schema
+from sam_batch.output.fingerprint import digest
+from sam_batch.output.output import Output
+from sam_batch.output.plan import Plan, read_plan, store
+from sam_batch.output.summary import Summary
+
+FOLDER_FILES = 1000
+LINKS = 50_000  # of one file; ext4 allows 65,000
+
+
+def make_input(folder: Path, images: int) -> None:
+    """Hard links, a thousand a folder; what is there stays."""
+    if folder.exists():
+        return
+    encoded = cv2.imencode(".jpg", np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8))[1].tobytes()
+    folder.mkdir(parents=True)
+    for number in range(images):
+        if number % FOLDER_FILES == 0:
+            inner = folder / f"d{number // FOLDER_FILES:05d}"
+            inner.mkdir()
+        link = f"{inner}/image_{number:08d}.jpg"
+        if number % LINKS == 0:
+            first = link
+            Path(link).write_bytes(encoded)
+        else:
+            os.link(first, link)
+
+
+def write_parts(output: Output, plan: Plan, masks: int) -> None:
+    """Commit all shards, with equal masks."""
+    rows, metadata = template(masks, ""), {"sam_batch.fingerprint": digest(plan.fingerprint)}
+    counts = {"ok": 0, "empty": 0, "failed": 0, "masks": 0}
+    for planned in plan.shards(range(plan.shard_count)):
+        part, shard = rows.slice(0, planned.num_rows), planned["shard"][0].as_py()
+        for name in ("image_id", "key", "uri"):
+            part = part.set_column(part.schema.get_field_index(name), name, planned[name])
+        output.storage.write(
+            layout.part_key(layout.ANNOTATIONS, shard), schema.part_bytes(part.replace_schema_metadata(metadata))
+        )
+        metrics = counts | {"ok": part.num_rows, "masks": part.num_rows * masks}
+        output.storage.write(layout.metrics_key(shard), json.dumps(metrics).encode())
+
+
+class Steps:
+    """Times steps in the order in which they are made."""
+
+    def __init__(self) -> None:
+        self.lines: dict[str, dict[str, float]] = {}
+
+    def __call__(self, name: str, step: Callable[[], Any]) -> Any:
+        """Make a step and print what it took; returns what it returns."""
+        started, cpu = time.perf_counter(), time.process_time()
+        value = step()
+        line = {
+            "seconds": round(time.perf_counter() - started, 1),
+            "cpu_seconds": round(time.process_time() - cpu, 1),
+            "peak_megabytes": round(peak_bytes() / 1e6),
+        }
+        self.lines[name] = line
+        print(f"{name:24s} {line['cpu_seconds']:8.1f} CPU s {line['peak_megabytes']:7.0f} MB", flush=True)
+        return value
+
+
+def start_of_run(config: Config, step: Steps) -> Plan:
+    """What a driver does before the first shard is with a worker, but for devices, weights and Ray."""
+    listed = step("list", lambda: list_images(config))
+    images, storage = Images(listed), open_storage(config.output.uri, config.storage)
+    settings = known_settings(config)
+    plan = read_plan(storage)
+    decision = step("plan and check names", lambda: decide(Output(storage), plan, images, config, settings))
+    plan = step("store", lambda: store(storage, plan, decision.rows, settings))
+    step("controls", lambda: controls(plan, storage))
+    step("all shards, streamed", lambda: deque(plan.shards(plan.pending(set())), maxlen=0))
+    again = step("read the plan", lambda: read_plan(storage))
+    step("compare with it", lambda: difference_of(again, listed, config))
+    return plan
+
+
+def end_of_run(config: Config, plan: Plan, step: Steps) -> None:
+    """What a driver does when all shards are committed."""
+    output = Output(open_storage(config.output.uri, config.storage))
+    summary = Summary(output.storage.root, 1.0, planned=len(plan))
+
+    def finish() -> None:
+        with open_exports(["coco"], output.storage, config.output, plan) as exports:
+            for part in output.parts(plan, output.done()):
+                summary.count(part)
+                exports.add(part)
+            exports.finish()
+
+    step("status", lambda: status(config))
+    step("count and export COCO", finish)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=1_000_000)
+    parser.add_argument("--folder", type=Path, required=True, help="for links and output; is kept")
+    parser.add_argument("--parts", action="store_true", help="also the end of the job")
+    parser.add_argument("--masks", type=int, default=1, help="of each image, with --parts")
+    arguments = parser.parse_args(argv)
+    photos, out = arguments.folder / f"input-{arguments.images}", arguments.folder / f"output-{time.time_ns()}"
+    make_input(photos, arguments.images)
+    config = Config.model_validate(
+        {"input": {"uri": str(photos)}, "output": {"uri": str(out)}, "engine": {"kind": "fake"}}
+    )
+    step = Steps()
+    plan = start_of_run(config, step)
+    if arguments.parts:
+        output = Output(open_storage(config.output.uri, config.storage))
+        step("write parts", lambda: write_parts(output, plan, arguments.masks))
+        end_of_run(config, plan, step)
+    print(json.dumps({"environment": environment(None), "images": arguments.images, "steps": step.lines}))
+
+
+if __name__ == "__main__":
+    main()
