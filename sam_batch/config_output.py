@@ -6,7 +6,7 @@ from pydantic import Field, StrictInt
 
 from sam_batch.section import Neutral, Section, Shapes, UnitInterval
 
-ImagesMode: TypeAlias = Literal["none", "link", "copy", "oriented"]
+ImagesMode: TypeAlias = Literal["copy", "link", "oriented"]
 
 
 class ColorMasksConfig(Section):
@@ -50,7 +50,7 @@ class DatasetConfig(Section):
 
 
 class CocoConfig(Section):
-    """COCO instance annotations over the whole output."""
+    """COCO instance annotations over the whole output: coco, and coco-images, which has the pictures beside it."""
 
     enabled: Neutral[bool] = Field(True, description="false takes coco out of output.exports.")
     max_bytes: Neutral[StrictInt] = Field(
@@ -59,7 +59,7 @@ class CocoConfig(Section):
         description="Split into several files above this size; pycocotools needs some four times as much memory.",
     )
     images: Neutral[ImagesMode] = Field(
-        "none", description="Pictures beside the annotations: none, link or copy; or oriented, as they were labelled."
+        "copy", description="Of coco-images: copies, links, or oriented: as the pictures were labelled."
     )
     segmentation: Neutral[Literal["rle", "counts", "polygons"]] = Field(
         "rle", description="How masks are spelt: compressed or plain run lengths, or polygons; each exact."
@@ -70,10 +70,18 @@ class YoloConfig(Section):
     """A YOLO data set."""
 
     task: Neutral[Literal["segment", "detect"]] = Field("segment", description="Lines of polygons, or of boxes.")
-    images: Neutral[ImagesMode] = Field(
-        "copy", description="Pictures beside the labels: none, link or copy; or oriented, as they were labelled."
+    images: Neutral[ImagesMode | Literal["none"]] = Field(
+        "copy", description="Pictures beside the labels: copies, links, oriented: as they were labelled; or none."
     )
     val: Neutral[UnitInterval] = Field(0.1, description="Share of the images that is for validation, chosen by key.")
+
+
+class PackedConfig(Section):
+    """A data set whose files hold the pictures too."""
+
+    images: Neutral[Literal["copy", "oriented"]] = Field(
+        "copy", description="Pictures in it: the files themselves; or oriented, as they were labelled."
+    )
 
 
 class LabelStudioConfig(Section):
@@ -97,6 +105,8 @@ class OutputConfig(Section):
     dataset: DatasetConfig = Field(default_factory=lambda: DatasetConfig())
     coco: CocoConfig = Field(default_factory=lambda: CocoConfig())
     yolo: YoloConfig = Field(default_factory=lambda: YoloConfig())
+    hf: PackedConfig = Field(default_factory=lambda: PackedConfig())
+    webdataset: PackedConfig = Field(default_factory=lambda: PackedConfig())
     label_studio: LabelStudioConfig = Field(default_factory=lambda: LabelStudioConfig())
 
     @property

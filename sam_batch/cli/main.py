@@ -298,15 +298,16 @@ def report(arguments: OutputOrArguments, as_json: Json = False) -> None:
 def export(
     arguments: OutputOrArguments,
     to: Annotated[list[str], typer.Option(metavar="FORMAT", help="Of output.exports; more than once for several.")],
+    unfinished: Annotated[bool, typer.Option("--unfinished", help="Also of what is done so far.")] = False,
     as_json: Json = False,
 ) -> None:
     """Write the annotations of a finished output in other formats, with the settings of output.FORMAT."""
-    from sam_batch.export.formats import export_finished
+    from sam_batch.export.formats import export_output
     from sam_batch.output.output import Output
 
     config = read_output(arguments)
     output = Output.at(config.output.uri, config.storage)
-    files = [f"{output.storage.root}/{key}" for key in export_finished(output, to, config.output)]
+    files = [f"{output.storage.root}/{key}" for key in export_output(output, to, config.output, unfinished=unfinished)]
     answer(json.dumps({"files": files}) if as_json else "\n".join(files))
 
 

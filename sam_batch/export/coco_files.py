@@ -36,7 +36,7 @@ def open_files(storage: Storage, stem: str, max_bytes: int | None) -> Iterator["
         stem: Of their keys: `coco/annotations`.
         max_bytes: How large one may become, though a single image may be larger; None for one file in any case.
     """
-    with _scratch():
+    with scratch():
         spool = TemporaryDirectory()
     with spool as folder:
         files = CocoFiles(storage, stem, max_bytes, Path(folder))
@@ -47,12 +47,15 @@ def open_files(storage: Storage, stem: str, max_bytes: int | None) -> Iterator["
 
 
 @contextmanager
-def _scratch() -> Iterator[None]:
+def scratch() -> Iterator[None]:
+    """What goes wrong with local files inside is this machine's disk, and a `StorageError`."""
     try:
         yield
     except OSError as error:  # the storage's own are translated already
         reason = error.strerror or error
-        raise StorageError(f"cannot write COCO's scratch files: {reason}; TMPDIR may name another folder") from error
+        raise StorageError(
+            f"cannot write an export's scratch files: {reason}; TMPDIR may name another folder"
+        ) from error
 
 
 class CocoFiles:
@@ -79,7 +82,7 @@ class CocoFiles:
             if len(self._files) > 1:
                 self._put(self._files.pop())
             self._open_file()
-        with _scratch():
+        with scratch():
             self._files[-1].add(image, masks, size)
 
     def finish(self) -> list[str]:
@@ -93,7 +96,7 @@ class CocoFiles:
         if len(self._files) > 1:
             self._put(self._files.pop())
         self._keys.insert(0, f"{self._stem}-00000.json" if self._keys else f"{self._stem}.json")
-        with _scratch():
+        with scratch():
             self._files[0].close()
         self._storage.put_file(self._keys[0], self._files[0].path)
         return self._keys
@@ -108,11 +111,11 @@ class CocoFiles:
 
     def _open_file(self) -> None:
         """The first one stays until the end; each of the others replaces the one before."""
-        with _scratch():
+        with scratch():
             self._files.append(_File(self._spool / f"{min(len(self._files), 1)}.json", self.rest))
 
     def _put(self, file: "_File") -> None:
-        with _scratch():
+        with scratch():
             file.close()
         self._keys.append(f"{self._stem}-{len(self._keys) + 1:05d}.json")
         self._storage.put_file(self._keys[-1], file.path)

@@ -46,9 +46,18 @@ Opener: TypeAlias = Callable[[Storage, OutputConfig, Plan], AbstractContextManag
 
 FORMATS: Final = {
     "coco": "sam_batch.export.coco:open_coco",
+    "coco-images": "sam_batch.export.coco:open_coco_images",
     "yolo": "sam_batch.export.yolo:open_yolo",
+    "hf": "sam_batch.export.hf:open_hf",
+    "cvat": "sam_batch.export.presets:open_cvat",
+    "datumaro": "sam_batch.export.presets:open_datumaro",
+    "detectron2": "sam_batch.export.presets:open_detectron2",
+    "mmdet": "sam_batch.export.presets:open_mmdet",
+    "transformers": "sam_batch.export.presets:open_transformers",
     "label-studio": "sam_batch.export.label_studio:open_label_studio",
     "labelme": "sam_batch.export.labelme:open_labelme",
+    "coco-panoptic": "sam_batch.export.panoptic:open_panoptic",
+    "webdataset": "sam_batch.export.webdataset:open_webdataset",
     "sa1b": "sam_batch.export.sa1b:open_sa1b",
     "amg": "sam_batch.export.amg:open_amg",
     "failures": "sam_batch.export.failures:open_failures",
@@ -75,19 +84,21 @@ def unwritten(names: Iterable[str], storage: Storage, config: OutputConfig) -> l
 
 def _settings(name: str, config: OutputConfig) -> dict[str, Any]:
     """What a format was or will be made with: what differs from the defaults, so that keys may be added."""
-    section = getattr(config, name.replace("-", "_"), None)
+    section = getattr(config, name.removesuffix("-images").replace("-", "_"), None)
     own = section.model_dump(mode="json", exclude={"enabled"}, exclude_defaults=True) if section else {}
     about = config.dataset.model_dump(mode="json", exclude_defaults=True)
     return own | ({"dataset": about} if about else {})
 
 
-def export_finished(output: Output, names: Sequence[str], config: OutputConfig) -> list[str]:
+def export_output(output: Output, names: Sequence[str], config: OutputConfig, *, unfinished: bool = False) -> list[str]:
     """Write some formats of an output whose shards are all done, as its job would have.
 
     Args:
         output: Of any job.
         names: Of formats.
         config: Their settings; the rest of it is not looked at.
+        unfinished: Whether to write those of a part of the shards, too: the receipts say that they are not the whole,
+            and the job writes them anew when it ends.
 
     Returns:
         The keys written.
@@ -100,13 +111,13 @@ def export_finished(output: Output, names: Sequence[str], config: OutputConfig) 
     """
     require_known(names)
     plan = output.require_plan()
-    done = output.require_finished(plan)  # an export of the others would be taken for the whole
+    done = output.done() if unfinished else output.require_finished(plan)
     holding = lease.acquire(output.storage)
     try:
         with open_exports(names, output.storage, config, plan) as exports:
             for part in output.parts(plan, done):
                 exports.add(part)
-            return exports.finish()
+            return exports.finish(complete=not plan.pending(done))
     finally:
         holding.release()
 
@@ -189,14 +200,14 @@ class Exports:
         for export, _ in self._exports.values():
             export.add(part)
 
-    def finish(self) -> list[str]:
-        """Complete all; see `Export.finish`. A format's receipt says so once its files are safe."""
+    def finish(self, *, complete: bool = True) -> list[str]:
+        """Complete all; see `Export.finish`. A format's receipt says so once its files are safe, if they are all."""
         keys = []
         for name, (export, place) in self._exports.items():
             keys += export.finish()
             place.begin()  # of no image, some formats write nothing
             self._storage.flush()
-            _sign(self._storage, name, _settings(name, self._config), complete=True)
+            _sign(self._storage, name, _settings(name, self._config), complete=complete)
         return keys
 
 

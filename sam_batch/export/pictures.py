@@ -29,16 +29,18 @@ class Pictures:
 
     Args:
         storage: Of the output.
-        mode: Which photographs; `none` puts none.
+        mode: What is put.
         plan: Of the output, which says how they were decoded.
-        setting: The key of `mode`, for messages.
+        remedy: What to do where one is gone.
     """
 
-    def __init__(self, storage: Storage, mode: ImagesMode, plan: Plan | None, setting: str) -> None:
-        self._storage, self._mode, self._setting = storage, mode, setting
+    def __init__(
+        self, storage: Storage, mode: ImagesMode, plan: Plan | None, remedy: str = "the format coco does without"
+    ) -> None:
+        self._storage, self._mode, self._remedy = storage, mode, remedy
         self._decoding = decoding_of(plan.fingerprint if plan else {})
 
-    def put(self, row: dict[str, Any], folder: str) -> str | None:
+    def put(self, row: dict[str, Any], folder: str) -> str:
         """Put the photograph of a row.
 
         Args:
@@ -46,39 +48,43 @@ class Pictures:
             folder: Of the output.
 
         Returns:
-            Its key; None where there is none.
+            Its key.
 
         Raises:
             JobError: It is gone, another than was labelled, or cannot be linked.
             StorageError: It cannot be read or written.
         """
-        if self._mode == "none":
-            return None
-        key, data = layout.picture_key(folder, row["key"]), self._read(row)
+        data, is_new = self.load(row)
+        key = layout.picture_key(folder, row["key"], is_png=is_new)
         if self._mode == "link":
             self._link(key, row["uri"])
-            return key
-        if self._mode == "oriented":
-            decoded = pixels.decode(data, self._decoding)
-            is_upright = decoded.orientation == 1 and not set(decoded.notes) - {PixelNote.PROFILE_IGNORED}
-            if not is_upright or format_of(data) not in _READ_EVERYWHERE:
-                key = layout.picture_key(folder, row["key"], is_png=True)
-                _, png = cv2.imencode(".png", cv2.cvtColor(decoded.rgb_HW3, cv2.COLOR_RGB2BGR))
-                data = png.tobytes()
-        self._storage.write(key, data)
+        else:
+            self._storage.write(key, data)
         return key
+
+    def load(self, row: dict[str, Any]) -> tuple[bytes, bool]:
+        """The bytes of a photograph, and whether they are a new PNG; raises as `put` does."""
+        data = self._read(row)
+        if self._mode != "oriented":
+            return data, False
+        decoded = pixels.decode(data, self._decoding)
+        is_upright = decoded.orientation == 1 and not set(decoded.notes) - {PixelNote.PROFILE_IGNORED}
+        if is_upright and format_of(data) in _READ_EVERYWHERE:
+            return data, False
+        _, png = cv2.imencode(".png", cv2.cvtColor(decoded.rgb_HW3, cv2.COLOR_RGB2BGR))
+        return png.tobytes(), True
 
     def _link(self, key: str, uri: str) -> None:
         try:
             self._storage.link(key, uri)
         except StorageError as error:
-            raise JobError(f"{error}; copies: {self._setting}=copy") from error
+            raise JobError(f"{error}; images=copy makes copies") from error
 
     def _read(self, row: dict[str, Any]) -> bytes:
         try:
             data = read_uri(row["uri"], self._storage.config)
         except (ImageError, NotFoundError, PermissionDeniedError) as error:
-            raise JobError(f"{error}; without pictures: {self._setting}=none") from error
+            raise JobError(f"{error}; {self._remedy}") from error
         if hashlib.sha256(data).hexdigest() != row["sha256"]:
             raise JobError(f"{shown(row['uri'])}: was replaced since it was labelled; run the job again first")
         return data

@@ -36,21 +36,23 @@ class Sa1bExport:
     def add(self, part: pa.Table) -> None:
         """Write a part's files."""
         for row in decoded_rows(part):
-            text = json.dumps(self._file(row), allow_nan=False, separators=(",", ":"))
+            text = json.dumps(as_sa1b(row, self._numbers), allow_nan=False, separators=(",", ":"))
             self._storage.write(layout.sa1b_key(row["key"]), text.encode())
 
     def finish(self) -> list[str]:
         """There is no file over all images."""
         return []
 
-    def _file(self, row: dict[str, Any]) -> dict[str, Any]:
-        about = {"image_id": self._numbers.image(row["image_id"]), "file_name": row["key"]}
-        masks = [
-            {
-                "id": self._numbers.annotation(row["image_id"], mask["mask_id"], prompt),
-                "segmentation": rle.as_coco(mask["counts"], row["height"], row["width"]),
-                **{name: mask[name] for name in _SAME},
-            }
-            for mask, prompt in masks_with_prompts(row)
-        ]
-        return {"image": {**about, "width": row["width"], "height": row["height"]}, "annotations": masks}
+
+def as_sa1b(row: dict[str, Any], numbers: Numbers) -> dict[str, Any]:
+    """The file of an image."""
+    about = {"image_id": numbers.image(row["image_id"]), "file_name": row["key"]}
+    masks = [
+        {
+            "id": numbers.annotation(row["image_id"], mask["mask_id"], prompt),
+            "segmentation": rle.as_coco(mask["counts"], row["height"], row["width"]),
+            **{name: mask[name] for name in _SAME},
+        }
+        for mask, prompt in masks_with_prompts(row)
+    ]
+    return {"image": {**about, "width": row["width"], "height": row["height"]}, "annotations": masks}

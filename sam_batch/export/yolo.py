@@ -35,7 +35,8 @@ _POINTS: Final = 3  # a line of fewer is read as a box
 @contextmanager
 def open_yolo(storage: Storage, config: OutputConfig, plan: Plan | None = None) -> Iterator["YoloExport"]:
     """Start the data set of an output; see `formats.Export`."""
-    pictures = Pictures(storage, config.yolo.images, plan, "output.yolo.images")
+    mode = config.yolo.images
+    pictures = None if mode == "none" else Pictures(storage, mode, plan, "output.yolo.images=none does without")
     yield YoloExport(storage, config.yolo, Numbers(plan, config.dataset.category), pictures)
 
 
@@ -46,10 +47,10 @@ class YoloExport:
         storage: Where the files go.
         settings: Masks or boxes, and which images are for validation.
         numbers: Whose categories become classes, in their order.
-        pictures: That lie beside the labels.
+        pictures: That lie beside the labels, if any do.
     """
 
-    def __init__(self, storage: Storage, settings: YoloConfig, numbers: Numbers, pictures: Pictures) -> None:
+    def __init__(self, storage: Storage, settings: YoloConfig, numbers: Numbers, pictures: Pictures | None) -> None:
         self._storage, self._settings, self._numbers, self._pictures = storage, settings, numbers, pictures
         self._classes = {category["id"]: place for place, category in enumerate(numbers.categories)}
         self._splits: set[str] = set()
@@ -78,7 +79,8 @@ class YoloExport:
     def _write(self, row: dict[str, Any]) -> None:
         split = split_of(row["key"], self._settings.val)
         self._storage.write(layout.yolo_label_key(row["key"], split), self._lines(row).encode())
-        self._pictures.put(row, layout.yolo_images(split))
+        if self._pictures is not None:
+            self._pictures.put(row, layout.yolo_images(split))
 
     def _lines(self, row: dict[str, Any]) -> str:
         to_lines = _polygons if self._settings.task == "segment" else _box

@@ -60,7 +60,9 @@ def card(summary: Summary, plan: Plan) -> bytes:
         plan: Of the output.
     """
     text = _CARD.substitute(
-        images=counted(summary.planned, "image"), done=_done(summary), settings="\n".join(_settings(plan.fingerprint))
+        images=counted(summary.planned, "image"),
+        done=_done(summary),
+        settings="\n".join(told_settings(plan.fingerprint)),
     ).encode()
     return text + _seal(text)
 
@@ -85,8 +87,8 @@ def _done(summary: Summary) -> str:
     )
 
 
-def _settings(fingerprint: Mapping[str, str]) -> Iterator[str]:
-    """What shaped the masks: the model, and of the settings those that are not the default."""
+def told_settings(fingerprint: Mapping[str, str]) -> Iterator[str]:
+    """What shaped the masks, as lines of a list: the model, and of the settings those that are not the default."""
     defaults = shaping_defaults()
     for key, value in sorted(fingerprint.items()):
         section, _, name = key.partition(".")

@@ -29,7 +29,6 @@ LABEL_MASKS = "label_masks"
 SEGMENTS = "segments"
 SUFFIXES = {"png": ".png", "jpeg": ".jpg"}  # of colour masks, by output.color_masks.format
 COCO = "coco"
-COCO_IMAGES = "coco/images"
 
 _WORKER: Final = re.compile(rf"{re.escape(WORKERS)}/([1-9]\d*)-of-([1-9]\d*)\.json")
 _PART: Final = re.compile(r"part-(\d{5,})\.(parquet|json)")
@@ -225,9 +224,18 @@ def picture_key(folder: str, key: str, *, is_png: bool = False) -> str:
         key: Of the image.
         is_png: Whether it is written anew, as PNG.
     """
+    return f"{folder}/{_picture_stem(key)}{'.png' if is_png else picture_suffix(key)}"
+
+
+def picture_suffix(key: str) -> str:
+    """The extension of an image, in lower case; `.img` where it has none that pictures have."""
     extension = posixpath.splitext(key)[1].lower()
-    suffix = extension if _PICTURE.fullmatch(extension) else ".img"
-    return f"{folder}/{_picture_stem(key)}{'.png' if is_png else suffix}"
+    return extension if _PICTURE.fullmatch(extension) else ".img"
+
+
+def panoptic_key(key: str) -> str:
+    """An image's masks as numbers in three colours."""
+    return picture_key(PANOPTIC, key, is_png=True)
 
 
 def _picture_stem(key: str) -> str:
@@ -254,8 +262,34 @@ def amg_key(key: str) -> str:
     return f"amg/{output_name(key, '.masks')}"
 
 
+class CocoPlace(NamedTuple):
+    """Where a program looks for a COCO file and its pictures, if it has them from there."""
+
+    file: str
+    images: str | None = None
+
+    @property
+    def files(self) -> ExportFiles:
+        """The names."""
+        folder, file = self.images, re.compile(re.escape(self.file))
+        return ExportFiles(file, lambda key: _picture_keys(folder, key)) if folder else ExportFiles(file)
+
+
+PRESETS: Final = {
+    "cvat": CocoPlace("cvat/annotations/instances_default.json"),
+    "datumaro": CocoPlace("datumaro/annotations/instances_default.json", "datumaro/images/default"),
+    "detectron2": CocoPlace("detectron2/annotations.json"),
+    "mmdet": CocoPlace("mmdet/annotations.json"),
+    "transformers": CocoPlace("transformers/annotations.json", "transformers/images"),
+}
+PANOPTIC: Final = "coco-panoptic/panoptic"
+HF_HEAD: Final = "---\n# A data set that sam-batch exported.\n"
+
 EXPORTS: Final = {
-    COCO: ExportFiles(re.compile(r"coco/annotations(-\d{5,})?\.json"), lambda key: _picture_keys(COCO_IMAGES, key)),
+    COCO: ExportFiles(re.compile(r"coco/annotations(-\d{5,})?\.json")),
+    "coco-images": ExportFiles(
+        re.compile(r"coco-images/annotations(-\d{5,})?\.json"), lambda key: _picture_keys("coco-images/images", key)
+    ),
     "yolo": ExportFiles(
         re.compile(r"yolo/data\.yaml"),
         lambda key: tuple(
@@ -269,11 +303,17 @@ EXPORTS: Final = {
         re.compile(r"label-studio/tasks-\d{5,}\.json"), begins=re.compile(rb'\[\{"data":\{"key":|\[\]\Z')
     ),
     "labelme": ExportFiles(_NONE, lambda key: (labelme_key(key),)),
+    "hf": ExportFiles(
+        re.compile(r"hf/(README\.md|data/train-\d{5,}\.parquet)"), begins=re.compile(re.escape(HF_HEAD.encode()))
+    ),
+    "coco-panoptic": ExportFiles(re.compile(r"coco-panoptic/annotations\.json"), lambda key: (panoptic_key(key),)),
+    "webdataset": ExportFiles(re.compile(r"webdataset/shard-\d{5,}\.tar")),
     "sa1b": ExportFiles(_NONE, lambda key: (sa1b_key(key),)),
     "amg": ExportFiles(_NONE, lambda key: (f"{amg_key(key)}/metadata.csv",), amg_key),
     "failures": ExportFiles(
         re.compile(r"failures/failures\.csv"), begins=re.compile(rb'"key","uri","stage","kind","message"\n')
     ),
+    **{name: place.files for name, place in PRESETS.items()},
 }
 
 

@@ -69,7 +69,7 @@ def color_mask(
     Returns:
         An RGB PNG or JPEG.
     """
-    labels_HW = _labels(annotations, height, width)
+    labels_HW = labels(annotations, height, width)
     last = max((one.mask_id for one in annotations), default=-1)
     colors_L3 = np.array([(0, 0, 0), *map(style.colors, range(last + 1))], np.uint8)
     drawn_HW3 = blend(pixels_HW3, labels_HW, colors_L3, style.opacity)
@@ -114,7 +114,7 @@ def label_mask(annotations: Sequence[Annotation], height: int, width: int) -> by
     last = max((one.mask_id for one in annotations), default=-1)
     if last + 1 > np.iinfo(np.uint16).max:
         raise ImageError(FailureKind.INTERNAL_ERROR, f"mask {last} does not fit a label mask of 16 bits")
-    return encoded(_labels(annotations, height, width).astype(np.uint16))
+    return encoded(labels(annotations, height, width).astype(np.uint16))
 
 
 def segment_cutouts(
@@ -141,8 +141,8 @@ def segment_cutouts(
         yield one.mask_id, encoded(cv2.bitwise_and(part, part, mask=inside))
 
 
-def _labels(annotations: Iterable[Annotation], height: int, width: int) -> Labels:
-    """Give every pixel `mask_id` + 1 of the mask on top of it, or 0."""
+def labels(annotations: Iterable[Annotation], height: int, width: int) -> Labels:
+    """Give every pixel `mask_id` + 1 of the mask on top of it, or 0: (height, width) int32."""
     # Column-major like the masks that COCO's run lengths decode to.
     labels_HW = np.zeros((height, width), np.int32, order="F")
     for one in sorted(annotations, key=lambda one: (-one.area, -one.mask_id)):

@@ -12,7 +12,7 @@ from sam_batch.config import StorageConfig
 from sam_batch.config_output import OutputConfig
 from sam_batch.data.storage import Storage
 from sam_batch.errors import ConfigError, JobError, LeaseError, OutputError, StorageError
-from sam_batch.export.formats import FORMATS, export_finished, open_exports, require_known, unwritten
+from sam_batch.export.formats import FORMATS, export_output, open_exports, require_known, unwritten
 from sam_batch.output import layout, lease
 from sam_batch.output.output import Output
 from sam_batch.output.plan import Plan, extend
@@ -70,7 +70,7 @@ def output(tmp_path):
 def test_a_finished_output_is_exported_as_its_job_did(output, tmp_path):
     before = (tmp_path / "out/coco/annotations.json").read_bytes()
     config = OutputConfig(uri="out")
-    assert export_finished(output, ["coco"], config) == ["coco/annotations.json"]
+    assert export_output(output, ["coco"], config) == ["coco/annotations.json"]
     assert (tmp_path / "out/coco/annotations.json").read_bytes() == before
 
 
@@ -78,11 +78,21 @@ def test_an_unfinished_output_and_a_held_one_are_refused(output, tmp_path):
     config = OutputConfig(uri="out")
     holding = lease.acquire(output.storage)
     with pytest.raises(LeaseError):
-        export_finished(output, ["coco"], config)
+        export_output(output, ["coco"], config)
     holding.release()
     (tmp_path / "out/annotations/part-00001.parquet").unlink()
     with pytest.raises(OutputError, match="1 of 2 shards not done yet"):
-        export_finished(output, ["coco"], config)
+        export_output(output, ["coco"], config)
+
+
+def test_what_is_done_so_far_is_exported_where_asked_and_anew_by_the_job(output, tmp_path):
+    (tmp_path / "out/annotations/part-00001.parquet").unlink()
+    config = OutputConfig(uri="out")
+    export_output(output, ["coco", "sa1b"], config, unfinished=True)
+    assert len(json.loads((tmp_path / "out/coco/annotations.json").read_text())["images"]) == 2
+    assert unwritten(["coco", "sa1b"], output.storage, config) == ["coco", "sa1b"]
+    run(job_config(tmp_path / "photos", tmp_path / "out"))
+    assert len(json.loads((tmp_path / "out/coco/annotations.json").read_text())["images"]) == 3
 
 
 def test_an_unknown_format_is_refused_by_its_key():
@@ -113,14 +123,14 @@ def test_what_is_said_of_the_data_set_belongs_to_the_settings(output):
 def test_a_folder_that_holds_files_of_the_same_names_is_refused_before_any_work(output, tmp_path):
     output.storage.write("failures/failures.csv", b"mine")
     with pytest.raises(JobError, match=r"failures/failures.csv is not of this job"):
-        export_finished(output, ["failures"], OutputConfig(uri="out"))
+        export_output(output, ["failures"], OutputConfig(uri="out"))
     with pytest.raises(OutputError, match=r"failures/failures.csv is not of this job"):
         run(job_config(tmp_path / "photos", tmp_path / "out", output={"exports": ["failures"]}))
     assert output.storage.read("failures/failures.csv") == b"mine"
 
 
 def test_what_is_exported_goes_once_it_is_no_longer_the_whole(output, tmp_path):
-    export_finished(output, ["failures"], OutputConfig(uri="out"))
+    export_output(output, ["failures"], OutputConfig(uri="out"))
     assert (tmp_path / "out/failures/failures.csv").is_file()
     output.storage.write("failures/notes.txt", b"mine")
     draw_photographs(tmp_path / "photos", 1, first=7)
@@ -137,17 +147,17 @@ def test_an_export_that_fails_on_its_way_leaves_the_one_before(output, tmp_path,
     before = (tmp_path / "out/coco/annotations.json").read_bytes()
     monkeypatch.setattr(f"sam_batch.export.coco.CocoExport.{step}", fail)
     with pytest.raises(StorageError):
-        export_finished(output, ["coco"], OutputConfig(uri="out", coco={"segmentation": "polygons"}))
+        export_output(output, ["coco"], OutputConfig(uri="out", coco={"segmentation": "polygons"}))
     assert (tmp_path / "out/coco/annotations.json").read_bytes() == before
     assert unwritten(["coco"], output.storage, OutputConfig(uri="out")) == []
 
 
 def test_of_the_files_before_none_stays_beside_the_new_ones(output, tmp_path):
     config = OutputConfig(uri="out")
-    export_finished(output, ["coco", "labelme", "yolo"], config)
+    export_output(output, ["coco", "labelme", "yolo"], config)
     output.storage.write("coco/annotations-00001.json", b"{}")
     before = {path for name in layout.EXPORTS for path in (tmp_path / "out" / name).rglob("*") if path.is_file()}
-    export_finished(output, ["coco", "labelme", "yolo"], config)
+    export_output(output, ["coco", "labelme", "yolo"], config)
     after = {path for name in layout.EXPORTS for path in (tmp_path / "out" / name).rglob("*") if path.is_file()}
     assert before - after == {tmp_path / "out/coco/annotations-00001.json"}
     assert unwritten(["coco", "labelme", "yolo"], output.storage, config) == []

@@ -1,17 +1,14 @@
 """Photographs beside annotations show what was labelled, or are the file itself."""
 
-import hashlib
 import json
 import os
-from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
-from support.exports import PLAN, export
+from support.exports import PLAN, export, result_at
 from support.readers.cases import Photo
-from support.results import result_of
 
 from sam_batch.config import StorageConfig
 from sam_batch.data.storage import Storage
@@ -22,16 +19,10 @@ MASK = np.zeros((64, 128), bool)
 MASK[8:32, 16:72] = True
 
 
-def result_at(path, key, masks=(MASK,)):
-    result = result_of(key, list(masks), 0, (64, 128))
-    ref = replace(result.ref, uri=str(path))
-    return replace(result, ref=ref, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
-
-
 def beside(tmp_path, photo, images):
     """What is exported of a photograph: its entry, and its picture."""
-    result = result_at(photo.save(tmp_path / "photos"), photo.key)
-    folder = export(tmp_path / "out", "coco", [result], images=images)
+    result = result_at(photo.save(tmp_path / "photos"), photo)
+    folder = export(tmp_path / "out", "coco-images", [result], images=images)
     (entry,) = json.loads((folder / "annotations.json").read_text())["images"]
     return entry, folder / "images" / entry["file_name"]
 
@@ -52,7 +43,12 @@ def test_one_that_is_upright_already_is_the_file_itself(tmp_path):
 
 def test_what_few_programs_read_becomes_png(tmp_path):
     Image.fromarray(np.full((64, 128), 1000, np.uint16)).save(tmp_path / "deep.tif")
-    folder = export(tmp_path / "out", "coco", [result_at(tmp_path / "deep.tif", "deep.tif")], images="oriented")
+    folder = export(
+        tmp_path / "out",
+        "coco-images",
+        [result_at(tmp_path / "deep.tif", Photo("deep.tif", [MASK]))],
+        images="oriented",
+    )
     with Image.open(folder / "images/deep.tif.png") as picture:
         assert (picture.format, picture.mode, picture.size) == ("PNG", "RGB", (128, 64))
 
@@ -68,10 +64,11 @@ def test_a_photograph_that_cannot_be_linked_is_refused_with_what_to_do(tmp_path,
         raise OSError(18, os.strerror(18))
 
     monkeypatch.setattr(os, "link", link)
-    with pytest.raises(JobError, match=r"Invalid cross-device link; copies: output\.coco\.images=copy"):
+    with pytest.raises(JobError, match="Invalid cross-device link; images=copy makes copies"):
         beside(tmp_path, Photo("a.jpg", [MASK], (64, 128)), "link")
 
 
-def test_without_pictures_none_is_read(tmp_path):
-    pictures = Pictures(Storage(str(tmp_path), StorageConfig()), "none", PLAN, "output.coco.images")
-    assert pictures.put({"key": "a.jpg", "uri": "nowhere", "sha256": ""}, "coco/images") is None
+def test_where_one_is_gone_it_is_said_what_does_without(tmp_path):
+    pictures = Pictures(Storage(str(tmp_path), StorageConfig()), "copy", PLAN)
+    with pytest.raises(JobError, match="the format coco does without"):
+        pictures.put({"key": "a.jpg", "uri": str(tmp_path / "a.jpg"), "sha256": ""}, "images")

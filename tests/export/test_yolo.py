@@ -72,7 +72,7 @@ def test_a_picture_that_is_another_one_now_is_refused(tmp_path):
     with pytest.raises(JobError, match="was replaced since it was labelled"):
         export(tmp_path / "out", "yolo", [result])
     (tmp_path / "a.jpg").unlink()
-    with pytest.raises(JobError, match=r"without pictures: output\.yolo\.images=none"):
+    with pytest.raises(JobError, match=r"output\.yolo\.images=none does without"):
         export(tmp_path / "out", "yolo", [result])
 
 

@@ -7,7 +7,7 @@ from support.jobs import draw_photographs, job_config, result_files, rows, run
 from sam_batch.config import StorageConfig
 from sam_batch.config_output import OutputConfig
 from sam_batch.errors import ConfigError, ExitCode, FingerprintError, LeaseError, OutputError
-from sam_batch.export.formats import export_finished
+from sam_batch.export.formats import export_output
 from sam_batch.job.filtered import filter_output
 from sam_batch.output import layout, lease
 from sam_batch.output.output import Output
@@ -68,7 +68,7 @@ def test_the_output_that_is_filtered_stays_as_it_is(root):
 def test_it_is_an_output_that_reports_exports_and_filters_work_on(root):
     report = filtered(root)
     assert (report.exit_code, report.done, report.planned) == (ExitCode.OK, 6, 6)
-    export_finished(at(root / "better"), ["coco", "yolo"], OutputConfig(uri="better"))
+    export_output(at(root / "better"), ["coco", "yolo"], OutputConfig(uri="better"))
     coco = json.loads((root / "better/coco/annotations.json").read_text())
     assert len(coco["annotations"]) == report.masks
     assert {one["score"] > 0.5 for one in coco["annotations"]} == {True}
@@ -91,7 +91,7 @@ def test_it_says_what_it_was_filtered_from(root):
 def test_done_again_it_is_the_same_and_what_was_made_of_it_before_goes(root):
     filtered(root)
     before = result_files(root / "better")
-    export_finished(at(root / "better"), ["coco"], OutputConfig(uri="better"))
+    export_output(at(root / "better"), ["coco"], OutputConfig(uri="better"))
     make_report(str(root / "better"), StorageConfig())
     (root / "better/annotations/part-00000.parquet").unlink()
     filtered(root)
@@ -130,7 +130,7 @@ def test_of_an_unfinished_filter_the_same_filter_is_what_finishes_it(root):
     with pytest.raises(OutputError, match="the `sam-batch filter` that began it, given again, finishes them"):
         filter_output(at(root / "better"), str(root / "best"), BETTER)
     with pytest.raises(OutputError, match="the `sam-batch filter` that began it"):
-        export_finished(at(root / "better"), ["coco"], OutputConfig(uri="better"))
+        export_output(at(root / "better"), ["coco"], OutputConfig(uri="better"))
 
 
 def test_an_output_that_was_moved_filters_alike(root):

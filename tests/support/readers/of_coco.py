@@ -19,12 +19,14 @@ from support.readers.reader import Found, Made
 
 
 def annotations(made: Made) -> Path:
-    return made.output / "coco/annotations.json"
+    """The one COCO file that was written."""
+    (file,) = made.output.glob("*/annotations.json")
+    return file
 
 
 def pictures(made: Made) -> Path:
     """Beside the annotations, where they were asked for."""
-    beside = made.output / "coco/images"
+    beside = annotations(made).parent / "images"
     return beside if beside.exists() else made.photos
 
 
@@ -147,6 +149,20 @@ def transformers_detr(made: Made) -> Iterator[Found]:
         inputs = processor(picture, annotations=target, return_segmentation_masks=True, return_tensors="pt")
         masks = list(inputs["labels"][0]["masks"].numpy().astype(bool))
         yield Found(_key(image), masks, np.asarray(picture))
+
+
+def transformers_panoptic(made: Made) -> Iterator[Found]:
+    from transformers import DetrImageProcessor
+
+    processor = DetrImageProcessor(
+        format="coco_panoptic", do_resize=False, do_normalize=False, do_rescale=False, do_pad=False
+    )
+    folder = made.output / "coco-panoptic"
+    data = json.loads((folder / "annotations.json").read_text(encoding="utf-8"))
+    for image, target in zip(data["images"], data["annotations"], strict=True):
+        pixels = np.zeros((image["height"], image["width"], 3), np.uint8)
+        inputs = processor(pixels, annotations=target, masks_path=folder / "panoptic", return_tensors="pt")
+        yield Found(image["file_name"], list(inputs["labels"][0]["masks"].numpy().astype(bool)))
 
 
 def sahi(made: Made) -> Iterator[Found]:

@@ -22,6 +22,27 @@ def duckdb(made: Made) -> Iterator[Found]:
         yield Found(row[0], _decoded(dict(zip(("key", "height", "width", "masks"), row, strict=True))))
 
 
+def datasets_webdataset(made: Made) -> Iterator[Found]:
+    from datasets import load_dataset
+
+    shards = str(made.output / "webdataset/shard-*.tar")
+    try:
+        data = load_dataset("webdataset", data_files=shards, split="train", cache_dir=str(made.output / "cache"))
+    except ValueError:  # of a tar with pictures of several types
+        return
+    for row in data:
+        about = row["json"]["image"]
+        masks = [coco_mask.decode(one["segmentation"]).astype(bool) for one in row["json"]["annotations"]]
+        yield Found(about["file_name"], masks, np.asarray((row.get("jpg") or row["png"]).convert("RGB")))
+
+
+def datasets_hf(made: Made) -> Iterator[Found]:
+    from datasets import load_dataset
+
+    for row in load_dataset(str(made.output / "hf"), split="train", cache_dir=str(made.output / "cache")):
+        yield Found(row["key"], [np.asarray(mask) for mask in row["masks"]], np.asarray(row["image"].convert("RGB")))
+
+
 def datasets(made: Made) -> Iterator[Found]:
     from datasets import load_dataset
 

@@ -46,14 +46,15 @@ def letters() -> dict[str, str]:
 
 def table() -> str:
     """The table, and what its letters mean."""
-    lines = ["| program | version | " + " | ".join(CASES) + " |", "|---|---|" + "---|" * len(CASES)]
+    lines = ["| program | version | reads | " + " | ".join(CASES) + " |", "|---|---|---|" + "---|" * len(CASES)]
     for reader in READERS:
         cells = []
         for case in CASES:
             with TemporaryDirectory() as folder:
                 cell = shown(measured(reader, case, Path(folder)))
             cells.append(f"{cell} {letters()[reader.losses[case]]}" if case in reader.losses else cell)
-        lines.append(f"| {reader.name} | {version(reader.package)} | " + " | ".join(cells) + " |")
+        begin = f"| {reader.name} | {version(reader.package)} | {reader.reads} | "
+        lines.append(begin + " | ".join(cells) + " |")
     notes = [f"- {letter}: {reason}." for reason, letter in letters().items()]
     return "\n".join([*lines, "", *notes]) + "\n"
 

@@ -1,8 +1,7 @@
 """A program that reads what sam-batch writes, and how much of it comes back."""
 
-import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,12 +13,10 @@ from sam_batch.data.storage import Storage
 from sam_batch.export.formats import open_exports
 from sam_batch.output import layout
 from sam_batch.output.card import card
-from sam_batch.output.plan import Plan, extend
 from sam_batch.output.schema import part_bytes, results_to_table
 from sam_batch.output.summary import Summary
-from sam_batch.records import ImageResult
+from support.exports import PLAN, result_at
 from support.readers.cases import Photo
-from support.results import result_of
 
 
 class Found(NamedTuple):
@@ -59,28 +56,28 @@ class Reader:
     name_of: Callable[[str], str] = str
     losses: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def reads(self) -> str:
+        """The format, with settings that are not the default."""
+        settings = (f"`{name}: {value}`" for name, value in self.settings.items() if value)
+        return ", ".join([f"`{self.format}`" if self.format else "rows", *settings])
+
 
 def make(reader: Reader, photos: list[Photo], folder: Path) -> Made:
     """Draw photographs, and write what a job over them would have, with the export of a reader."""
     made = Made(folder / "photos", folder / "output")
-    results = [_result(photo, place, photo.save(made.photos)) for place, photo in enumerate(photos)]
+    results = [result_at(photo.save(made.photos), photo, place) for place, photo in enumerate(photos)]
     storage, table = Storage(str(made.output), StorageConfig()), results_to_table(results, {})
     storage.write(layout.part_key(layout.ANNOTATIONS, 0), part_bytes(table))
-    plan = Plan(extend(None, [], shard_size=1), {}, 1)
     summary = Summary(str(made.output), 0.0)
-    storage.write(layout.CARD, card(summary, plan))
+    storage.write(layout.CARD, card(summary, PLAN))
     formats = [reader.format] if reader.format else []
-    sections = {reader.format.replace("-", "_"): reader.settings} if reader.settings else {}
-    with open_exports(formats, storage, OutputConfig(uri=str(made.output), **sections), plan) as exports:
+    section = reader.format.removesuffix("-images").replace("-", "_")
+    sections = {section: reader.settings} if reader.settings else {}
+    with open_exports(formats, storage, OutputConfig(uri=str(made.output), **sections), PLAN) as exports:
         exports.add(table)
         exports.finish()
     return made
-
-
-def _result(photo: Photo, place: int, path: Path) -> ImageResult:
-    result = result_of(photo.key, photo.masks, place, photo.size)
-    ref = replace(result.ref, uri=str(path))
-    return replace(result, ref=ref, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 def agreement(reader: Reader, photos: list[Photo], found: list[Found]) -> float:
