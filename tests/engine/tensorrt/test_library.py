@@ -102,7 +102,7 @@ class TestDemo:
 def test_attention_over_the_whole_image_is_fused_without_writing_its_biases(tmp_path, positions, images):
     encoder = EncoderGraph(small_sam(image_side=1024), torch.float16, positions=positions)
     sizes = {"images": ((images, 3, 1024, 1024), torch.float32)}
-    exporting._save(exporting._program(Graph(lambda: encoder, sizes, ("y",)), 20), tmp_path / "encoder.onnx")
+    exporting._save(exporting._program(Graph(lambda: encoder, sizes, ("y",), 0), 20), tmp_path / "encoder.onnx")
     inside = build(tmp_path / "encoder.onnx", {}).inside
     assert (inside.fused_attention, inside.softmax) == (2, 0)
     biases = 2 * images * 2 * 4096**2  # of two heads, in half precision
