@@ -131,8 +131,9 @@ class Summary:
         images, prompts = told["images"], told["prompts"]
         self.done, self.masks = images["done"], told["masks"]
         self.first_failed[:] = told["first_failed"]
-        self.status = Counter({status: images[status] for status in Status})
-        self.prompts = Counter({status: prompts[status] for status in Status})
+        # Without zeros, as `count` leaves them.
+        self.status = +Counter({status: images[status] for status in Status})
+        self.prompts = +Counter({status: prompts[status] for status in Status})
         self.failures, self.pixel_notes = Counter(told["failures"]), Counter(told["pixel_notes"])
         self.prompt_failures = Counter(prompts["failures"])
 

@@ -50,6 +50,13 @@ def test_parts_are_counted_anew_after_a_recount():
     assert report.failures == {"truncated": 1}
 
 
+def test_counts_of_another_run_are_told_as_if_all_parts_were_counted():
+    report, again = counted(Status.OK, Status.FAILED), Summary("out", 0.25, planned=2)
+    again.restore(json.loads(report.to_json()))
+    assert again.to_text() == report.to_text()
+    assert (again.status, again.prompts, again.failures) == (report.status, report.prompts, report.failures)
+
+
 def test_text_names_failures_and_the_way_on():
     report = counted(Status.OK, Status.FAILED, planned=3, interrupted=True)
     report.add(Receipt(shard=0, ok=1, failed=1, load_seconds=2.0))
