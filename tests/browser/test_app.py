@@ -175,6 +175,7 @@ def test_batch_runs_to_its_end_and_is_browsed(visit, tmp_path):
 def test_a_job_is_stopped_and_goes_on_where_it_ended(visit, tmp_path):
     (tmp_path / "job.yaml").write_text(
         f"input: {{uri: {EXAMPLES}}}\noutput: {{uri: {tmp_path / 'out'}}}\nmodel: {{name: demo}}\n"
+        "generator: {points_per_side: 64}\n"  # that it has not ended before it is stopped
         "run: {executor: inline, shard_size: 1}\n",
         encoding="utf-8",
     )
