@@ -54,6 +54,11 @@ class Holder:
         pid, now = os.getpid(), time.time()
         return cls(secrets.token_hex(8), socket.gethostname(), pid, _born(pid), now, _processes())
 
+    @property
+    def process(self) -> tuple[str, str, int, str]:
+        """What all its leases have in common."""
+        return self.host, self.processes, self.pid, self.born
+
     def is_gone(self) -> bool:
         """Whether the holder has ended, as far as its clock tells of one elsewhere; both ways off is a wrong clock."""
         ended = self.has_ended()
@@ -186,14 +191,25 @@ def acquire_for_worker(storage: Storage, number: int, count: int) -> Lease:
         LeaseError: A driver holds the output, this number is at work, or workers are of another count.
         OutputError: Somebody else's file has the driver's lease's name.
     """
-    held = _take(storage, layout.worker_lease_key(number, count))
+    key = layout.worker_lease_key(number, count)
+    held = _take(storage, key)
     try:
-        _refuse_living(storage, layout.LEASE)
+        if not _is_closed_by_another(storage, key):
+            _refuse_living(storage, layout.LEASE)
         _refuse_workers(storage, _refuse_living, but_of=count)
     except BaseException:
         held.release()
         raise
     return held
+
+
+def _is_closed_by_another(storage: Storage, own: str) -> bool:
+    """Whether who holds the output is a worker, other than that of one key, which closes the job of both."""
+    driver, count = read_holder(storage, layout.LEASE), layout.worker_of(own)[1]
+    if driver is None or driver in (FOREIGN, UNREADABLE):
+        return False
+    others = (key for key in worker_leases(storage) if key != own and layout.worker_of(key)[1] == count)
+    return any(other and other.process == driver.process for other in (read_holder(storage, key) for key in others))
 
 
 def _take(storage: Storage, key: str) -> Lease:

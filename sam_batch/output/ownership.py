@@ -155,7 +155,11 @@ def open_output(config: Config, overwrite: str | None) -> Storage:
         if overwrite is not None:
             plan_of(storage)
         elif read_plan(storage) is None:
-            refuse_foreign(storage)
+            try:
+                refuse_foreign(storage)
+            except OutputError:
+                if read_plan(storage) is None:  # nor has another worker or driver planned it between the looks
+                    raise
     except StorageError as error:
         raise OutputError(f"output.uri: {error}") from error
     return storage
@@ -179,8 +183,8 @@ def refuse_foreign(storage: Storage) -> None:
     Raises:
         OutputError: It does; names some of it.
     """
-    there = (name for name in storage.names() if not name.startswith(".") and not _is_lease(storage, name))
-    some = list(islice(there, 4))
+    there = (key for key in storage.names() if not key.startswith("."))
+    some = list(islice((key for key in there if key != layout.LEASE or lease.read_holder(storage) is lease.FOREIGN), 4))
     if some:
         more = " and more" if len(some) > 3 else ""
         raise OutputError(
@@ -188,10 +192,6 @@ def refuse_foreign(storage: Storage) -> None:
             f"it is not this program's, and nothing in it was touched; name an empty or a new folder, such as "
             f"{shown(storage.root)}/labels"
         )
-
-
-def _is_lease(storage: Storage, name: str) -> bool:
-    return name == layout.LEASE and lease.read_holder(storage) is not lease.FOREIGN
 
 
 def refuse_nested(names: Names) -> None:

@@ -132,8 +132,8 @@ class Summary:
         self.done, self.masks = images["done"], told["masks"]
         self.first_failed[:] = told["first_failed"]
         # Without zeros, as `count` leaves them.
-        self.status = +Counter({status: images[status] for status in Status})
-        self.prompts = +Counter({status: prompts[status] for status in Status})
+        self.status = +Counter[str]({status: images[status] for status in Status})
+        self.prompts = +Counter[str]({status: prompts[status] for status in Status})
         self.failures, self.pixel_notes = Counter(told["failures"]), Counter(told["pixel_notes"])
         self.prompt_failures = Counter(prompts["failures"])
 

@@ -84,6 +84,20 @@ def test_workers_of_one_number_or_of_another_count_are_refused_and_so_are_driver
     assert not list((tmp_path / "out/.workers").iterdir())
 
 
+def test_a_worker_may_begin_while_another_of_its_job_closes_it(job, clean, tmp_path):
+    work(job, 1, 2)
+    work(job, 2, 2)
+    storage = open_storage(str(tmp_path / "out"), job.storage)
+    other = lease.acquire_for_worker(storage, 1, 2)
+    closing = lease.acquire_to_close(storage)
+    assert "another one closes the job" in work(job, 2, 2).to_text()
+    with pytest.raises(LeaseError, match="in use by"):
+        lease.acquire_for_worker(storage, 1, 3)
+    closing.release()
+    other.release()
+    assert result_files(tmp_path / "out") == clean
+
+
 def test_a_worker_that_is_not_the_first_to_plan_goes_by_the_others_plan(job, clean, tmp_path, monkeypatch):
     def be_slow(*arguments):
         monkeypatch.setattr(worker_module, "extended_plan", steps.extended_plan)

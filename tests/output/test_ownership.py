@@ -70,6 +70,13 @@ def test_an_output_that_holds_something_and_no_plan_is_refused_by_name(storage, 
         ownership.refuse_foreign(storage)
 
 
+def test_an_output_that_another_plans_between_two_looks_is_none_of_somebody_else(storage, tmp_path, monkeypatch):
+    looks = iter([None, object()])
+    monkeypatch.setattr(ownership, "read_plan", lambda _: next(looks))
+    storage.write("plan/part-00000.parquet", b"just written")
+    assert ownership.open_output(job_config(tmp_path, tmp_path / "out"), None).root == storage.root
+
+
 def test_a_refusal_names_three_of_many(storage):
     for name in "abcde":
         storage.write(name, b"mine")
