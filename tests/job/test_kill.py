@@ -22,7 +22,6 @@ IMAGES = 60
     [
         ("inline", 10),
         pytest.param("inline", 50, marks=pytest.mark.slow),
-        pytest.param("ray", 2, marks=pytest.mark.ray),
         pytest.param("ray", 10, marks=[pytest.mark.ray, pytest.mark.slow]),
     ],
 )
