@@ -58,8 +58,8 @@ MAY_CALL = {
     "cli/terminal.py": {"open"},  # /dev/null and its own terminal
     "yamlfile.py": {"read_bytes"},  # the job's
     "export/coco_files.py": {"open", "TemporaryDirectory"},  # scratch space; the storage puts the file in its place
-    "export/hf.py": {"TemporaryDirectory", "ParquetWriter", "write_table"},  # likewise
-    "export/webdataset.py": {"open", "TemporaryDirectory"},  # likewise
+    "export/hf.py": {"ParquetWriter", "write_table"},  # likewise
+    "export/webdataset.py": {"open"},  # likewise
     "export/formats.py": {"link"},  # the storage's
     "export/pictures.py": {"link"},  # likewise
     # Graphs, on this machine.

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from PIL import Image
+from support import drivers
 from support.jobs import rows
 
 ROOT = Path(__file__).parents[1]
@@ -55,6 +56,7 @@ class Shell:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=drivers.hear_ctrl_c,
         )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sam_batch.data.packed import PackedTable, merged
+from sam_batch.data.packed import PackedTable, merged, repeated
 from sam_batch.data.storage import Entry, shown
 from sam_batch.errors import InputError
 
@@ -120,8 +120,7 @@ def _counted(entries: Iterable[Entry], hashes: "array[int]", progress: Callable[
 
 def _repeats(runs: Sequence[PackedTable], hashes: "array[int]") -> np.ndarray:
     """The `found` of entries whose URI came before; URIs are compared where their hashes are equal."""
-    values, counts = np.unique(np.frombuffer(hashes, np.int64), return_counts=True)
-    twice = set(values[counts > 1].tolist())
+    twice = repeated(hashes)
     if not twice:
         return np.array([], np.int64)
     first: dict[str, int] = {}

@@ -4,6 +4,7 @@ A listing and a plan of ten million images take some hundred megabytes so, and n
 touches no files.
 """
 
+from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, chain, pairwise
@@ -141,6 +142,12 @@ def of_length(tables: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:
             count += table.num_rows
     if count:
         yield pa.concat_tables(waiting).combine_chunks()
+
+
+def repeated(hashes: "array[int]") -> set[int]:
+    """The 64-bit numbers that are there more than once."""
+    values, counts = np.unique(np.frombuffer(hashes, np.int64), return_counts=True)
+    return set(values[counts > 1].tolist())
 
 
 class SortedRows:

@@ -36,14 +36,21 @@ def open_files(storage: Storage, stem: str, max_bytes: int | None) -> Iterator["
         stem: Of their keys: `coco/annotations`.
         max_bytes: How large one may become, though a single image may be larger; None for one file in any case.
     """
-    with scratch():
-        spool = TemporaryDirectory()
-    with spool as folder:
-        files = CocoFiles(storage, stem, max_bytes, Path(folder))
+    with scratch_folder() as spool:
+        files = CocoFiles(storage, stem, max_bytes, spool)
         try:
             yield files
         finally:
             files.close()
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A local folder for files that are not finished."""
+    with scratch():
+        folder = TemporaryDirectory()
+    with folder as path:
+        yield Path(path)
 
 
 @contextmanager

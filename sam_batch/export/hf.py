@@ -6,11 +6,9 @@ so does the Hub, where the folder is uploaded as it is. A file a part; memory ho
 
 import json
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from string import Template
-from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import cv2
@@ -19,9 +17,9 @@ import pyarrow.parquet as pq
 
 from sam_batch.config_output import OutputConfig
 from sam_batch.data.storage import Storage
-from sam_batch.export.coco_files import scratch
+from sam_batch.export.coco_files import scratch, scratch_folder
 from sam_batch.export.numbers import Numbers, decoded_rows, masks_with_prompts
-from sam_batch.export.pictures import THREADS, Pictures
+from sam_batch.export.pictures import Pictures, some_at_once
 from sam_batch.masks import rle
 from sam_batch.output.card import told_settings
 from sam_batch.output.layout import HF_HEAD
@@ -85,10 +83,8 @@ $settings
 @contextmanager
 def open_hf(storage: Storage, config: OutputConfig, plan: Plan | None = None) -> Iterator["HfExport"]:
     """Start the folder of an output; see `formats.Export`."""
-    with scratch():
-        folder = TemporaryDirectory()
-    with folder as spool:
-        yield HfExport(storage, config, plan, Path(spool))
+    with scratch_folder() as spool:
+        yield HfExport(storage, config, plan, spool)
 
 
 class HfExport:
@@ -121,9 +117,8 @@ class HfExport:
         if not rows:
             return
         path = self._spool / "part.parquet"
-        with scratch(), pq.ParquetWriter(path, self._schema) as writer, ThreadPoolExecutor(THREADS) as pool:
-            for start in range(0, len(rows), THREADS):
-                some = list(pool.map(self._row, rows[start : start + THREADS]))
+        with scratch(), pq.ParquetWriter(path, self._schema) as writer:
+            for some in some_at_once(self._row, rows):
                 writer.write_table(pa.Table.from_pylist(some, self._schema))
         self._storage.put_file(f"hf/data/train-{self._files:05d}.parquet", path)
         self._files += 1

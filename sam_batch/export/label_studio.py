@@ -9,7 +9,6 @@ with the number of bytes; 5 with the bits of a value; 4 with the bits of each of
 a bit that says that it is one, two that choose a size, its length less one in so many bits, and its value.
 """
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 
 from sam_batch.config_output import LabelStudioConfig, OutputConfig
 from sam_batch.data.storage import Storage
+from sam_batch.export.coco_files import as_json
 from sam_batch.export.numbers import Numbers, decoded_rows, masks_with_prompts
 from sam_batch.masks import rle
 from sam_batch.output.plan import Plan
@@ -48,7 +48,7 @@ class TasksExport:
         """Write a part's tasks."""
         tasks = [self._task(row) for row in decoded_rows(part)]
         self._keys.append(f"label-studio/tasks-{len(self._keys):05d}.json")
-        self._storage.write(self._keys[-1], json.dumps(tasks, allow_nan=False, separators=(",", ":")).encode())
+        self._storage.write(self._keys[-1], as_json(tasks))
 
     def finish(self) -> list[str]:
         """All files are there already."""

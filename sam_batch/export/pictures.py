@@ -6,7 +6,9 @@ pixels that the masks were found in.
 """
 
 import hashlib
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final, TypeVar
 
 import cv2
 
@@ -22,6 +24,14 @@ from sam_batch.records import PixelNote
 
 THREADS: Final = 16  # pictures at once
 _READ_EVERYWHERE: Final = ("JPEG", "PNG")
+Made = TypeVar("Made")
+
+
+def some_at_once(work: Callable[[dict[str, Any]], Made], rows: Sequence[dict[str, Any]]) -> Iterator[list[Made]]:
+    """What is made of each row, in order, `THREADS` at a time: more photographs are never in memory."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        for start in range(0, len(rows), THREADS):
+            yield list(pool.map(work, rows[start : start + THREADS]))
 
 
 class Pictures:

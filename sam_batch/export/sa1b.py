@@ -3,7 +3,6 @@
 As https://github.com/facebookresearch/segment-anything#dataset describes it.
 """
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -12,6 +11,7 @@ import pyarrow as pa
 
 from sam_batch.config_output import OutputConfig
 from sam_batch.data.storage import Storage
+from sam_batch.export.coco_files import as_json
 from sam_batch.export.numbers import Numbers, decoded_rows, masks_with_prompts
 from sam_batch.masks import rle
 from sam_batch.output import layout
@@ -36,8 +36,7 @@ class Sa1bExport:
     def add(self, part: pa.Table) -> None:
         """Write a part's files."""
         for row in decoded_rows(part):
-            text = json.dumps(as_sa1b(row, self._numbers), allow_nan=False, separators=(",", ":"))
-            self._storage.write(layout.sa1b_key(row["key"]), text.encode())
+            self._storage.write(layout.sa1b_key(row["key"]), as_json(as_sa1b(row, self._numbers)))
 
     def finish(self) -> list[str]:
         """There is no file over all images."""

@@ -5,22 +5,20 @@ Its readers take what stands before a name's first point for the sample, so memb
 """
 
 import io
-import json
 import tarfile
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pyarrow as pa
 
 from sam_batch.config_output import OutputConfig
 from sam_batch.data.storage import Storage
-from sam_batch.export.coco_files import scratch
+from sam_batch.export.coco_files import as_json, scratch, scratch_folder
 from sam_batch.export.numbers import Numbers, decoded_rows
-from sam_batch.export.pictures import THREADS, Pictures
+from sam_batch.export.pictures import Pictures, some_at_once
 from sam_batch.export.sa1b import as_sa1b
 from sam_batch.output import layout
 from sam_batch.output.plan import Plan
@@ -30,10 +28,8 @@ from sam_batch.output.plan import Plan
 def open_webdataset(storage: Storage, config: OutputConfig, plan: Plan | None = None) -> Iterator["WebDatasetExport"]:
     """Start the shards of an output; see `formats.Export`."""
     pictures = Pictures(storage, config.webdataset.images, plan)
-    with scratch():
-        folder = TemporaryDirectory()
-    with folder as spool:
-        yield WebDatasetExport(storage, pictures, Numbers(plan, config.dataset.category), Path(spool))
+    with scratch_folder() as spool:
+        yield WebDatasetExport(storage, pictures, Numbers(plan, config.dataset.category), spool)
 
 
 class WebDatasetExport:
@@ -54,13 +50,12 @@ class WebDatasetExport:
         if not rows:
             return
         path = self._spool / "shard.tar"
-        with scratch(), tarfile.open(path, "w") as tar, ThreadPoolExecutor(THREADS) as pool:
-            for start in range(0, len(rows), THREADS):
-                for member in pool.map(self._members, rows[start : start + THREADS]):
-                    for name, content in member:
-                        header = tarfile.TarInfo(name)
-                        header.size = len(content)
-                        tar.addfile(header, io.BytesIO(content))
+        with scratch(), tarfile.open(path, "w") as tar:
+            for some in some_at_once(self._members, rows):
+                for name, content in chain.from_iterable(some):
+                    header = tarfile.TarInfo(name)
+                    header.size = len(content)
+                    tar.addfile(header, io.BytesIO(content))
         self._keys.append(f"webdataset/shard-{len(self._keys):05d}.tar")
         self._storage.put_file(self._keys[-1], path)
 
@@ -71,5 +66,5 @@ class WebDatasetExport:
     def _members(self, row: dict[str, Any]) -> list[tuple[str, bytes]]:
         data, is_new = self._pictures.load(row)
         suffix = ".png" if is_new else layout.picture_suffix(row["key"])
-        text = json.dumps(as_sa1b(row, self._numbers), allow_nan=False, separators=(",", ":"))
-        return [(f"{row['image_id']:09d}{suffix}", data), (f"{row['image_id']:09d}.json", text.encode())]
+        text = as_json(as_sa1b(row, self._numbers))
+        return [(f"{row['image_id']:09d}{suffix}", data), (f"{row['image_id']:09d}.json", text)]

@@ -7,11 +7,11 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from sam_batch.data.naming import STRICTEST, Naming
+from sam_batch.data.packed import repeated
 from sam_batch.data.storage import Storage, shown
 from sam_batch.errors import OutputError
 
@@ -43,7 +43,7 @@ def refuse_unwritable(storage: Storage, names: Callable[[], Iterable[pa.ChunkedA
         if odd := _odd(block):
             naming = naming or storage.naming()
             _refuse_unusable(storage, naming, odd)
-    alike = _twice(hashes)
+    alike = repeated(hashes)
     if not len(alike):
         return
     candidates = (zip(_folded(block), block.to_pylist(), strict=True) for block in names())
@@ -63,11 +63,6 @@ def _odd(names: pa.ChunkedArray) -> list[str]:
     """The names that some file system does not take."""
     is_plain = pc.and_(pc.match_substring_regex(names, _PLAIN), pc.less(pc.binary_length(names), STRICTEST.longest))
     return [name for name, _ in STRICTEST.unusable(names.filter(pc.invert(is_plain)).to_pylist())]
-
-
-def _twice(hashes: "array[int]") -> set[int]:
-    values, counts = np.unique(np.frombuffer(hashes, np.int64), return_counts=True)
-    return set(values[counts > 1].tolist())
 
 
 def _refuse_unusable(storage: Storage, naming: Naming, names: Iterable[str]) -> None:

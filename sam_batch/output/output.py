@@ -6,9 +6,8 @@ visible, `output.parts`.
 
 import hashlib
 import json
-from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import numpy as np
@@ -22,6 +21,7 @@ from sam_batch.output import layout, schema
 from sam_batch.output.fingerprint import FILTER, digest
 from sam_batch.output.plan import Plan, committed_shards, read_plan
 from sam_batch.output.summary import Summary
+from sam_batch.segment.ahead import ahead
 from sam_batch.wording import counted
 
 _Of = TypeVar("_Of")
@@ -113,15 +113,10 @@ class Output:
 
     def _ahead(self, read: Callable[[_Of], _Read], wanted: Iterable[_Of]) -> Iterator[_Read]:
         """What is read of each, in order, some of it before it is asked for."""
-        pending = deque[Future[_Read]]()
         with ThreadPoolExecutor(AHEAD) as pool:
             try:
-                for one in wanted:
-                    pending.append(pool.submit(read, one))
-                    if len(pending) > AHEAD:
-                        yield pending.popleft().result()
-                while pending:
-                    yield pending.popleft().result()
+                for result in ahead(read, wanted, pool, AHEAD):
+                    yield result()
             finally:
                 pool.shutdown(cancel_futures=True)
 

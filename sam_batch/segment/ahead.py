@@ -1,4 +1,4 @@
-"""Work that is started before its turn comes, so that CPU and GPU need not wait for each other."""
+"""Work that is started before its turn comes, so that CPU, GPU and stores need not wait for each other."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator

@@ -79,8 +79,9 @@ def test_a_signal_ends_the_program_with_a_summary_and_the_next_run_goes_on(tmp_p
     settings = partial(job_config, tmp_path / "photos", tmp_path / "out", generator=slow)
     (tmp_path / "job.yaml").write_text(configfile.to_yaml(settings(run={"executor": "ray"})))
     command = [sys.executable, "-m", "sam_batch", "run", str(tmp_path / "job.yaml")]
-    listening = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a background shell's children ignore Ctrl-C
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=listening)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=drivers.hear_ctrl_c
+    )
     parts = tmp_path / "out/annotations"
     drivers.wait_until(lambda: len(list(parts.glob("*.parquet"))) >= 3, lambda: process.poll() is not None)
     process.send_signal(sent)

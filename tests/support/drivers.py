@@ -24,6 +24,12 @@ from support.jobs import run
 
 PATIENCE = 120  # seconds for what takes a few: who hangs fails, who is slow does not
 
+
+def hear_ctrl_c() -> None:
+    """For a new process: the children of a background shell ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 # To load torch takes a driver longer than a little job, so plain ones are forked from a process that has done so.
 _forks = multiprocessing.get_context("forkserver")
 _forks.set_forkserver_preload(
