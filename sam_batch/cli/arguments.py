@@ -24,6 +24,7 @@ Arguments = Annotated[
 OutputOrArguments = Annotated[
     list[str], typer.Argument(metavar="OUTPUT", help="The folder or prefix, or the settings of its job.")
 ]
+Json = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
 _LABELLED = {  # endings of what is no configuration, but an input
     *("bmp", "gif", "heic", "jfif", "jpe", "jpeg", "jpg", "png", "tif", "tiff", "webp"),
     *("csv", "jsonl", "list", "lst", "ndjson", "parquet", "tar", "tsv", "txt"),

@@ -1,7 +1,9 @@
 import sys
 
 import pytest
+from support.jobs import draw_photographs, job_config
 
+from sam_batch import configfile
 from sam_batch.cli import main as cli
 
 
@@ -18,3 +20,12 @@ def call(monkeypatch, capfd):
         return ended.value.code, *capfd.readouterr()
 
     return run
+
+
+@pytest.fixture
+def job(tmp_path):
+    """The settings of a small job, beside its photographs."""
+    draw_photographs(tmp_path / "photos", 5)
+    path = tmp_path / "job.yaml"
+    path.write_text(configfile.to_yaml(job_config(tmp_path / "photos", tmp_path / "out")))
+    return path

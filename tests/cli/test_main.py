@@ -6,17 +6,9 @@ import sys
 
 import pytest
 import yaml
-from support.jobs import draw_photographs, job_config, make_unreadable_folder
+from support.jobs import make_unreadable_folder
 
 from sam_batch import __version__, configfile
-
-
-@pytest.fixture
-def job(tmp_path):
-    draw_photographs(tmp_path / "photos", 5)
-    path = tmp_path / "job.yaml"
-    path.write_text(configfile.to_yaml(job_config(tmp_path / "photos", tmp_path / "out")))
-    return path
 
 
 def program(*arguments):
@@ -188,20 +180,3 @@ def test_json_says_what_the_text_says(job, call):
     assert json.loads(call("plan", job, "--json")[1])["images_to_do"] == 5
     assert json.loads(call("run", job, "--json")[1])["images"]["ok"] == 5
     assert json.loads(call("status", job.parent / "out", "--json")[1])["counts"]["ok"] == 5
-
-
-def test_a_finished_output_is_reported_exported_and_filtered_by_its_place(job, call):
-    assert call("run", job)[0] == 0
-    code, said, _ = call("report", job.parent / "out")
-    assert (code, said.strip()) == (0, f"report in {job.parent}/out/report.html")
-    assert json.loads(call("report", job.parent / "out", "--json")[1]) == {"report": f"{job.parent}/out/report.html"}
-    assert json.loads(call("export", job.parent / "out", "--to", "coco", "--json")[1]) == {
-        "files": [f"{job.parent}/out/coco/annotations.json"]
-    }
-    code, said, _ = call("export", job.parent / "out", "--to", "coco", "output.coco.segmentation=polygons")
-    assert (code, said.strip()) == (0, f"{job.parent}/out/coco/annotations.json")
-    assert '"segmentation":[[' in (job.parent / "out/coco/annotations.json").read_text()
-    code, said, _ = call("filter", job.parent / "out", job.parent / "best", "--max-masks-per-image", "1", "--json")
-    assert (code, json.loads(said)["masks"]) == (0, 5)
-    code, _, told = call("filter", job.parent / "out", job.parent / "none")
-    assert (code, "nothing to filter by" in told) == (2, True)

@@ -1,0 +1,111 @@
+"""The verbs that look at what a job left, and need neither a model nor an image."""
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from sam_batch.cli import terminal
+from sam_batch.cli.arguments import (
+    Json,
+    OutputOrArguments,
+    area_option,
+    number_option,
+    read_output,
+    share_option,
+)
+from sam_batch.cli.terminal import answer
+
+outputs_app = typer.Typer()
+
+
+@outputs_app.command()
+def status(
+    arguments: OutputOrArguments,
+    failed: Annotated[bool, typer.Option("--failed", help="Only a CSV of the failed images, with reasons.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Say how far a job has come."""
+    from sam_batch.job.status import failed_images
+    from sam_batch.job.status import status as job_status
+
+    if failed:
+        for lines in failed_images(read_output(arguments)):
+            typer.echo(lines, nl=False)
+        return
+    found = job_status(read_output(arguments))
+    answer(found.to_json() if as_json else found.to_text())
+
+
+@outputs_app.command()
+def report(arguments: OutputOrArguments, as_json: Json = False) -> None:
+    """Write OUTPUT/report.html: pictures, masks, charts and failures on one page."""
+    from sam_batch.report.make import make_report
+
+    config = read_output(arguments)
+    page = make_report(config.output.uri, config.storage)
+    answer(json.dumps({"report": page}) if as_json else f"report in {page}")
+
+
+@outputs_app.command()
+def export(
+    arguments: OutputOrArguments,
+    to: Annotated[list[str], typer.Option(metavar="FORMAT", help="Of output.exports; more than once for several.")],
+    unfinished: Annotated[bool, typer.Option("--unfinished", help="Also of what is done so far.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write the annotations of a finished output in other formats, with the settings of output.FORMAT."""
+    from sam_batch.export.formats import export_output
+    from sam_batch.output.output import Output
+
+    config = read_output(arguments)
+    output = Output.at(config.output.uri, config.storage)
+    files = [f"{output.storage.root}/{key}" for key in export_output(output, to, config.output, unfinished=unfinished)]
+    answer(json.dumps({"files": files}) if as_json else "\n".join(files))
+
+
+@outputs_app.command("filter")
+def filter_(
+    output: Annotated[str, typer.Argument(metavar="OUTPUT", help="Of a finished job; stays as it is.")],
+    destination: Annotated[str, typer.Argument(metavar="DEST", help="An empty or new folder or prefix.")],
+    settings: Annotated[
+        list[str] | None, typer.Argument(metavar="SETTINGS", help="Such as storage.endpoint=...")
+    ] = None,
+    pred_iou_thresh: Annotated[float | None, share_option("Drop masks with a lower predicted IoU.")] = None,
+    stability_score_thresh: Annotated[float | None, share_option("Drop masks with a lower stability.")] = None,
+    min_mask_area: Annotated[Any, area_option("Drop masks with fewer pixels: 400, or 0.1% of the image's.")] = None,
+    max_mask_area: Annotated[Any, area_option("Drop masks with more pixels, likewise.")] = None,
+    max_mask_region_area: Annotated[
+        int | None, number_option("Older name of --max-mask-area, for pixels only.")
+    ] = None,
+    mask_nms_thresh: Annotated[float | None, share_option("Of two masks with a higher IoU drop the worse.")] = None,
+    containment_thresh: Annotated[
+        float | None, share_option("Drop a mask, this share of which lies in a better one.")
+    ] = None,
+    max_masks_per_image: Annotated[int | None, number_option("Keep only the best so many.")] = None,
+    one_owner: Annotated[
+        bool, typer.Option("--one-owner", help="Give each pixel to the smallest mask over it.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Write another output with fewer masks, from the rows alone: no model, no images."""
+    from sam_batch.job.filtered import filter_output
+    from sam_batch.output.output import Output
+    from sam_batch.segment.thinning import Thinning
+
+    given: dict[str, Any] = {
+        "pred_iou_thresh": pred_iou_thresh,
+        "stability_score_thresh": stability_score_thresh,
+        "min_mask_area": min_mask_area,
+        "max_mask_area": max_mask_area,
+        "max_mask_region_area": max_mask_region_area,
+        "mask_nms_thresh": mask_nms_thresh,
+        "containment_thresh": containment_thresh,
+        "max_masks_per_image": max_masks_per_image,
+        "one_owner": one_owner,
+    }
+    thinning = Thinning(**{name: value for name, value in given.items() if value is not None})
+    config = read_output([output, *(settings or ())])
+    with terminal.quiet(verbose=False):
+        summary = filter_output(Output.at(config.output.uri, config.storage), destination, thinning)
+    answer(summary.to_json() if as_json else summary.to_text())

@@ -1,0 +1,18 @@
+import json
+
+
+def test_a_finished_output_is_reported_exported_and_filtered_by_its_place(job, call):
+    assert call("run", job)[0] == 0
+    code, said, _ = call("report", job.parent / "out")
+    assert (code, said.strip()) == (0, f"report in {job.parent}/out/report.html")
+    assert json.loads(call("report", job.parent / "out", "--json")[1]) == {"report": f"{job.parent}/out/report.html"}
+    assert json.loads(call("export", job.parent / "out", "--to", "coco", "--json")[1]) == {
+        "files": [f"{job.parent}/out/coco/annotations.json"]
+    }
+    code, said, _ = call("export", job.parent / "out", "--to", "coco", "output.coco.segmentation=polygons")
+    assert (code, said.strip()) == (0, f"{job.parent}/out/coco/annotations.json")
+    assert '"segmentation":[[' in (job.parent / "out/coco/annotations.json").read_text()
+    code, said, _ = call("filter", job.parent / "out", job.parent / "best", "--max-masks-per-image", "1", "--json")
+    assert (code, json.loads(said)["masks"]) == (0, 5)
+    code, _, told = call("filter", job.parent / "out", job.parent / "none")
+    assert (code, "nothing to filter by" in told) == (2, True)
