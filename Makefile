@@ -36,10 +36,10 @@ demo: $(VENV)/.run-ready
 test: lint pytest
 
 pytest: $(VENV)/.dev-ready
-	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) -m "not slow and not browser and not readers"
+	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --max-worker-restart 0 -m "not slow and not browser and not readers"
 
 test-all: lint
-	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) -m "not browser and not readers"
+	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --max-worker-restart 0 -m "not browser and not readers"
 
 # pip can only take the newest; uv takes the lowest, of what pyproject.toml names. Lint and types are left out: what old
 # packages say of their own types is no fault of ours.

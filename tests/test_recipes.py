@@ -8,7 +8,12 @@ import pytest
 from support.jobs import draw_photographs, job_config, rows, run
 
 PAGE = Path(__file__).parents[1] / "docs" / "recipes.md"
-SNIPPETS = dict(re.findall(r"^## (.+?)\n.*?```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.M))
+SECTIONS = re.split(r"^## ", PAGE.read_text(encoding="utf-8"), flags=re.M)[1:]
+SNIPPETS = {
+    section.partition("\n")[0]: code[1]
+    for section in SECTIONS
+    if (code := re.search(r"```python\n(.*?)```", section, re.DOTALL))
+}
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ IMAGES = 60
 @pytest.mark.parametrize(
     ("executor", "count"),
     [
-        ("inline", 10),
+        ("inline", 5),
         pytest.param("inline", 50, marks=pytest.mark.slow),
         pytest.param("ray", 10, marks=[pytest.mark.ray, pytest.mark.slow]),
     ],
@@ -71,13 +71,19 @@ def test_a_kill_at_every_call_that_changes_the_output_leaves_the_files_of_an_uni
     assert call > 50
 
 
-@pytest.mark.ray
-@pytest.mark.parametrize("sent", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
-def test_a_signal_ends_the_program_with_a_summary_and_the_next_run_goes_on(tmp_path, sent):
-    draw_photographs(tmp_path / "photos", 200)
+@pytest.mark.parametrize(
+    ("executor", "images", "sent"),
+    [
+        ("inline", 40, signal.SIGINT),
+        pytest.param("ray", 200, signal.SIGINT, marks=[pytest.mark.ray, pytest.mark.slow]),
+        pytest.param("ray", 200, signal.SIGTERM, marks=[pytest.mark.ray, pytest.mark.slow]),
+    ],
+)
+def test_a_signal_ends_the_program_with_a_summary_and_the_next_run_goes_on(tmp_path, executor, images, sent):
+    draw_photographs(tmp_path / "photos", images)
     slow = {"points_per_side": 10}  # so that the signal finds it at work
     settings = partial(job_config, tmp_path / "photos", tmp_path / "out", generator=slow)
-    (tmp_path / "job.yaml").write_text(configfile.to_yaml(settings(run={"executor": "ray"})))
+    (tmp_path / "job.yaml").write_text(configfile.to_yaml(settings(run={"executor": executor})))
     command = [sys.executable, "-m", "sam_batch", "run", str(tmp_path / "job.yaml")]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=drivers.hear_ctrl_c
@@ -89,6 +95,6 @@ def test_a_signal_ends_the_program_with_a_summary_and_the_next_run_goes_on(tmp_p
     assert process.returncode == 130
     assert "interrupted" in told
     assert (tmp_path / "out/summary.json").is_file()
-    assert len(rows(tmp_path / "out")) < 200
+    assert len(rows(tmp_path / "out")) < images
     assert run(settings()).exit_code == 0
-    assert len(rows(tmp_path / "out")) == 200
+    assert len(rows(tmp_path / "out")) == images

@@ -59,8 +59,10 @@ def single_try(ray_here, monkeypatch):
     from sam_batch.job import ray_executor
 
     monkeypatch.setattr(ray_executor, "RETRIES", 0)
+    monkeypatch.setitem(ray_executor._TASK, "max_retries", 0)
 
 
+@pytest.mark.slow  # each death costs the import of torch in another worker
 @pytest.mark.usefixtures("single_try")
 def test_an_image_that_kills_its_worker_costs_one_row(tmp_path):
     draw_photographs(tmp_path / "photos", 4)
@@ -184,6 +186,7 @@ def test_a_single_image_is_segmented_drawn_and_written_by_workers(job, isolated,
         isolated.write(segmented)
 
 
+@pytest.mark.usefixtures("single_try")
 def test_a_broken_engine_ends_its_worker_and_leaves_its_last_words(job, ray_here):
     import ray
 

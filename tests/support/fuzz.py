@@ -9,7 +9,6 @@ process is limited; time is, for each input.
 """
 
 import argparse
-import faulthandler
 import importlib
 import importlib.util
 import io
@@ -32,6 +31,7 @@ from sam_batch.config_prompts import PromptsConfig
 from sam_batch.data import manifest
 from sam_batch.data.pixels import decode
 from sam_batch.errors import ConfigError, ImageError
+from sam_batch.job.deadline import worker_deadline
 from sam_batch.prompts.formats import FORMATS, open_reader
 from support.corpus import MAX_PIXELS, corpus
 from support.prompts import dataset
@@ -134,8 +134,8 @@ def run_target(name: str, seconds: float, seed: int, place: Path) -> None:
         if time.monotonic() > end:
             break
         (place / "input").write_bytes(data)
-        faulthandler.dump_traceback_later(SECONDS, exit=True)
-        target(data)
+        with worker_deadline(SECONDS):  # its clock stops if the target raises, too
+            target(data)
         count += 1
     sys.stdout.write(f"Done {count} runs\n")  # as libFuzzer says it
 
