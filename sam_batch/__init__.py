@@ -1,7 +1,7 @@
 """Label image datasets with the Segment Anything Model: distributed, restartable, exact.
 
-The library's face is `Segmenter`, with what it returns. Its names are imported when they are first used: `import
-sam_batch` needs no torch.
+The library's face is `Segmenter`, with what it returns, and `read`, which opens what a job has written. Names are
+imported when they are first used: `import sam_batch` needs no torch.
 """
 
 from importlib import import_module
@@ -11,11 +11,20 @@ if TYPE_CHECKING:
     from sam_batch.library.embedding import Embedding
     from sam_batch.library.results import Mask, Masks
     from sam_batch.library.segmenter import Segmenter
+    from sam_batch.library.stored import ImageRecord, Records, read
 
-__all__ = ["Embedding", "Mask", "Masks", "Segmenter", "__version__"]
+__all__ = ["Embedding", "ImageRecord", "Mask", "Masks", "Records", "Segmenter", "__version__", "read"]
 __version__ = "0.1.0"
 
-_MODULES = {"Embedding": "embedding", "Mask": "results", "Masks": "results", "Segmenter": "segmenter"}
+_MODULES = {
+    "Embedding": "embedding",
+    "ImageRecord": "stored",
+    "Mask": "results",
+    "Masks": "results",
+    "Records": "stored",
+    "Segmenter": "segmenter",
+    "read": "stored",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -5,6 +5,10 @@ no times, no host names. `LOADED_SCHEMA` and `SEGMENTED_SCHEMA` are what flows b
 resized views, never masks as pixels. Columns are found by name, so that others may stand beside them.
 
 It opens no file. Sizes above 2 GB are safe: long columns have 64-bit offsets.
+
+Parts are read by programs of their users' own, so the columns of `ANNOTATION_SCHEMA` and the fields in them keep name,
+type and meaning. A change only adds, what older parts have as null, and raises `VERSION` by one; docs/formats.md lists
+the versions.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -34,6 +38,10 @@ from sam_batch.records import (
 )
 
 _Row: TypeAlias = dict[str, Any]
+
+VERSION = 2
+"""Of `ANNOTATION_SCHEMA`, in a part's metadata as `sam_batch.schema`; parts of sam-batch 0.1.0 have no such number."""
+_VERSION_KEY = "sam_batch.schema"
 
 _BOX = pa.list_(pa.float64(), 4)
 _ERROR = pa.struct([("stage", pa.string()), ("kind", pa.string()), ("message", pa.string())])
@@ -117,7 +125,7 @@ def plan_row(ref: ImageRef) -> pa.Table:
 
 def results_to_table(results: Iterable[ImageResult], metadata: Mapping[str, str]) -> pa.Table:
     """Make the annotation table, one row a result, in the given order."""
-    return _table(map(_result_row, results), ANNOTATION_SCHEMA, metadata)
+    return _table(map(_result_row, results), ANNOTATION_SCHEMA, {**metadata, _VERSION_KEY: str(VERSION)})
 
 
 def table_to_results(table: pa.Table) -> list[ImageResult]:
@@ -166,10 +174,13 @@ def read_part(data: bytes, schema: pa.Schema = ANNOTATION_SCHEMA) -> pa.Table:
     """Decode what `part_bytes` made of a table of this schema; columns that are younger than the part are null.
 
     Raises:
-        StorageError: The bytes are damaged, or hold other columns.
+        StorageError: The bytes are damaged, hold other columns, or were written by a newer version of this package.
     """
     with _undamaged():
         table = pq.ParquetFile(pa.BufferReader(data)).read()
+    version = (table.schema.metadata or {}).get(_VERSION_KEY.encode(), b"1").decode()
+    if version.isdecimal() and int(version) > VERSION:
+        raise StorageError(f"was written by a newer sam-batch: its schema is {version}, this one reads up to {VERSION}")
     return _of_schema(table, schema)
 
 
@@ -212,7 +223,9 @@ def _of_schema(table: pa.Table, schema: pa.Schema) -> pa.Table:
 
 def part_metadata(table: pa.Table) -> dict[str, str]:
     """Read back the metadata a table was made with."""
-    return {name.decode(): value.decode() for name, value in (table.schema.metadata or {}).items()}
+    metadata = {name.decode(): value.decode() for name, value in (table.schema.metadata or {}).items()}
+    metadata.pop(_VERSION_KEY, None)
+    return metadata
 
 
 def _table(rows: Iterable[_Row], schema: pa.Schema, metadata: Mapping[str, str]) -> pa.Table:

@@ -42,6 +42,14 @@ def test_a_part_without_notes_is_read_as_having_none():
     assert schema.part_metadata(old) == METADATA
 
 
+def test_a_part_says_its_version_and_one_of_a_newer_version_is_refused():
+    table = schema.results_to_table([failed("a.jpg")], METADATA)
+    assert table.schema.metadata[b"sam_batch.schema"] == b"2"
+    newer = table.replace_schema_metadata({**table.schema.metadata, b"sam_batch.schema": b"3"})
+    with pytest.raises(StorageError, match="newer sam-batch: its schema is 3, this one reads up to 2"):
+        schema.read_part(schema.part_bytes(newer))
+
+
 @given(st.lists(refs, max_size=5))
 def test_a_plan_comes_back_as_it_was(planned):
     rows = [
