@@ -160,9 +160,9 @@ class Job:
         return self._process.poll() is None
 
     def stop(self) -> None:
-        """Ask it to end, as Ctrl-C does; a second time it is killed, which costs what is not committed, too."""
-        if self.is_running:
-            self._process.send_signal(signal.SIGKILL if self._asked_to_stop else signal.SIGINT)
+        """Ask it to end with what is nearly done; a second time it is killed, which costs what is not committed, too."""
+        if self.is_running:  # SIGINT would be ignored by the job of an app that was started behind `&`
+            self._process.send_signal(signal.SIGKILL if self._asked_to_stop else signal.SIGTERM)
             self._asked_to_stop = True
 
     def wait(self, seconds: float) -> bool:

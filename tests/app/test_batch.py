@@ -91,7 +91,7 @@ STUBBORN = """
 import signal
 def interrupted(*_):
     print('asked', flush=True)
-signal.signal(signal.SIGINT, interrupted)
+signal.signal(signal.SIGTERM, interrupted)
 print('ready', flush=True)
 time.sleep(600)
 time.sleep(600)
