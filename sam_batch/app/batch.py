@@ -160,7 +160,7 @@ class Job:
         return self._process.poll() is None
 
     def stop(self) -> None:
-        """Ask it to end with what is nearly done; a second time it is killed, which costs what is not committed, too."""
+        """Ask it to end with what is nearly done; a second time it is killed, and loses what is not committed."""
         if self.is_running:  # SIGINT would be ignored by the job of an app that was started behind `&`
             self._process.send_signal(signal.SIGKILL if self._asked_to_stop else signal.SIGTERM)
             self._asked_to_stop = True
