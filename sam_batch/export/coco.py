@@ -1,7 +1,7 @@
 """Annotation parts to COCO instance annotations, streamed: memory holds one part, a local temporary folder the rest.
 
-What the files say: every image that was decoded, with or without masks, under the `image_id` of the plan (from 0) and
-its key as `file_name`, or that of its picture beside them and `key`; every mask with an id of its own
+What the files say: every image that was decoded, with or without masks, under the `image_id` of the plan and 1 more,
+and its key as `file_name`, or that of its picture beside them and `key`; every mask with an id of its own
 (`export.numbers`), with `iscrowd` 0, in one category. Where masks were made from prompts, ids and categories are those
 of the prompts' source, and what it says besides of an object stands beside its mask. Besides COCO's fields a mask has
 segment-anything's: predicted_iou, stability_score, point_coords and crop_box; and the two scores under the names that

@@ -33,7 +33,7 @@ class Numbers:
         self._keeps_annotations = False
         self._object: dict[str, Any] = {"id": 1, "name": category, "supercategory": category}
         self.categories = [self._object]
-        self._first, self._next_image = 1, 0
+        self._first = self._first_image = 1  # 0 is no number for some tools
         if plan is not None:
             self._take(plan)
 
@@ -46,7 +46,7 @@ class Numbers:
         if _are_distinct(source_ids.drop_null()):
             pairs = zip(carrying["image_id"].to_pylist(), source_ids.to_pylist(), strict=True)
             self._images = {image_id: source_id for image_id, source_id in pairs if source_id is not None}
-        self._next_image = max(self._images.values(), default=-1) + 1
+        self._first_image = max(self._images.values(), default=0) + 1
         own_ids = pc.struct_field(objects, "prompt_id")
         is_number = pc.match_substring_regex(own_ids, r"^(0|[1-9]\d{0,17})$")
         self._keeps_annotations = bool(pc.all(is_number).as_py()) and _are_distinct(own_ids)
@@ -65,9 +65,7 @@ class Numbers:
 
     def image(self, image_id: int) -> int:
         """Of an image of the plan."""
-        if not self._images:
-            return image_id
-        return self._images.get(image_id, self._next_image + image_id)
+        return self._images.get(image_id, self._first_image + image_id)
 
     def annotation(self, image_id: int, mask_id: int, prompt: dict[str, Any] | None) -> int:
         """Of a mask.

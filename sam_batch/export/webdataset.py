@@ -67,4 +67,5 @@ class WebDatasetExport:
         data, is_new = self._pictures.load(row)
         suffix = ".png" if is_new else layout.picture_suffix(row["key"])
         text = as_json(as_sa1b(row, self._numbers))
-        return [(f"{row['image_id']:09d}{suffix}", data), (f"{row['image_id']:09d}.json", text)]
+        number = f"{self._numbers.image(row['image_id']):09d}"
+        return [(f"{number}{suffix}", data), (f"{number}.json", text)]

@@ -66,12 +66,12 @@ def test_pycocotools_decodes_the_recorded_masks(storage, tmp_path):
     assert keys == ["coco/annotations.json"]
     coco = load(storage, keys[0], tmp_path)
     assert {one["id"]: one["file_name"] for one in coco.loadImgs(coco.getImgIds())} == {
-        0: "folder é/0.jpg",
-        1: "folder é/1.jpg",
-        3: "folder é/3.jpg",
+        1: "folder é/0.jpg",
+        2: "folder é/1.jpg",
+        4: "folder é/3.jpg",
     }
     for result in results:
-        entries = coco.loadAnns(coco.getAnnIds([result.ref.image_id]))
+        entries = coco.loadAnns(coco.getAnnIds([result.ref.image_id + 1]))
         assert len(entries) == len(result.annotations)
         for entry, recorded in zip(entries, result.annotations, strict=True):
             mask = coco.annToMask(entry)
@@ -91,13 +91,13 @@ def test_ids_of_masks_depend_on_image_and_mask_and_none_is_a_crowd(storage, tmp_
     assert [entry["id"] for entry in entries] == [
         image * 1_000_000 + mask for image in range(3) for mask in range(1, 5)
     ]
-    assert [entry["image_id"] for entry in entries] == [0] * 4 + [1] * 4 + [2] * 4
+    assert [entry["image_id"] for entry in entries] == [1] * 4 + [2] * 4 + [3] * 4
     assert {(entry["iscrowd"], entry["category_id"]) for entry in entries} == {(0, 1)}
     assert isinstance(entries[0]["segmentation"]["counts"], str)
 
 
 def test_predictions_equal_to_the_truth_score_an_average_precision_of_one(storage, tmp_path):
-    """Also with an image of id 0, which COCO's tools take; a mask of id 0 would spoil the score."""
+    """A mask of id 0 would spoil the score."""
     keys = write_coco(parts_of([image(0, 6), image(1, 6)]), storage, GIGABYTE)
     truth = load(storage, keys[0], tmp_path)
     with contextlib.redirect_stdout(io.StringIO()):
@@ -166,7 +166,7 @@ def test_files_above_the_limit_are_split_into_complete_ones(tmp_path_factory, co
     written = {key: json.loads((folder / key).read_text()) for key in keys}
 
     images = [one["id"] for data in written.values() for one in data["images"]]
-    assert images == list(range(len(counts)))
+    assert images == list(range(1, len(counts) + 1))
     ids = [one["id"] for data in written.values() for one in data["annotations"]]
     assert len(set(ids)) == sum(counts)
     for key, data in written.items():

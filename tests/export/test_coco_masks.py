@@ -45,10 +45,10 @@ def test_scores_are_the_shortest_numbers_that_are_the_same_in_float32(score):
 def test_every_image_has_its_masks_and_no_others(counts):
     masks = [json.loads(b"[" + text + b"]") for text in texts_of(*counts)]
     assert [[mask["image_id"] for mask in of_image] for of_image in masks] == [
-        [image] * count for image, count in enumerate(counts)
+        [image] * count for image, count in enumerate(counts, start=1)
     ]
 
 
 def test_masks_stand_apart_by_what_stands_between_images():
     (text,) = texts_of(3)
-    assert [json.loads(one)["image_id"] for one in text.split(BETWEEN)] == [0, 0, 0]
+    assert [json.loads(one)["image_id"] for one in text.split(BETWEEN)] == [1, 1, 1]

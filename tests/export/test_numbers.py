@@ -37,9 +37,9 @@ def asked(prompt_id):
     return {"prompt_id": prompt_id, "category_id": 7}
 
 
-def test_without_prompts_images_keep_their_place_and_masks_theirs_in_them():
+def test_without_prompts_images_are_numbered_by_their_place_from_1_and_masks_by_theirs_in_them():
     for numbers in (Numbers(), Numbers(plan_of(None, None, categories=()))):
-        assert (numbers.image(1), numbers.annotation(0, 0, None), numbers.annotation(2, 3, None)) == (1, 1, 2_000_004)
+        assert (numbers.image(1), numbers.annotation(0, 0, None), numbers.annotation(2, 3, None)) == (2, 1, 2_000_004)
         assert (numbers.category(None), numbers.categories) == (
             1,
             [{"id": 1, "name": "object", "supercategory": "object"}],
@@ -77,9 +77,9 @@ def test_ids_that_are_no_numbers_or_not_distinct_are_counted_anew(plan, expected
     assert Numbers(plan).annotation(0, 0, asked("8")) == expected
 
 
-def test_images_whose_numbers_stand_twice_keep_their_place():
+def test_images_whose_numbers_stand_twice_are_numbered_by_their_place():
     numbers = Numbers(plan_of((3, ["8"]), (3, ["9"])))
-    assert [numbers.image(0), numbers.image(1)] == [0, 1]
+    assert [numbers.image(0), numbers.image(1)] == [1, 2]
 
 
 def test_more_masks_than_there_are_numbers_for_are_refused():

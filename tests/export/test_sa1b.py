@@ -15,7 +15,7 @@ def test_every_mask_comes_back_with_its_scores(tmp_path_factory, mask_HW):
     assert written(folder) == ["b/a.jpg.json", "none.jpg.json"]
     file = json.loads((folder / "b/a.jpg.json").read_text())
     height, width = mask_HW.shape
-    assert file["image"] == {"image_id": 0, "file_name": "b/a.jpg", "width": width, "height": height}
+    assert file["image"] == {"image_id": 1, "file_name": "b/a.jpg", "width": width, "height": height}
     for one in file["annotations"]:
         assert np.array_equal(coco_mask.decode(one["segmentation"]), mask_HW)
         assert (one["id"], one["predicted_iou"], one["stability_score"]) == (1, 0.5, 0.75)

@@ -22,14 +22,14 @@ def members(tmp_path, photo, **settings):
 
 def test_a_sample_is_the_photograph_and_its_masks(tmp_path):
     found = members(tmp_path, Photo("b/a.x.jpg", MASKS, (64, 128)))
-    assert list(found) == ["000000012.jpg", "000000012.json"]
-    assert found["000000012.jpg"] == (tmp_path / "photos/b/a.x.jpg").read_bytes()
-    said = json.loads(found["000000012.json"])
-    assert said["image"] == {"image_id": 12, "file_name": "b/a.x.jpg", "width": 128, "height": 64}
+    assert list(found) == ["000000013.jpg", "000000013.json"]
+    assert found["000000013.jpg"] == (tmp_path / "photos/b/a.x.jpg").read_bytes()
+    said = json.loads(found["000000013.json"])
+    assert said["image"] == {"image_id": 13, "file_name": "b/a.x.jpg", "width": 128, "height": 64}
     for one, mask_HW in zip(said["annotations"], MASKS, strict=True):
         assert np.array_equal(coco_mask.decode(one["segmentation"]), mask_HW)
 
 
 def test_an_oriented_photograph_is_a_png(tmp_path):
     found = members(tmp_path, Photo("a.jpg", MASKS, (64, 128), orientation=3), images="oriented")
-    assert list(found) == ["000000012.png", "000000012.json"]
+    assert list(found) == ["000000013.png", "000000013.json"]
