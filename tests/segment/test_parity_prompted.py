@@ -14,7 +14,7 @@ from support.masks import run_lengths
 from support.pictures import picture
 from support.reference import DoublePredictor, Whole, as_sam, in_float64
 from support.small_sam import small_sam, torch_engine
-from support.tensorrt_engines import Exports, built_engine
+from support.tensorrt_engines import built_engine
 
 from benchmarks.harness import weights
 from sam_batch import compat
@@ -154,7 +154,7 @@ def small() -> Look:
 
 
 @pytest.fixture(scope="module")
-def standin(bindings: Any, exports: Exports, tmp_path_factory: pytest.TempPathFactory) -> Engine:
+def standin(bindings: Any, exports: Path, tmp_path_factory: pytest.TempPathFactory) -> Engine:
     """A TensorRT engine on the stand-in for the library."""
     return built_engine(bindings, exports, tmp_path_factory.mktemp("built"))
 

@@ -1,8 +1,6 @@
 """Engines built on the stand-in from a small SAM, for tests that need whole ones."""
 
 import shutil
-from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +15,11 @@ from sam_batch.engine.tensorrt import engine_set, plan_set
 from sam_batch.engine.tensorrt.engine_set import EngineSet
 from sam_batch.engine.tensorrt.host import Host
 from sam_batch.engine.verify import Photograph
-from sam_batch.model.checkpoints import ResolvedCheckpoint
+from sam_batch.model.checkpoints import ResolvedCheckpoint, resolve_checkpoint
+from sam_batch.records import UInt8Array
 from support import tensorrt_standin
 from support.export_once import ExportOnce
+from support.pictures import picture
 from support.small_sam import small_sam
 
 CHECKPOINT = ResolvedCheckpoint("demo", "weights.safetensors", "5a" * 32, 128)
@@ -27,23 +27,16 @@ QUIET = Console(quiet=True)
 POSITIONS = "folded"
 PICTURE = np.random.default_rng(0).integers(0, 256, (96, 128, 3), dtype=np.uint8)
 
-Exports = Callable[[str], Path]
-
 
 @pytest.fixture(scope="session")
-def exports(tmp_path_factory: pytest.TempPathFactory, export_once: ExportOnce) -> Exports:
-    """A folder with the exported graphs of the small SAM in a precision; to be copied, not built in."""
-
-    @cache
-    def export(precision: str) -> Path:
-        folder = tmp_path_factory.mktemp("engines")
-        with pytest.MonkeyPatch.context() as patch:
-            hold_small_sam(patch)
-            patch.setattr(plan_set, "export", export_once)
-            plan_set.exported(settings(folder), CHECKPOINT, precision, QUIET, positions=POSITIONS, prompts=True)
-        return folder
-
-    return export
+def exports(tmp_path_factory: pytest.TempPathFactory, export_once: ExportOnce) -> Path:
+    """A folder with the exported graphs of the small SAM in float32; to be copied, not built in."""
+    folder = tmp_path_factory.mktemp("engines")
+    with pytest.MonkeyPatch.context() as patch:
+        hold_small_sam(patch)
+        patch.setattr(plan_set, "export", export_once)
+        plan_set.exported(settings(folder), CHECKPOINT, "fp32", QUIET, positions=POSITIONS, prompts=True)
+    return folder
 
 
 def hold_small_sam(patch: pytest.MonkeyPatch, seed: int = 0) -> None:
@@ -65,15 +58,27 @@ def engine_set_in(
     return EngineSet(host, settings(folder, **keys), CHECKPOINT, precision, prompts=prompts)
 
 
-def built_engine(bindings: Any, exports: Exports, folder: Path, precision: str = "fp32") -> Engine:
-    """The small SAM's engine on the stand-in: built in a folder, verified and loaded."""
-    shutil.copytree(exports(precision), folder, dirs_exist_ok=True)
+def built_engine(bindings: Any, exports: Path, folder: Path) -> Engine:
+    """The small SAM's engine in float32 on the stand-in: built in a folder, verified and loaded."""
+    shutil.copytree(exports, folder, dirs_exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
         hold_small_sam(patch)
-        engines = engine_set_in(tensorrt_standin.host(bindings), folder, precision, prompts=True)
-        engines.build(QUIET)
-        engines.verify([PICTURE], 0.0)
-        return engines.load()
+        return _ready(engine_set_in(tensorrt_standin.host(bindings), folder, prompts=True), PICTURE)
+
+
+def built_demo(bindings: Any, export_once: ExportOnce, folder: Path) -> Engine:
+    """The demo model's engine in half precision; likewise."""
+    keys = settings(folder, max_images=1, positions="tiled")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plan_set, "export", export_once)
+        host = tensorrt_standin.host(bindings)
+        return _ready(EngineSet(host, keys, resolve_checkpoint("demo"), "fp16", prompts=True), picture(96, 128, 3))
+
+
+def _ready(engines: EngineSet, photograph: UInt8Array) -> Engine:
+    engines.build(QUIET)
+    engines.verify([photograph], 0.0)
+    return engines.load()
 
 
 def photograph(seed: int = 0) -> Photograph:

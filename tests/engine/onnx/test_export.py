@@ -62,8 +62,8 @@ class Exported:
 SMALL, DEMO, VIT_B = (lambda: small_sam(lively=False)), (lambda: load_model("demo")), random_vit_b
 SETS = [
     pytest.param((SMALL, "fp32", {"positions": "folded"}), id="small-fp32"),
-    pytest.param((DEMO, "fp32", {}), id="demo-fp32"),
     pytest.param((DEMO, "fp16", {"positions": "tiled"}), id="demo-fp16"),
+    pytest.param((DEMO, "fp32", {}), id="demo-fp32", marks=pytest.mark.slow),  # each export takes half a minute
     pytest.param((VIT_B, "fp32", {}), id="vit_b-fp32", marks=pytest.mark.slow),
     pytest.param((VIT_B, "fp16", OPERATOR), id="vit_b-fp16-operator", marks=pytest.mark.slow),
 ]
@@ -198,24 +198,30 @@ def test_only_graphs_and_their_manifest_are_left(exported):
     assert names == {"graphs.json", *(f"{name}.onnx" for name in GRAPHS)}
 
 
-def save_finish(sam, path):
-    graphs = SAM.graphs(sam, "fp32", attention=False, positions="written", max_tokens=None)
-    exporting._save(exporting._program(graphs["finish"], opset=20), path)
+def program_of(graph):
+    """One of a new small model's."""
+    graphs = SAM.graphs(small_sam(), "fp32", attention=False, positions="written", max_tokens=None)
+    return exporting._program(graphs[graph], opset=20)
 
 
-def test_the_same_model_exports_to_the_same_bytes_wherever_it_lies(tmp_path):
-    for name in ("a", "b"):
-        save_finish(small_sam(), tmp_path / f"{name}.onnx")
+@pytest.fixture(scope="module")
+def finish():
+    return program_of("finish")
+
+
+def test_the_same_model_exports_to_the_same_bytes_wherever_it_lies(finish, tmp_path):
+    for name, program in (("a", finish), ("b", program_of("finish"))):
+        exporting._save(program, tmp_path / f"{name}.onnx")
     first, second = ((tmp_path / f"{name}.onnx").read_bytes() for name in ("a", "b"))
     assert first == second
     assert str(Path(exporting.__file__).parent).encode() not in first
 
 
-def test_weights_too_many_for_one_file_lie_beside_it(tmp_path, monkeypatch):
-    save_finish(small_sam(), tmp_path / "one.onnx")
+def test_weights_too_many_for_one_file_lie_beside_it(finish, tmp_path, monkeypatch):
+    exporting._save(finish, tmp_path / "one.onnx")
     monkeypatch.setattr(exporting, "_LARGEST_FILE", 0)
     (tmp_path / "written").mkdir()
-    save_finish(small_sam(), tmp_path / "written" / "finish.onnx")
+    exporting._save(finish, tmp_path / "written" / "finish.onnx")
     shutil.move(tmp_path / "written", tmp_path / "moved")
     moved = tmp_path / "moved" / "finish.onnx"
     assert moved.stat().st_size < (tmp_path / "one.onnx").stat().st_size - 8_000

@@ -21,7 +21,7 @@ GRAPHS = ["encoder", "score", "finish"]  # of a job whose prompts are points or 
 def folder(exports, tmp_path, monkeypatch):
     """With exported graphs of the small SAM in float32, and no plans."""
     hold_small_sam(monkeypatch)
-    shutil.copytree(exports("fp32"), tmp_path / "engines")
+    shutil.copytree(exports, tmp_path / "engines")
     return tmp_path / "engines"
 
 

@@ -22,9 +22,8 @@ from sam_batch.engine.tensorrt import build as tensorrt_build
 from sam_batch.engine.tensorrt.plan_set import profiles
 from sam_batch.engine.tensorrt.run import load_plan
 from sam_batch.errors import EngineError
-from sam_batch.model.checkpoints import resolve_checkpoint
 from sam_batch.model.family import Graph
-from sam_batch.model.load import load_resolved
+from sam_batch.model.load import load_model
 from sam_batch.model.sam.encoder_graph import EncoderGraph
 from sam_batch.model.sam.family import SAM
 
@@ -49,23 +48,24 @@ def build_graph(folder, name, capability):
     return build(folder / f"{name}.onnx", shapes[name], capability=capability).inside
 
 
-class TestDemo:
-    """The demo model's graphs, in full size."""
+class TestGraphs:
+    """In half precision those of the demo model; in float32 those of a small one, which are exported for others too."""
 
     @pytest.fixture(scope="class")
     @classmethod
     def folders(cls, export_once, tmp_path_factory):
-        made = tmp_path_factory.mktemp("demo")
-        forms = {"fp16": "tiled", "fp32": "written"}  # as the package exports them for this library
-        return {one: export_model(export_once, made / one, "demo", one, form) for one, form in forms.items()}
+        made = tmp_path_factory.mktemp("graphs")
+        export_model(export_once, made / "fp16", "demo", "fp16", "tiled")
+        export_model(export_once, made / "fp32", "small", "fp32", "folded")
+        return {precision: made / precision for precision in ("fp16", "fp32")}
 
     @pytest.mark.parametrize("capability", CAPABILITIES)
-    @pytest.mark.parametrize(("precision", "fused"), [("fp16", 8), ("fp32", 0)])
+    @pytest.mark.parametrize(("precision", "fused", "apart"), [("fp16", 8, 0), ("fp32", 0, 2)])
     def test_every_attention_of_the_encoder_is_fused_in_half_precision(
-        self, folders, precision, fused, capability, silence
+        self, folders, precision, fused, apart, capability, silence
     ):
         inside = build_graph(folders[precision], "encoder", capability)
-        assert (inside.fused_attention, inside.softmax) == (fused, 8 - fused)
+        assert (inside.fused_attention, inside.softmax) == (fused, apart)
         assert inside.scratch_bytes < read_graphs(folders[precision]).scratch_bytes["encoder"]
 
     @pytest.mark.parametrize(
@@ -94,11 +94,13 @@ class TestDemo:
         assert alone.scratch_bytes <= with_streams.scratch_bytes
 
     @pytest.mark.parametrize("precision", ["fp16", "fp32"])
-    def test_its_other_half_builds(self, folders, precision, silence):
+    def test_the_decoders_other_half_builds(self, folders, precision, silence):
         assert build_graph(folders[precision], "finish", "8.9").layers > 5
 
 
-@pytest.mark.parametrize(("positions", "images"), [("tiled", 1), ("folded", 2)])
+@pytest.mark.parametrize(
+    ("positions", "images"), [("folded", 2), pytest.param("tiled", 1, marks=pytest.mark.slow)]
+)  # each is exported for this
 def test_attention_over_the_whole_image_is_fused_without_writing_its_biases(tmp_path, positions, images):
     encoder = EncoderGraph(small_sam(image_side=1024), torch.float16, positions=positions)
     sizes = {"images": ((images, 3, 1024, 1024), torch.float32)}
@@ -109,8 +111,8 @@ def test_attention_over_the_whole_image_is_fused_without_writing_its_biases(tmp_
     assert inside.scratch_bytes < biases / 2
 
 
-@pytest.mark.slow  # exports, each half a minute
-class TestLargeModels:
+@pytest.mark.slow  # exports of half a minute and more
+class TestModels:
     @pytest.mark.parametrize("precision", ["fp16", "fp32"])
     @pytest.mark.parametrize("model", list(BLOCKS))
     def test_every_graph_builds_for_every_kind_of_gpu(self, export_once, tmp_path, model, precision, silence):
@@ -128,7 +130,10 @@ class TestLargeModels:
 
 def export_model(export_once, folder, model, precision, positions):
     """With random weights where there are none in the package."""
-    module = load_resolved(resolve_checkpoint("demo")) if model == "demo" else SAM.build(model).eval()
+    if model == "small":
+        module = small_sam(lively=False)
+    else:
+        module = load_model("demo") if model == "demo" else SAM.build(model).eval()
     options = {"precision": precision, "positions": positions, "max_tokens": 19}
     export_once(module, SAM, model=model, checkpoint_sha256="0" * 64, folder=folder, **options)
     return folder
