@@ -12,7 +12,9 @@ What a rule loses is noted. It does no input or output, sets no limit on time or
 resizes nothing.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -42,12 +44,20 @@ class Decoded:
     orientation: int = 1
 
 
-def decode(data: bytes, settings: InputConfig) -> Decoded:
+class Size(NamedTuple):
+    """What a header says of an image: how many pixels it has, and bands of each."""
+
+    pixels: int
+    bands: int
+
+
+def decode(data: bytes, settings: InputConfig, reserve: Callable[[Size], object] = lambda size: None) -> Decoded:
     """Decode an image.
 
     Args:
         data: The whole file.
         settings: `max_pixels`, `bands`, `scale`, `nodata` and `alpha` count.
+        reserve: Called once the header is read, before its pixels take memory; may wait.
 
     Raises:
         ImageError: Of kind empty_file, not_an_image, unsupported_format, unsupported_compression, unsupported_samples,
@@ -58,6 +68,7 @@ def decode(data: bytes, settings: InputConfig) -> Decoded:
     with translated(name, data):
         is_tiff = name == "TIFF"
         image = tiff.open_image(data, settings) if is_tiff else pillow.open_image(name, data, settings.max_pixels)
+        reserve(Size(image.pixels, image.bands.count))
         colour, alpha = bands.choose(image.bands, settings)
         loaded = image.load([*colour, alpha] if alpha else colour)
         kind = image.kind if settings.nodata is None else replace(image.kind, nodata=settings.nodata)

@@ -24,6 +24,10 @@ LEAST_SHARED_BYTES = 512 << 20  # a few shards
 
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108 - where Ray keeps its objects on Linux
 _CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+_MEMORY_LIMITS = (  # of version 2 and 1
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
 _SOCKET_PATH_BYTES = 107  # what a socket's path may have
 _LONGEST_SOCKET = "/session_2026-11-28_18-02-13_300517_4194304/sockets/plasma_store"  # below Ray's folder
 _OTHER_PLACES = ("/tmp", "/var/tmp", _SHARED_MEMORY)  # noqa: S108 - for a folder that belongs to this user
@@ -43,12 +47,14 @@ class Resources:
         gpus: GPUs.
         nodes: Living nodes.
         is_local: Ray was started here, for this job alone.
+        task_memory: Bytes that a loader or writer asks of its node; 0 where no node says what it has.
     """
 
     cpus: int
     gpus: int
     nodes: int
     is_local: bool
+    task_memory: int = 0
 
 
 def is_local() -> bool:
@@ -100,8 +106,9 @@ def connected(verbose: bool = False, console: Console | None = None) -> Iterator
             elif not was_connected:
                 _join(ray, address, options, console)
             total = ray.cluster_resources()
-            nodes = sum(node["Alive"] for node in ray.nodes())
-            yield Resources(int(total.get("CPU", 0)), int(total.get("GPU", 0)), nodes, is_local())
+            nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+            cpus, gpus = int(total.get("CPU", 0)), int(total.get("GPU", 0))
+            yield Resources(cpus, gpus, len(nodes), is_local(), _task_memory(nodes))
         finally:
             if not was_connected:
                 ray.shutdown()
@@ -141,6 +148,12 @@ def _join(ray: Any, address: str, options: dict[str, Any], console: Console | No
         raise ConfigError(f"{named}: no Ray cluster answers there; {instead}") from error
     except Exception as error:  # as above; another version of Ray or Python, a token that is missing
         raise ConfigError(f"{named}: cannot be joined: {_words(error)}; mend that, or {instead}") from error
+
+
+def _task_memory(nodes: list[dict[str, float]]) -> int:
+    """The part of one CPU of half of a node's memory, as of `job.room.pixel_room`; of the node where that is least."""
+    shares = [node.get("memory", 0) / (2 * node["CPU"]) for node in nodes if node.get("CPU")]
+    return int(min(shares, default=0))
 
 
 def _words(error: Exception) -> str:
@@ -216,10 +229,18 @@ def usable_cpus() -> int:
     return max(1, cpus)
 
 
+def usable_memory() -> int:
+    """Bytes of memory that this process may use: the machine's, or what its container's limit leaves of them."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for limit in _MEMORY_LIMITS:
+        with contextlib.suppress(OSError, ValueError):  # no such file, or "max": no limit
+            memory = min(memory, int(limit.read_text()))
+    return memory
+
+
 def _object_store_bytes() -> int:
     """What Ray's object store may take; it lies in the shared memory, or in files where that is too small."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    wanted = max(100 << 20, min(OBJECT_STORE_BYTES, memory // 5))
+    wanted = max(100 << 20, min(OBJECT_STORE_BYTES, usable_memory() // 5))
     shared = _shared_bytes()
     if shared < min(wanted, LEAST_SHARED_BYTES):
         _log.warning(

@@ -15,6 +15,7 @@ from sam_batch.errors import FailureKind, ImageError, OutageError, StorageError
 from sam_batch.job.boundary import attempt_on
 from sam_batch.job.deadline import Renew, never
 from sam_batch.job.outage import Reader
+from sam_batch.job.room import bytes_of, pixel_room
 from sam_batch.job.spec import JobSpec
 from sam_batch.output import layout, palette, render, schema
 from sam_batch.output.parts import Receipt
@@ -56,7 +57,8 @@ def write_pictures(
 
     def one_image(pair: tuple[ImageResult, bytes]) -> tuple[ImageResult, list[Picture]]:
         result, data = pair
-        drawn = attempt_on(result, Stage.WRITE, lambda: list(draw(result, data, job)))
+        with pixel_room().taken(bytes_of(result.height * result.width)):
+            drawn = attempt_on(result, Stage.WRITE, lambda: list(draw(result, data, job)))
         if isinstance(drawn, ImageResult):
             return drawn, []
         for key, picture in drawn:

@@ -75,7 +75,7 @@ class RayExecutor:
         with explained():
             while some := list(islice(rest, most * SHARDS_PER_ACTOR)):
                 segmented = self.segmented(job, some, in_flight=None)
-                stream = _map(segmented, _write_row, fn_kwargs={"job": job, "again": again}, **_TASK)
+                stream = _map(segmented, _write_row, fn_kwargs={"job": job, "again": again}, **self._task())
                 for table in _rows(stream):
                     for receipt in table.to_pylist():
                         yield Receipt(**receipt)
@@ -85,7 +85,7 @@ class RayExecutor:
         _set_context(job)
         with explained():
             packed = ray.data.from_arrow([pack(shard) for shard in shards])
-            for table in _rows(_map(packed, _redraw_row, fn_kwargs={"job": job}, **_TASK)):
+            for table in _rows(_map(packed, _redraw_row, fn_kwargs={"job": job}, **self._task())):
                 for receipt in table.to_pylist():
                     yield Receipt(**receipt)
 
@@ -106,7 +106,8 @@ class RayExecutor:
         least, most = self._pool(job)
         packed = [pack(shard) for shard in shards]
         pool = ray.data.ActorPoolStrategy(min_size=least, max_size=most, max_tasks_in_flight_per_actor=in_flight)
-        loaded = _map(ray.data.from_arrow(packed), _load_row, fn_kwargs={"job": job, "last_words": last_words}, **_TASK)
+        about = {"job": job, "last_words": last_words}
+        loaded = _map(ray.data.from_arrow(packed), _load_row, fn_kwargs=about, **self._task())
         return _map(
             loaded,
             SegmentActor,
@@ -118,6 +119,11 @@ class RayExecutor:
             max_restarts=max(WORKER_RESTARTS, (RETRIES + 1) * len(packed)),
             max_task_retries=RETRIES,
         )
+
+    def _task(self) -> dict[str, Any]:
+        """What Ray is asked for a loader or a writer; the pixels that it holds at once fit into that memory."""
+        memory = self._resources.task_memory
+        return _TASK | ({"memory": memory} if memory else {})
 
     def _pool(self, job: JobSpec) -> tuple[int, int]:
         """The least and the most engines."""

@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -24,6 +25,7 @@ from sam_batch.job.deadline import Renew, never
 from sam_batch.job.notes import noted
 from sam_batch.job.outage import Reader
 from sam_batch.job.pictures import IO_THREADS, draw, write_pictures
+from sam_batch.job.room import bytes_of, pixel_room
 from sam_batch.job.spec import JobSpec
 from sam_batch.output import layout, schema
 from sam_batch.output.parts import Receipt, commit, merge_into_part
@@ -108,7 +110,13 @@ def _load_image(ref: ImageRef, given: dict[str, Any] | None, job: JobSpec, reade
     def decode() -> LoadedImage:
         if ref.prompts == ():
             raise ImageError(FailureKind.NO_PROMPTS, "it carries no prompt, and prompts.without is fail")
-        image = pixels.decode(data, job.config.input)
+        with ExitStack() as until_cut:
+            image = pixels.decode(
+                data, job.config.input, lambda size: until_cut.enter_context(pixel_room().taken(bytes_of(*size)))
+            )
+            return cut(image)
+
+    def cut(image: pixels.Decoded) -> LoadedImage:
         height, width = image.rgb_HW3.shape[:2]
         prompts = None
         if given is not None:

@@ -36,6 +36,29 @@ def test_without_a_quota_affinity_limits_the_cpus(quota):
     assert cluster.usable_cpus() == 8
 
 
+def test_a_containers_limit_is_the_memory_that_may_be_used(tmp_path, monkeypatch):
+    limits = tmp_path / "memory.max", tmp_path / "memory.limit_in_bytes"
+    monkeypatch.setattr(cluster, "_MEMORY_LIMITS", limits)
+    all_of_it = cluster.usable_memory()
+    limits[0].write_text("max\n")
+    assert cluster.usable_memory() == all_of_it > 1 << 28
+    limits[1].write_text(f"{1 << 28}\n")
+    assert cluster.usable_memory() == 1 << 28
+
+
+@pytest.mark.parametrize(
+    ("nodes", "memory"),
+    [
+        ([{"CPU": 4, "memory": 16e9}, {"CPU": 8, "memory": 16e9}], 1e9),
+        ([{"CPU": 4, "memory": 16e9}, {"CPU": 0, "memory": 1e9}, {"memory": 1e9}], 2e9),
+        ([{"CPU": 4, "memory": 16e9}, {"CPU": 4}], 0),
+        ([], 0),
+    ],
+)
+def test_a_task_asks_for_half_the_memory_of_a_cpu_where_that_is_least(nodes, memory):
+    assert cluster._task_memory(nodes) == memory
+
+
 def shared_memory(monkeypatch, size):
     monkeypatch.setattr(os, "statvfs", lambda path: SimpleNamespace(f_bavail=size, f_frsize=1))
     monkeypatch.setattr(os, "sysconf", lambda name: {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": (20 << 30) // 4096}[name])

@@ -134,6 +134,14 @@ def test_engines_leave_two_cpus_to_loaders_and_writers(local, cpus, actors, slot
     assert RayExecutor(cluster.Resources(cpus, 0, 2, local))._slots(actors) == slots
 
 
+@pytest.mark.parametrize(("memory", "asked"), [(0, {}), (1 << 30, {"memory": 1 << 30})])
+def test_tasks_ask_for_the_memory_of_their_pixels(memory, asked):
+    from sam_batch.job.ray_executor import _TASK, RayExecutor
+
+    executor = RayExecutor(cluster.Resources(8, 0, 2, is_local=False, task_memory=memory))
+    assert executor._task() == _TASK | asked
+
+
 @pytest.mark.parametrize(
     ("actors", "most", "pool"), [("auto", None, (2, 2)), ("auto", 8, (2, 8)), (3, None, (3, 3)), (1, 4, (1, 4))]
 )

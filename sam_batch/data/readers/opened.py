@@ -36,11 +36,13 @@ class Opened:
         bands: What its bands mean.
         kind: What its samples are beside their type.
         load: Decodes the bands of the given numbers (from 1), in that order. To be called once.
+        pixels: In one band, as the header says.
     """
 
     bands: Bands
     kind: Kind
     load: Load
+    pixels: int
 
 
 def check_size(width: int, height: int, max_pixels: int) -> None:

@@ -68,6 +68,7 @@ def open_image(name: str, data: bytes, max_pixels: int, frame: int = 0) -> Opene
     opener = partial(_open, name, bare.data, frame)
     image = opener()
     check_size(image.width, image.height, max_pixels)
+    count = image.width * image.height
     load: Callable[[], Samples]
     if two_bytes.holds(image):
         kind, load = Kind(), partial(two_bytes.load, image, opener)
@@ -77,10 +78,11 @@ def open_image(name: str, data: bytes, max_pixels: int, frame: int = 0) -> Opene
         meaning = _MEANINGS["L"]
     else:
         mode = _shown_mode(image)
-        return Opened(_MEANINGS[mode], Kind(), partial(_load, image, partial(_load_shown, image, mode), bare, name))
+        load_shown = partial(_load, image, partial(_load_shown, image, mode), bare, name)
+        return Opened(_MEANINGS[mode], Kind(), load_shown, count)
     if "transparency" in image.info:  # one colour is transparent: an alpha band behind the others
         meaning = Bands(meaning.count + 1, meaning.colour, meaning.count + 1)
-    return Opened(meaning, kind, partial(_load, image, partial(_with_key, image, load), bare, name))
+    return Opened(meaning, kind, partial(_load, image, partial(_with_key, image, load), bare, name), count)
 
 
 def _open(name: str, data: bytes, frame: int) -> ImageFile.ImageFile:

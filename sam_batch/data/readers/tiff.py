@@ -84,7 +84,7 @@ def _with_pillow(data: bytes, page: Page, settings: InputConfig) -> Opened | Non
         return None
     # Samples of up to 8 bits Pillow has spread over 8, and turned if the lowest is white.
     as_stored = page.bits > 8 or (page.bits == 8 and page.photometric != _MIN_IS_WHITE)
-    return Opened(page.bands, _kind(page) if as_stored else Kind(), load)
+    return Opened(page.bands, _kind(page) if as_stored else Kind(), load, opened.pixels)
 
 
 def _load(opened: Opened, page: Page, numbers: Sequence[int]) -> Loaded:
@@ -112,7 +112,7 @@ def _with_tifffile(data: bytes, page: Page, settings: InputConfig) -> Opened:
     def with_notes(numbers: Sequence[int]) -> Loaded:
         return Loaded(load(numbers), page.number(tiff_page.ORIENTATION, 1), _notes(page))
 
-    return Opened(page.bands, _kind(page), with_notes)
+    return Opened(page.bands, _kind(page), with_notes, page.number(tiff_page.WIDTH) * page.number(tiff_page.LENGTH))
 
 
 def _kind(page: Page) -> Kind:
