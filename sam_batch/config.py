@@ -353,6 +353,15 @@ class RunConfig(Section):
         description="Give up when no shard moves or no GPU comes free for so long; a shard on a CPU can take an hour.",
     )
     verbose: Neutral[bool] = Field(False, description="Show Ray's own log and progress bars, and tracebacks.")
+    log: Neutral[Literal["text", "json"]] = Field(
+        "text", description="Standard error: text for a person, or JSON lines, also one for each image and its shard."
+    )
+    webhook: Neutral[str | None] = Field(
+        None,
+        pattern="^(https?://[^/]+|env:[^=]+$)",
+        description="URL that is sent the summary at the end, as JSON; or env:NAME for a variable with the URL in it, "
+        "since the configuration is kept in the output.",
+    )
 
     @field_validator("actors")
     @classmethod

@@ -125,7 +125,7 @@ def run(
     shorthand += ["run.retry_failed=true"] if retry_failed else []
     shorthand += ["run.verbose=true"] if verbose else []
     alone = [] if worker is None else ["run.executor=inline"]  # overrides of the user's come later
-    config = read_config([*alone, *arguments, *shorthand], "run")
+    config = _logged(read_config([*alone, *arguments, *shorthand], "run"))
     if dry_run:
         _list_removals(config, overwrite)
         return
@@ -158,10 +158,17 @@ def finish(arguments: OutputOrArguments, as_json: Json = False) -> None:
     """Close a job whose workers have done all shards: summary.json and exports. The last worker does so itself."""
     from sam_batch.job.worker import close
 
-    config = read_job_of(arguments)
+    config = _logged(read_job_of(arguments))
     with terminal.quiet(config.run.verbose) as console:
         report = close(config, console)
     _end(report, as_json=as_json)
+
+
+def _logged(config: Config) -> Config:
+    """The same, once standard error is what it asks for."""
+    if config.run.log == "json":
+        terminal.speak_json()
+    return config
 
 
 def _end(report: "Summary", *, as_json: bool) -> NoReturn:

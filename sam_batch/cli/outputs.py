@@ -11,6 +11,7 @@ from sam_batch.cli.arguments import (
     OutputOrArguments,
     area_option,
     number_option,
+    read_job_of,
     read_output,
     share_option,
 )
@@ -23,6 +24,9 @@ outputs_app = typer.Typer()
 def status(
     arguments: OutputOrArguments,
     failed: Annotated[bool, typer.Option("--failed", help="Only a CSV of the failed images, with reasons.")] = False,
+    price: Annotated[
+        float | None, typer.Option(min=0, help="Of an hour of an engine: what it cost so far, and what is to come.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Say how far a job has come."""
@@ -33,7 +37,7 @@ def status(
         for lines in failed_images(read_output(arguments)):
             typer.echo(lines, nl=False)
         return
-    found = job_status(read_output(arguments))
+    found = job_status(read_output(arguments) if price is None else read_job_of(arguments), price)
     answer(found.to_json() if as_json else found.to_text())
 
 

@@ -12,12 +12,15 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self, TextIO, cast
 
 import typer
 from rich.console import Console
 
+from sam_batch.cli.json_lines import JsonHandler, JsonLines
 from sam_batch.errors import ExitCode
+
+_NEVER_WRAPPED: Final = 1 << 20  # columns
 
 
 def prepare_streams() -> None:
@@ -32,6 +35,11 @@ def prepare_streams() -> None:
     sys.stderr = _Unfailing.on(2)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files may be no text
+
+
+def speak_json() -> None:
+    """From now on standard error is JSON lines."""
+    sys.stderr = JsonLines(sys.stderr)
 
 
 class _Unfailing(io.TextIOWrapper):
@@ -101,8 +109,9 @@ def wants_traceback() -> bool:
 @contextlib.contextmanager
 def quiet(verbose: bool) -> Iterator[Console]:
     """A console on the real standard error, while what Ray prints past Python's logging goes nowhere."""
+    as_json = isinstance(sys.stderr, JsonLines)
     if verbose:
-        console = Console(stderr=True)
+        console = _console(sys.stderr)
         with _logged_on(console, logging.INFO):
             yield console
         return
@@ -110,13 +119,18 @@ def quiet(verbose: bool) -> Iterator[Console]:
     with Path(os.devnull).open("w") as nowhere, _Unfailing.on(saved[1]) as terminal:
         _redirect([nowhere.fileno(), nowhere.fileno()])
         try:
-            console = Console(file=terminal)
+            console = _console(JsonLines(terminal) if as_json else terminal)
             with _logged_on(console, logging.WARNING):
                 yield console
         finally:
             _redirect(saved)
             for descriptor in saved:
                 os.close(descriptor)
+
+
+def _console(stream: TextIO | JsonLines) -> Console:
+    """Of JSON lines one is what is printed at once, however long."""
+    return Console(file=cast("TextIO", stream), width=_NEVER_WRAPPED if isinstance(stream, JsonLines) else None)
 
 
 def _redirect(targets: list[int]) -> None:
@@ -129,7 +143,10 @@ def _redirect(targets: list[int]) -> None:
 @contextlib.contextmanager
 def _logged_on(console: Console, level: int) -> Iterator[None]:
     """Show what the package logs from this level on."""
-    log, handler = logging.getLogger("sam_batch"), _ConsoleHandler(console)
+    log, stream = logging.getLogger("sam_batch"), console.file
+    handler: logging.Handler = _ConsoleHandler(console)
+    if isinstance(stream, JsonLines):
+        handler, level = JsonHandler(stream), logging.DEBUG
     before = log.level
     log.setLevel(level)
     log.addHandler(handler)

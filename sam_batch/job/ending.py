@@ -20,6 +20,7 @@ from rich.console import Console
 from sam_batch.config import Config
 from sam_batch.data.storage import Storage
 from sam_batch.errors import ConfigError, EngineError, ExitCode, JobError, LeaseLostError, StorageError
+from sam_batch.job import webhook
 from sam_batch.job.share import Share
 from sam_batch.output import layout, lease, ownership
 from sam_batch.output.card import card, is_card
@@ -94,6 +95,12 @@ def summarised(run: Run, plan: Plan) -> Iterator[None]:
         run.summary.error = _reason(run, error)
         with contextlib.suppress(StorageError):  # else what this run has counted stands
             run.summary.done = plan.image_count(run.own(committed_shards(run.storage)))
+    _store_end(run, plan, earlier)
+    _tell(run)
+
+
+def _store_end(run: Run, plan: Plan, earlier: bytes | None) -> None:
+    """The summary, the card and the report."""
     try:
         if _store_summary(run, earlier):
             put_card(run.storage, run.summary, plan)
@@ -103,6 +110,13 @@ def summarised(run: Run, plan: Plan) -> Iterator[None]:
         if run.summary.error:
             _log.warning("there is no new summary: %s", error)
         run.summary.error = run.summary.error or str(error)
+
+
+def _tell(run: Run) -> None:
+    """Of workers that share a job the one that closes it tells."""
+    address = webhook.address_of(run.config.run.webhook)
+    if address is not None and run.share is None:
+        webhook.tell(address, run.summary)
 
 
 def _reason(run: Run, error: BaseException) -> str:
@@ -145,6 +159,7 @@ def _end_now(run: Run, earlier: bytes | None, cause: str) -> None:
             _store_summary(run, earlier)
         run.lease.release()
         run.console.print(f"error: {cause}", markup=False, highlight=False, soft_wrap=True)
+        _tell(run)
     finally:
         os._exit(ExitCode.FAILED)
 

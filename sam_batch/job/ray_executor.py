@@ -31,6 +31,7 @@ from sam_batch.job.pack import pack, unpack
 from sam_batch.job.pictures import IO_THREADS, redraw
 from sam_batch.job.ray_errors import cause, explained
 from sam_batch.job.ray_gpus import call_on_gpus
+from sam_batch.job.ray_metrics import RayMetrics
 from sam_batch.job.ray_nodes import call_on_nodes
 from sam_batch.job.ray_witness import LastWords, has_stalled, heard, timed_out, watched
 from sam_batch.job.spec import JobSpec
@@ -70,7 +71,7 @@ class RayExecutor:
 
     def run(self, job: JobSpec, shards: Iterable[pa.Table], *, again: bool) -> Generator[Receipt, None, None]:
         """See `Executor.run`."""
-        rest = iter(shards)
+        rest, metrics = iter(shards), RayMetrics(job.config.output.uri)
         _, most = self._pool(job)
         with explained():
             while some := list(islice(rest, most * SHARDS_PER_ACTOR)):
@@ -78,6 +79,7 @@ class RayExecutor:
                 stream = _map(segmented, _write_row, fn_kwargs={"job": job, "again": again}, **self._task())
                 for table in _rows(stream):
                     for receipt in table.to_pylist():
+                        metrics.add(Receipt(**receipt))
                         yield Receipt(**receipt)
 
     def redraw(self, job: JobSpec, shards: Iterable[pa.Table]) -> Generator[Receipt, None, None]:
@@ -151,6 +153,7 @@ class RayIsolated:
         self._executor = executor
         self._job = job
         self._again = again
+        self._metrics = RayMetrics(job.config.output.uri)
         self._last_words = ray.remote(num_cpus=0)(LastWords).remote()
 
     def segment(self, images: Sequence[pa.Table]) -> Iterator[pa.Table | Lost]:
@@ -175,6 +178,7 @@ class RayIsolated:
         receipt = Receipt(**unpack(row).to_pylist()[0])
         if receipt.error:
             raise StorageError(receipt.error)
+        self._metrics.add(receipt)
         return receipt
 
     def can_draw(self, table: pa.Table) -> bool:

@@ -23,6 +23,7 @@ from sam_batch.job.changed import (
     successor,
 )
 from sam_batch.job.cluster import refuse_working_copy
+from sam_batch.job.cost import Cost, cost
 from sam_batch.job.images import Images, list_images, with_prompts
 from sam_batch.job.redraw import pictures_of
 from sam_batch.job.spec import known_settings, refuse_changed_settings
@@ -186,6 +187,7 @@ class JobStatus:
         counts: ok, empty, failed and masks of the shards that are done.
         failures: By kind.
         holder: Who works on it now, in words; empty if nobody does.
+        cost: So far and to come; None where no price was given.
     """
 
     output: str
@@ -195,6 +197,7 @@ class JobStatus:
     counts: Counter[str] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
     holder: str = ""
+    cost: Cost | None = None
 
     def to_text(self) -> str:
         """For a person."""
@@ -208,15 +211,22 @@ class JobStatus:
             f"{self.counts['failed']} failed",
         ]
         lines += [f"  failed, {kind}: {count}" for kind, count in self.failures.most_common()]
+        lines += [self.cost.to_text()] if self.cost else []
         return "\n".join([*lines, f"running: {self.holder}" if self.holder else "not running"])
 
     def to_json(self) -> str:
         """The attributes."""
-        return json.dumps({key.name: getattr(self, key.name) for key in fields(self)}, indent=2)
+        known = {key.name: getattr(self, key.name) for key in fields(self)}
+        return json.dumps(known | {"cost": self.cost.to_dict() if self.cost else None}, indent=2)
 
 
-def status(config: Config) -> JobStatus:
-    """Look at the plan and the parts' names; where no run has counted just these parts, at the shards' metrics, too."""
+def status(config: Config, price: float | None = None) -> JobStatus:
+    """Look at the plan and the parts' names; where no run has counted just these parts, at the shards' metrics, too.
+
+    Args:
+        config: Of the job, or at least of its output.
+        price: Of an hour of an engine.
+    """
     output = Output.at(config.output.uri, config.storage)
     storage, plan = output.storage, output.plan()
     state = JobStatus(storage.root)
@@ -229,6 +239,8 @@ def status(config: Config) -> JobStatus:
         _add_summary(state, summary)
     else:
         _count(state, output, plan, done)
+    if price is not None:
+        state.cost = cost(output, plan, done, price, inline=config.run.executor == "inline")
     state.holder = ", ".join(
         filter(None, map(partial(_holder, storage), [layout.LEASE, *lease.worker_leases(storage)]))
     )

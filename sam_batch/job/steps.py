@@ -15,10 +15,10 @@ from rich.console import Console
 
 from sam_batch import configfile
 from sam_batch.config import Config
-from sam_batch.data.storage import Storage
+from sam_batch.data.storage import Storage, shown
 from sam_batch.errors import OutageError, OutputError, StorageError
 from sam_batch.export.formats import open_exports, require_known, unwritten
-from sam_batch.job import cluster, preflight
+from sam_batch.job import cluster, preflight, webhook
 from sam_batch.job.breaker import Breaker
 from sam_batch.job.changed import decide, difference_of, drop_cutouts, pictures_to_draw, refuse_other_images
 from sam_batch.job.ending import Run, sigterm_as_interrupt
@@ -72,6 +72,7 @@ def opened(config: Config, console: Console, overwrite: str | None = None) -> Op
         ConfigError: It may not, or something named cannot be used.
     """
     require_known(config.output.formats)
+    webhook.address_of(config.run.webhook)
     cluster.refuse_working_copy(config)
     with ListingProgress(console) as progress:
         listed = list_images(config, anew=overwrite is not None, progress=progress.found)
@@ -256,6 +257,10 @@ def _account(run: Run, receipt: Receipt, progress: RunProgress) -> None:
         if way not in run.summary.postprocessing:
             _log.info("post-processing: %s", way)
             run.summary.postprocessing.append(way)
+    for row in receipt.rows:
+        level = logging.INFO if row["kind"] else logging.DEBUG  # run.log=json shows both
+        words = f"{row['kind']}: {row['message']}" if row["kind"] else row["status"]
+        _log.log(level, "%s: %s", shown(row["key"]), words, extra={"facts": {"shard": receipt.shard, **row}})
     run.summary.add(receipt)
     progress.add(receipt)
 

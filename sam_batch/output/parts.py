@@ -34,6 +34,8 @@ class Receipt:
         outage: Why its images could not be read, which is not their fault; then nothing was committed.
         notes: What its workers warned of.
         postprocessing: How its masks were made: each way that its workers took.
+        rows: What became of each image, in a few words: `key`, `status`, `masks`, and of a failure `stage`, `kind` and
+            `message`, else None. For logs and counters; no file has it.
     """
 
     shard: int
@@ -48,6 +50,7 @@ class Receipt:
     outage: str = ""
     notes: Sequence[str] = ()
     postprocessing: Sequence[str] = ()
+    rows: Sequence[Mapping[str, Any]] = ()
 
     @property
     def images(self) -> int:
@@ -73,7 +76,15 @@ class Receipt:
             write_seconds=write_seconds,
             notes=notes,
             postprocessing=postprocessing,
+            rows=[_in_words(result) for result in results],
         )
+
+
+def _in_words(result: ImageResult) -> dict[str, Any]:
+    failure = result.failure
+    told = (failure.stage.value, failure.kind.value, failure.message) if failure else (None, None, None)
+    about = {"key": result.ref.key, "status": result.status.value, "masks": len(result.annotations)}
+    return about | dict(zip(("stage", "kind", "message"), told, strict=True))
 
 
 def _counts(results: Sequence[ImageResult]) -> dict[str, Any]:
@@ -117,5 +128,5 @@ def merge_into_part(storage: Storage, shard: int, again: Sequence[ImageResult]) 
 def _metrics(receipt: Receipt, rows: Sequence[ImageResult]) -> bytes:
     """The times of the attempt, the counts of the whole part."""
     failures = Counter(row.failure.kind.value for row in rows if row.failure)
-    about = {key: value for key, value in asdict(receipt).items() if key not in ("error", "outage")}
+    about = {key: value for key, value in asdict(receipt).items() if key not in ("error", "outage", "rows")}
     return json.dumps(about | _counts(rows) | {"failures": dict(sorted(failures.items()))}).encode()

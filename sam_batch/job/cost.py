@@ -1,0 +1,53 @@
+"""What a job has cost so far and what it still will, at a price of an engine's hour, by the times of its shards."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sam_batch.output.output import Output
+from sam_batch.output.plan import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Of an engine at work: that it waits, or starts, no shard tells.
+
+    Attributes:
+        hours: That engines have worked so far.
+        price: Of these.
+        hours_to_come: If the images that are left take as long; None before any is done.
+        price_to_come: Of these.
+    """
+
+    hours: float
+    price: float
+    hours_to_come: float | None
+    price_to_come: float | None
+
+    def to_text(self) -> str:
+        """For a person."""
+        to_come = ""
+        if self.hours_to_come is not None:
+            to_come = f"; to come: about {self.hours_to_come:.2f} hours, price {self.price_to_come:,.2f}"
+        return f"so far: {self.hours:.2f} hours of engines at work, price {self.price:,.2f}{to_come}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The attributes."""
+        return asdict(self)
+
+
+def cost(output: Output, plan: Plan, done: set[int], price: float, *, inline: bool) -> Cost:
+    """Sum up what shards took; reads the metrics of all that are done.
+
+    Args:
+        output: Of the job.
+        plan: Its plan.
+        done: Shards with a part.
+        price: Of an hour of an engine, in any currency.
+        inline: One process does everything, so that its engine waits while images are loaded and written.
+    """
+    stages = ("load_seconds", "segment_seconds", "write_seconds") if inline else ("segment_seconds",)
+    metrics = output.metrics_of(sorted(done))
+    hours = sum(shard.get(stage, 0.0) for shard in metrics for stage in stages) / 3600
+    images = plan.image_count(done)
+    to_come = hours * (len(plan) - images) / images if images else None
+    return Cost(hours, price * hours, to_come, None if to_come is None else price * to_come)
