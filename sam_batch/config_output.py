@@ -100,6 +100,11 @@ class OutputConfig(Section):
     color_masks: ColorMasksConfig = Field(default_factory=lambda: ColorMasksConfig())
     segments: SegmentsConfig = Field(default_factory=lambda: SegmentsConfig())
     label_masks: LabelMasksConfig = Field(default_factory=lambda: LabelMasksConfig())
+    candidates: Shapes[bool] = Field(
+        False,
+        description="Also keep the masks of everything mode from before duplicates were dropped, so that "
+        "sam-batch filter is exact with any stricter threshold; rows grow several times.",
+    )
     report: Neutral[bool] = Field(True, description="Write report.html when the job ends.")
     exports: Neutral[tuple[str, ...]] = Field(("coco",), description="Formats that are written when the job ends.")
     dataset: DatasetConfig = Field(default_factory=lambda: DatasetConfig())

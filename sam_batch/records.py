@@ -224,6 +224,19 @@ class Annotation:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredCandidate:
+    """A mask that passed the thresholds, as it was before any was suppressed.
+
+    Attributes:
+        mask: Its `mask_id` is its position among the image's candidates; it may have no pixel.
+        layer: Of the view that it was found in.
+    """
+
+    mask: Annotation
+    layer: int
+
+
+@dataclass(frozen=True, slots=True)
 class ImageResult:
     """How one planned image ended: exactly one a planned image.
 
@@ -237,6 +250,7 @@ class ImageResult:
         failure: Present exactly when the status is failed.
         notes: What decoding lost, in the order of `PixelNote`; empty where the image could not be loaded.
         prompts: How each of the image's prompts ended, if it was segmented by prompts.
+        candidates: What the annotations were chosen from, view by view; None where it is not kept.
     """
 
     ref: ImageRef
@@ -248,15 +262,29 @@ class ImageResult:
     failure: Failure | None = None
     notes: tuple[PixelNote, ...] = ()
     prompts: tuple[PromptResult, ...] = ()
+    candidates: tuple[StoredCandidate, ...] | None = field(default=None, repr=False)
 
     @classmethod
     def segmented(
-        cls, image: LoadedImage, annotations: Sequence[Annotation], prompts: Sequence[PromptResult] = ()
+        cls,
+        image: LoadedImage,
+        annotations: Sequence[Annotation],
+        prompts: Sequence[PromptResult] = (),
+        candidates: tuple[StoredCandidate, ...] | None = None,
     ) -> "ImageResult":
         """The row of an image that was segmented; without annotations it is empty."""
         status = Status.OK if annotations else Status.EMPTY
-        size_hw, results = (image.height, image.width), tuple(prompts)
-        return cls(image.ref, status, *size_hw, image.sha256, tuple(annotations), notes=image.notes, prompts=results)
+        return cls(
+            image.ref,
+            status,
+            image.height,
+            image.width,
+            image.sha256,
+            tuple(annotations),
+            notes=image.notes,
+            prompts=tuple(prompts),
+            candidates=candidates,
+        )
 
     @classmethod
     def failed(

@@ -77,6 +77,11 @@ def filter_(
     ] = None,
     pred_iou_thresh: Annotated[float | None, share_option("Drop masks with a lower predicted IoU.")] = None,
     stability_score_thresh: Annotated[float | None, share_option("Drop masks with a lower stability.")] = None,
+    box_nms_thresh: Annotated[
+        float | None, share_option("generator.box_nms_thresh; this and the next two need output.candidates.")
+    ] = None,
+    crop_nms_thresh: Annotated[float | None, share_option("generator.crop_nms_thresh.")] = None,
+    min_mask_region_area: Annotated[int | None, number_option("generator.min_mask_region_area.")] = None,
     min_mask_area: Annotated[Any, area_option("Drop masks with fewer pixels: 400, or 0.1% of the image's.")] = None,
     max_mask_area: Annotated[Any, area_option("Drop masks with more pixels, likewise.")] = None,
     max_mask_region_area: Annotated[
@@ -100,6 +105,9 @@ def filter_(
     given: dict[str, Any] = {
         "pred_iou_thresh": pred_iou_thresh,
         "stability_score_thresh": stability_score_thresh,
+        "box_nms_thresh": box_nms_thresh,
+        "crop_nms_thresh": crop_nms_thresh,
+        "min_mask_region_area": min_mask_region_area,
         "min_mask_area": min_mask_area,
         "max_mask_area": max_mask_area,
         "max_mask_region_area": max_mask_region_area,

@@ -14,7 +14,7 @@ from sam_batch.errors import ConfigError, OutputError
 from sam_batch.job.ending import put_card
 from sam_batch.job.notes import noted
 from sam_batch.output import layout, lease, ownership, schema
-from sam_batch.output.fingerprint import FILTER, digest, value_of
+from sam_batch.output.fingerprint import FILTER, digest, generator_of, value_of
 from sam_batch.output.output import Output
 from sam_batch.output.parts import Receipt, commit
 from sam_batch.output.plan import Plan, read_plan, store, store_changes
@@ -23,6 +23,8 @@ from sam_batch.segment.thinning import Thinning, thin
 
 _PICTURES: Final = ("color_masks", "segments", "label_masks")
 _THRESHOLDS: Final = ("pred_iou_thresh", "stability_score_thresh")
+_OF_CANDIDATES: Final = ("box_nms_thresh", "crop_nms_thresh", "min_mask_region_area")
+_KEPT: Final = "output.candidates"
 _NOT_BY_SCORE: Final = ("crop_n_layers", "min_mask_region_area")  # what else decides which of two masks is suppressed
 _log = logging.getLogger(__name__)
 
@@ -75,10 +77,17 @@ def _refuse_idle(plan: Plan, thinning: Thinning) -> None:
                 f"{name}: the output was made with {there:g}, and masks below that are not in it; a run with {asked:g} "
                 "into another output finds them"
             )
+    for name in _OF_CANDIDATES:
+        if name in thinning.settings and not value_of(plan.fingerprint, _KEPT):
+            raise ConfigError(
+                f"{name}: chooses among masks that the output did not keep; a run with {_KEPT}=true keeps them"
+            )
 
 
 def _warn_of_others(plan: Plan, thinning: Thinning) -> None:
     """Where a run with these thresholds might keep masks that are not in the output."""
+    if value_of(plan.fingerprint, _KEPT):
+        return
     has_other_orders = any(value_of(plan.fingerprint, f"generator.{name}") for name in _NOT_BY_SCORE)
     for name in _THRESHOLDS:
         if name in thinning.settings and (name == "stability_score_thresh" or has_other_orders):
@@ -92,11 +101,13 @@ def _write(source: Output, plan: Plan, target: Output, thinning: Thinning, summa
     planned = _planned(storage, plan, fingerprint)
     ownership.withdraw_exports(storage, planned, layout.EXPORTS)
     marks = {"sam_batch.fingerprint": digest(fingerprint), f"sam_batch.{FILTER}": fingerprint[FILTER]}
-    rows_and_parts = zip(plan.shards(done), source.whole_parts(plan, done), strict=True)
-    for shard, part in ((rows["shard"][0].as_py(), part) for rows, part in rows_and_parts):
-        results = [thin(result, thinning) for result in schema.table_to_results(part)]
+    generator, keeps = generator_of(plan.fingerprint), value_of(fingerprint, _KEPT)
+    parts = source.whole_parts(plan, done, schema.CANDIDATE_SCHEMA)
+    for shard, part in zip(plan.in_order(done), parts, strict=True):
+        results = [thin(result, thinning, generator) for result in schema.table_to_results(part)]
         receipt = Receipt.of(shard, results, _seconds(source.metrics(shard)))
-        commit(storage, receipt, results, schema.part_metadata(part) | marks, replace=True)
+        metadata = schema.part_metadata(part) | marks
+        commit(storage, receipt, results, metadata, replace=True, candidates=keeps)
     for part in target.parts(planned, done):
         summary.count(part)
     _describe(source, storage, fingerprint[FILTER], summary)
@@ -105,9 +116,12 @@ def _write(source: Output, plan: Plan, target: Output, thinning: Thinning, summa
 
 def _fingerprint(plan: Plan, source: Storage, thinning: Thinning) -> dict[str, str]:
     steps = [*json.loads(plan.fingerprint.get(FILTER, "[]")), {"from": source.root, **thinning.settings}]
-    raised = {f"generator.{name}": thinning.settings[name] for name in _THRESHOLDS if name in thinning.settings}
+    keeps = value_of(plan.fingerprint, _KEPT)
+    exact = thinning.generator if keeps else {name: thinning.settings.get(name) for name in _THRESHOLDS}
+    found_with = {f"generator.{name}": value for name, value in exact.items() if value is not None}
     without = {f"output.{name}.enabled": False for name in _PICTURES}
-    values = {**raised, **without, FILTER: steps}
+    kept = {_KEPT: not thinning.one_owner} if keeps else {}
+    values = {**found_with, **without, **kept, FILTER: steps}
     return {**plan.fingerprint, **{key: json.dumps(value) for key, value in values.items()}}
 
 

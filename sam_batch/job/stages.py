@@ -267,7 +267,7 @@ def write(
     seconds = (ticket.load_seconds, ticket.segment_seconds, time.perf_counter() - started)
     receipt = Receipt.of(ticket.shard, results, seconds, notes, ticket.postprocessing)
     _require_plan(storage, job)
-    commit(storage, receipt, rows, job.metadata(), replace=again)
+    commit(storage, receipt, rows, job.metadata(), replace=again, candidates=job.config.output.candidates)
     return receipt
 
 

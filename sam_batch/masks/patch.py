@@ -1,7 +1,7 @@
 """One mask kept small: cut to its box, eight pixels a byte. What waits for non-maximum suppression waits like this."""
 
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Protocol, Self
 
 import cv2
 import numpy as np
@@ -11,6 +11,29 @@ from sam_batch.masks.grids import Box
 from sam_batch.records import UInt8Array
 
 BoolArray = NDArray[np.bool_]
+
+
+class Mask(Protocol):
+    """A binary mask kept small, whose pixels may cost something: `Patch`, and `rle.EncodedMask`."""
+
+    @property
+    def box(self) -> Box:
+        """See `Patch`."""
+        ...
+
+    @property
+    def bits(self) -> bytes:
+        """See `Patch`."""
+        ...
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it has no pixel."""
+        ...
+
+    def unpack(self, height: int, width: int) -> BoolArray:
+        """The (height, width) mask, column-major in memory."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +61,11 @@ class Patch:
         """Pack what is in the box of a transposed mask."""
         x0, y0, x1, y1 = box
         return cls(box, np.packbits(mask_WH[x0 : x1 + 1, y0 : y1 + 1]).tobytes())
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it has no pixel."""
+        return not any(self.bits)
 
     def shift(self, x: int, y: int) -> Self:
         """The same pixels in a frame whose origin lies at (-x, -y)."""

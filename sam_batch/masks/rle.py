@@ -3,16 +3,52 @@
 pycocotools does the work; here its dictionaries and bytes become plain strings and numbers.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
-from sam_batch.masks.patch import BoolArray, Patch
+from sam_batch.masks.grids import Box
+from sam_batch.masks.patch import BoolArray, Mask, Patch
 
 
-def encode_patch(patch: Patch, height: int, width: int) -> str:
+@dataclass(frozen=True, slots=True)
+class EncodedMask:
+    """Run lengths in the place of a `Patch`: decoded only where pixels are looked at.
+
+    Attributes:
+        box: As a `Patch` has it.
+        counts: COCO's compressed run lengths.
+        size_hw: Height and width of the frame.
+    """
+
+    box: Box
+    counts: str
+    size_hw: tuple[int, int]
+
+    @property
+    def bits(self) -> bytes:
+        """As a `Patch` has them."""
+        return Patch.cut(self.unpack(*self.size_hw).T, self.box).bits
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it has no pixel."""
+        return area(self.counts, *self.size_hw) == 0
+
+    def unpack(self, height: int, width: int) -> BoolArray:
+        """The (height, width) mask, column-major in memory."""
+        return decode(self.counts, height, width)
+
+
+def encode(mask: Mask, height: int, width: int) -> str:
+    """Run lengths of a mask in a (height, width) frame."""
+    return mask.counts if isinstance(mask, EncodedMask) else encode_patch(mask, height, width)
+
+
+def encode_patch(patch: Mask, height: int, width: int) -> str:
     """Run lengths of a mask in a (height, width) frame, without the frame's pixels."""
     from sam_batch.masks.kernels.runs import run_lengths  # who only reads masks need not wait for numba
 

@@ -9,9 +9,9 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from sam_batch.config import Config, InputConfig
+from sam_batch.config import Config, GeneratorConfig, InputConfig
 from sam_batch.errors import FingerprintError
-from sam_batch.section import Effect, keys
+from sam_batch.section import Effect, Section, keys
 
 FILTER: Final = "filter"  # what rows were filtered from and by, step by step; no setting, and in no run's fingerprint
 
@@ -29,9 +29,20 @@ def value_of(fingerprint: Mapping[str, str], key: str) -> Any:
 
 def decoding_of(fingerprint: Mapping[str, str]) -> InputConfig:
     """The settings that images were decoded with."""
-    settings = {key.removeprefix("input."): json.loads(value) for key, value in fingerprint.items()}
-    given = {key: settings[key] for key in InputConfig.model_fields if key in settings}
-    return InputConfig.model_validate({"uri": "unknown"} | given)
+    return InputConfig.model_validate({"uri": "unknown"} | _given(fingerprint, "input", InputConfig))
+
+
+def generator_of(fingerprint: Mapping[str, str]) -> GeneratorConfig:
+    """The settings that masks were found with."""
+    return GeneratorConfig.model_validate(_given(fingerprint, "generator", GeneratorConfig))
+
+
+def _given(fingerprint: Mapping[str, str], section: str, kind: type[Section]) -> dict[str, Any]:
+    return {
+        name: json.loads(fingerprint[f"{section}.{name}"])
+        for name in kind.model_fields
+        if f"{section}.{name}" in fingerprint
+    }
 
 
 def digest(fingerprint: Mapping[str, str]) -> str:

@@ -99,13 +99,18 @@ class Output:
                 part = part.filter(pa.array(~np.isin(part["image_id"], plan.retired)))
             yield plan.readdressed(part)
 
-    def whole_parts(self, plan: Plan, shards: Collection[int]) -> Iterator[pa.Table]:
-        """Likewise, with the rows of images that count no more, and as they are stored: `uri` is the plan's."""
+    def whole_parts(
+        self, plan: Plan, shards: Collection[int], columns: pa.Schema = schema.ANNOTATION_SCHEMA
+    ) -> Iterator[pa.Table]:
+        """Likewise, with the rows of images that count no more, and as they are stored: `uri` is the plan's.
+
+        `schema.CANDIDATE_SCHEMA` asks for the candidates too.
+        """
         fingerprint = digest(plan.fingerprint)
         keys = (layout.part_key(layout.ANNOTATIONS, shard) for shard in plan.in_order(shards))
         for planned, data in zip(plan.shards(shards), self._ahead(self.storage.read, keys), strict=True):
             key = layout.part_key(layout.ANNOTATIONS, planned["shard"][0].as_py())
-            part = schema.read_part(data)
+            part = schema.read_part(data, columns)
             made_with = schema.part_metadata(part).get("sam_batch.fingerprint")
             if made_with != fingerprint or not part.select(PLANNED).equals(planned.select(PLANNED)):
                 raise self._foreign(key)

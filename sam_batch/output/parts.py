@@ -94,7 +94,13 @@ def _counts(results: Sequence[ImageResult]) -> dict[str, Any]:
 
 
 def commit(
-    storage: Storage, receipt: Receipt, rows: Sequence[ImageResult], metadata: Mapping[str, str], *, replace: bool
+    storage: Storage,
+    receipt: Receipt,
+    rows: Sequence[ImageResult],
+    metadata: Mapping[str, str],
+    *,
+    replace: bool,
+    candidates: bool = False,
 ) -> None:
     """Make a shard's rows visible, all at once.
 
@@ -107,9 +113,10 @@ def commit(
         rows: The whole shard's, also where only some of its images were done again.
         metadata: Of the part.
         replace: As above.
+        candidates: The job keeps them in its rows.
     """
     storage.write(layout.metrics_key(receipt.shard), _metrics(receipt, rows))
-    part = schema.part_bytes(schema.results_to_table(rows, metadata))
+    part = schema.part_bytes(schema.results_to_table(rows, metadata, candidates=candidates))
     key = layout.part_key(layout.ANNOTATIONS, receipt.shard)
     if replace:
         storage.replace(key, part)
@@ -120,7 +127,7 @@ def commit(
 
 def merge_into_part(storage: Storage, shard: int, again: Sequence[ImageResult]) -> list[ImageResult]:
     """The rows of a committed part, with those that were done again in place of the old ones."""
-    part = schema.read_part(storage.read(layout.part_key(layout.ANNOTATIONS, shard)))
+    part = schema.read_part(storage.read(layout.part_key(layout.ANNOTATIONS, shard)), schema.CANDIDATE_SCHEMA)
     newer = {result.ref.image_id: result for result in again}
     return [newer.get(result.ref.image_id, result) for result in schema.table_to_results(part)]
 

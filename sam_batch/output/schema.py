@@ -1,8 +1,9 @@
 """The tables: what the values of `sam_batch.records` are in Arrow, in Parquet and between the stages of the job.
 
-Four schemas. `PLAN_SCHEMA` and `ANNOTATION_SCHEMA` are files, and a file's bytes depend on its rows and metadata alone:
-no times, no host names. `LOADED_SCHEMA` and `SEGMENTED_SCHEMA` are what flows between processes: encoded bytes and
-resized views, never masks as pixels. Columns are found by name, so that others may stand beside them.
+`PLAN_SCHEMA` and `ANNOTATION_SCHEMA` (or `CANDIDATE_SCHEMA` in its place) are files, and a file's bytes depend on its
+rows and metadata alone: no times, no host names. `LOADED_SCHEMA` and `SEGMENTED_SCHEMA` are what flows between
+processes: encoded bytes and resized views, never masks as pixels. Columns are found by name, so that others may stand
+beside them.
 
 It opens no file. Sizes above 2 GB are safe: long columns have 64-bit offsets.
 
@@ -33,6 +34,7 @@ from sam_batch.records import (
     Prompt,
     Stage,
     Status,
+    StoredCandidate,
     UInt8Array,
     View,
 )
@@ -71,7 +73,7 @@ _OF_PROMPT = ("point_coords", "prompt_id")  # the columns of a mask that say wha
 _REF = [("image_id", pa.int64()), ("key", pa.string()), ("uri", pa.string())]
 _DECODED = [("height", pa.int32()), ("width", pa.int32()), ("sha256", pa.string())]
 _NOTES = ("notes", pa.list_(pa.string()))
-_YOUNGER = ("notes", "modified", "prompts", "address")  # than some files, which are read all the same
+_YOUNGER = ("notes", "modified", "prompts", "address", "candidates")  # than some files, which are read all the same
 
 PLAN_SCHEMA = pa.schema(
     [("shard", pa.int32()), *_REF, ("size", pa.int64()), ("modified", pa.string()), ("prompts", GIVEN)]
@@ -93,6 +95,12 @@ ANNOTATION_SCHEMA = pa.schema(
 """One row an image. `masks` is never null: an empty or failed image has an empty list. `notes` and `prompts` are null
 where there are none, and in the parts of version 0.1.0, which have no such columns."""
 
+_CANDIDATES = pa.field("candidates", pa.large_list(pa.struct([*_MASK, ("layer", pa.int32())])))
+
+CANDIDATE_SCHEMA = ANNOTATION_SCHEMA.append(_CANDIDATES)
+"""The same rows with what their masks were chosen from, where a job keeps it: null in images that failed or were
+segmented by prompts."""
+
 LOADED_SCHEMA = pa.schema(
     [
         *_REF,
@@ -107,12 +115,12 @@ LOADED_SCHEMA = pa.schema(
 )
 """One row an image on its way to an engine; where `error` is not null there is nothing to segment."""
 
-SEGMENTED_SCHEMA = ANNOTATION_SCHEMA.append(pa.field("data", pa.large_binary()))
+SEGMENTED_SCHEMA = CANDIDATE_SCHEMA.append(pa.field("data", pa.large_binary()))
 """One annotation row an image, and its encoded bytes for whoever draws on them."""
 
 
 def refs(table: pa.Table) -> list[ImageRef]:
-    """The images of any of the four tables, with their prompts: in a plan as their source gives them."""
+    """The images of any of these tables, with their prompts: in a plan as their source gives them."""
     names = [name for name in ("image_id", "key", "uri", "size", "prompts") if name in table.column_names]
     return [_ref(row) for row in _rows(table, names)]
 
@@ -123,9 +131,12 @@ def plan_row(ref: ImageRef) -> pa.Table:
     return pa.Table.from_pylist([{**_ref_row(ref), "shard": 0, "prompts": prompts}], PLAN_SCHEMA)
 
 
-def results_to_table(results: Iterable[ImageResult], metadata: Mapping[str, str]) -> pa.Table:
-    """Make the annotation table, one row a result, in the given order."""
-    return _table(map(_result_row, results), ANNOTATION_SCHEMA, {**metadata, _VERSION_KEY: str(VERSION)})
+def results_to_table(
+    results: Iterable[ImageResult], metadata: Mapping[str, str], *, candidates: bool = False
+) -> pa.Table:
+    """Make the annotation table, one row a result, in the given order; with the column of candidates or without."""
+    schema = CANDIDATE_SCHEMA if candidates else ANNOTATION_SCHEMA
+    return _table(map(_result_row, results), schema, {**metadata, _VERSION_KEY: str(VERSION)})
 
 
 def table_to_results(table: pa.Table) -> list[ImageResult]:
@@ -135,7 +146,8 @@ def table_to_results(table: pa.Table) -> list[ImageResult]:
     logits, and of a mask's own prompt all but its points and its name: they come back as foreground, as those of
     everything mode are.
     """
-    return [_result(row) for row in _rows(table, ANNOTATION_SCHEMA.names)]
+    names = [name for name in CANDIDATE_SCHEMA.names if name in table.column_names]
+    return [_result(row) for row in _rows(table, names)]
 
 
 def loaded_to_table(images: Iterable[LoadedImage | ImageResult]) -> pa.Table:
@@ -173,11 +185,15 @@ def part_bytes(table: pa.Table) -> bytes:
 def read_part(data: bytes, schema: pa.Schema = ANNOTATION_SCHEMA) -> pa.Table:
     """Decode what `part_bytes` made of a table of this schema; columns that are younger than the part are null.
 
+    Candidates, which take most of a part, are decoded only where the schema has them.
+
     Raises:
         StorageError: The bytes are damaged, hold other columns, or were written by a newer version of this package.
     """
     with _undamaged():
-        table = pq.ParquetFile(pa.BufferReader(data)).read()
+        file = pq.ParquetFile(pa.BufferReader(data))
+        unasked = {_CANDIDATES.name} - {*schema.names}
+        table = file.read([name for name in file.schema_arrow.names if name not in unasked])
     version = (table.schema.metadata or {}).get(_VERSION_KEY.encode(), b"1").decode()
     if version.isdecimal() and int(version) > VERSION:
         raise StorageError(f"was written by a newer sam-batch: its schema is {version}, this one reads up to {VERSION}")
@@ -270,6 +286,7 @@ def _result_row(result: ImageResult) -> _Row:
         "masks": [_mask_row(annotation) for annotation in result.annotations],
         "notes": list(result.notes) or None,
         "prompts": [result_to_row(prompt) for prompt in result.prompts] or None,
+        "candidates": None if result.candidates is None else list(map(_candidate_row, result.candidates)),
     }
 
 
@@ -284,6 +301,7 @@ def _result(row: _Row) -> ImageResult:
         failure=_failure(row["error"]),
         notes=_notes(row),
         prompts=tuple(map(row_to_result, row["prompts"] or ())),
+        candidates=None if row.get("candidates") is None else tuple(map(_candidate, row["candidates"])),
     )
 
 
@@ -302,6 +320,15 @@ def _annotation(row: _Row) -> Annotation:
     prompt = Prompt(points, labels=(1,) * len(points), prompt_id=row["prompt_id"])
     boxes = {name: tuple(row[name]) for name in ("bbox", "crop_box")}
     return Annotation(**{name: row[name] for name in row if name not in _OF_PROMPT} | boxes, prompt=prompt)
+
+
+def _candidate_row(candidate: StoredCandidate) -> _Row:
+    return {**_mask_row(candidate.mask), "layer": candidate.layer}
+
+
+def _candidate(row: _Row) -> StoredCandidate:
+    layer = row.pop("layer")
+    return StoredCandidate(_annotation(row), layer)
 
 
 def _loaded_row(image: LoadedImage | ImageResult) -> _Row:

@@ -8,7 +8,7 @@ from sam_batch.masks import rle
 from sam_batch.masks.geometry import near_crop_edge
 from sam_batch.masks.grids import Box
 from sam_batch.masks.nms import box_nms
-from sam_batch.masks.patch import Patch
+from sam_batch.masks.patch import Mask, Patch
 from sam_batch.masks.regions import drop_islands, fill_holes
 from sam_batch.records import Annotation, Prompt
 
@@ -25,13 +25,15 @@ class Candidate:
         stability: 0 to 1.
         prompt: What it was found with.
         crop: xyxy of the crop it was found in, in the image.
+        layer: Of that crop; in an image of few pixels crops of two layers may be the same.
     """
 
-    mask: Patch
+    mask: Mask
     predicted_iou: float
     stability: float
     prompt: Prompt
     crop: Box
+    layer: int = 0
 
 
 def drop_cut_off(candidates: Iterable[Candidate], image_hw: Size) -> list[Candidate]:
@@ -62,7 +64,7 @@ def clean_regions(candidates: Sequence[Candidate], image_hw: Size, min_area: int
 
 def annotate(candidates: Iterable[Candidate], image_hw: Size, *, keep_empty: bool = False) -> list[Annotation]:
     """Encode the masks and number them; a mask without a pixel is no annotation, unless they are kept."""
-    kept = [candidate for candidate in candidates if keep_empty or any(candidate.mask.bits)]
+    kept = [candidate for candidate in candidates if keep_empty or not candidate.mask.is_empty]
     return [_annotation(mask_id, candidate, image_hw) for mask_id, candidate in enumerate(kept)]
 
 
@@ -73,13 +75,13 @@ def _suppress(candidates: Sequence[Candidate], scores: Sequence[float], iou_thre
 
 def _without_equal_lines(candidates: Iterable[Candidate]) -> list[Candidate]:
     """Keep the first of equal masks that are one pixel wide or high: boxes without an area suppress nothing, at 0/0."""
-    kept, lines = list[Candidate](), set[Patch]()
+    kept, lines = list[Candidate](), set[tuple[Box, bytes]]()
     for candidate in candidates:
         x0, y0, x1, y1 = candidate.mask.box
         if x0 < x1 and y0 < y1:
             kept.append(candidate)
-        elif candidate.mask not in lines:
-            lines.add(candidate.mask)
+        elif (line := (candidate.mask.box, candidate.mask.bits)) not in lines:
+            lines.add(line)
             kept.append(candidate)
     return kept
 
@@ -92,7 +94,7 @@ def _clean(candidate: Candidate, image_hw: Size, min_area: int) -> Candidate:
 
 
 def _annotation(mask_id: int, candidate: Candidate, image_hw: Size) -> Annotation:
-    counts = rle.encode_patch(candidate.mask, *image_hw)
+    counts = rle.encode(candidate.mask, *image_hw)
     x0, y0, x1, y1 = map(float, candidate.crop)
     return Annotation(
         mask_id=mask_id,

@@ -33,6 +33,7 @@ from sam_batch.segment.embeddings import Embedder
 from sam_batch.segment.filters import apply_filters, passes_scores
 from sam_batch.segment.finish import choose_above, to_candidates
 from sam_batch.segment.memory import BatchSize
+from sam_batch.segment.stored import to_stored
 
 _log = logging.getLogger(__name__)
 
@@ -72,23 +73,27 @@ class Everything:
     Args:
         engine: Any.
         generator: Thresholds and grids.
+        keep_candidates: Keep beside the annotations what they were chosen from.
     """
 
-    def __init__(self, engine: Engine, generator: GeneratorConfig) -> None:
-        self._engine, self._generator = engine, generator
+    def __init__(self, engine: Engine, generator: GeneratorConfig, *, keep_candidates: bool = False) -> None:
+        self._engine, self._generator, self._keep_candidates = engine, generator, keep_candidates
         self._grids = _grids(generator)
         self._size = BatchSize("prompts decoded at once", generator.points_per_batch, engine.spec)
 
     @classmethod
     def from_config(cls, engine: Engine, config: Config) -> Self:
         """As the job makes it."""
-        return cls(engine, config.generator)
+        return cls(engine, config.generator, keep_candidates=config.output.candidates)
 
     @torch.inference_mode()
     def find(
         self, image: LoadedImage, embeddings: Iterable[Embeddings], progress: Progress = lambda share: None
     ) -> list[Candidate]:
-        """Find the masks that pass the thresholds and are no duplicates within their view, view by view."""
+        """Find the masks that pass the thresholds and are no duplicates within their view, view by view.
+
+        Where candidates are kept, duplicates are still among them.
+        """
         image_hw = (image.height, image.width)
         below: list[float] = []
         found: list[Candidate] = []
@@ -139,7 +144,7 @@ class Everything:
         whole = drop_cut_off(candidates, image_hw)
 
         # 4. Drop duplicates among the masks of the view.
-        return suppress_within_crop(whole, generator.box_nms_thresh)
+        return whole if self._keep_candidates else suppress_within_crop(whole, generator.box_nms_thresh)
 
     def _warn_of_threshold(self, best: float) -> None:
         """In steps of a tenth, so that a million images without a mask make ten warnings at most."""
@@ -151,7 +156,11 @@ class Everything:
 
     def conclude(self, image: LoadedImage, found: Sequence[Candidate]) -> ImageResult:
         """Make annotations of what is left when all views are known."""
-        return ImageResult.segmented(image, to_annotations(found, (image.height, image.width), self._generator))
+        image_hw = (image.height, image.width)
+        if not self._keep_candidates:
+            return ImageResult.segmented(image, to_annotations(found, image_hw, self._generator))
+        annotations = to_annotations(find_again(found, self._generator), image_hw, self._generator)
+        return ImageResult.segmented(image, annotations, candidates=to_stored(found, image_hw))
 
 
 def _tell(progress: Progress, before: int, total: int, here: int) -> None:
@@ -177,12 +186,13 @@ def find_again(found: Sequence[Candidate], generator: GeneratorConfig) -> list[C
     """What `Everything.find` returns with other thresholds, without the engine.
 
     Args:
-        found: What it returned with lower thresholds, and with a `box_nms_thresh` of 1, which suppresses nothing.
+        found: What it returned with lower thresholds, and with a `box_nms_thresh` of 1 or as candidates that are kept,
+            so that nothing was suppressed.
         generator: The other thresholds.
     """
     thresholds = generator.pred_iou_thresh, generator.stability_score_thresh
     passed = [one for one in found if passes_scores(one.predicted_iou, one.stability, *thresholds)]
-    views = [list(of_view) for _, of_view in groupby(passed, key=lambda candidate: candidate.crop)]
+    views = [list(of_view) for _, of_view in groupby(passed, key=lambda candidate: (candidate.layer, candidate.crop))]
     return [kept for of_view in views for kept in suppress_within_crop(of_view, generator.box_nms_thresh)]
 
 

@@ -76,4 +76,4 @@ def to_candidates(
     x0, y0, _, _ = view.box
     for mask in masks:
         prompt = prompts[prompt_K[mask.index]]
-        yield Candidate(mask.patch.shift(x0, y0), iou_K[mask.index], mask.stability, prompt, view.box)
+        yield Candidate(mask.patch.shift(x0, y0), iou_K[mask.index], mask.stability, prompt, view.box, view.layer)

@@ -59,7 +59,7 @@ class Answer:
         """How the prompt ended."""
         if self.failure is not None:
             return Status.FAILED
-        return Status.OK if any(any(candidate.mask.bits) for candidate in self.candidates) else Status.EMPTY
+        return Status.OK if any(not candidate.mask.is_empty for candidate in self.candidates) else Status.EMPTY
 
 
 class Prompted:

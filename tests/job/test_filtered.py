@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 from support.jobs import draw_photographs, job_config, result_files, rows, run
@@ -9,7 +10,7 @@ from sam_batch.config_output import OutputConfig
 from sam_batch.errors import ConfigError, ExitCode, FingerprintError, LeaseError, OutputError
 from sam_batch.export.formats import export_output
 from sam_batch.job.filtered import filter_output
-from sam_batch.output import layout, lease
+from sam_batch.output import layout, lease, schema
 from sam_batch.output.output import Output
 from sam_batch.output.summary import Summary
 from sam_batch.report.make import make_report
@@ -159,6 +160,59 @@ def test_where_a_run_may_find_others_it_is_said(root):
     assert filtered(root).notes == []
     (note,) = filtered(root, Thinning(stability_score_thresh=0.5), "stable").notes
     assert note.startswith("stability_score_thresh: a run with it may keep masks")
+
+
+KEEPING = {"generator": {**LOW["generator"], "crop_n_layers": 1}, "output": {"candidates": True}}
+STABLER = Thinning(stability_score_thresh=0.9, box_nms_thresh=0.9, min_mask_region_area=3)
+
+
+@pytest.fixture(scope="module")
+def keeping(tmp_path_factory):
+    """Likewise, of an output that keeps its candidates."""
+    root = tmp_path_factory.mktemp("keeping")
+    draw_photographs(root / "photos", 3)
+    (root / "photos/broken.jpg").write_bytes(b"\xff\xd8\xff")
+    run(job_config(root / "photos", root / "out", **KEEPING))
+    return root
+
+
+def test_of_kept_candidates_any_stricter_filter_gives_the_rows_of_a_run(keeping, tmp_path):
+    report = filter_output(at(keeping / "out"), str(tmp_path / "stabler"), STABLER)
+    run(job_config(keeping / "photos", tmp_path / "run", **{**KEEPING, "generator": settings_of(STABLER)}))
+    assert stored(tmp_path / "stabler") == stored(tmp_path / "run")
+    assert report.masks > 0
+    assert report.notes == []
+
+
+def settings_of(thinning):
+    return {**KEEPING["generator"], **thinning.settings}
+
+
+def stored(folder):
+    """All rows, with their candidates."""
+    output = at(folder)
+    parts = output.whole_parts(output.require_plan(), output.done(), schema.CANDIDATE_SCHEMA)
+    return [row for part in parts for row in part.to_pylist()]
+
+
+def test_candidates_are_kept_by_a_filter_so_that_another_one_is_exact(keeping, tmp_path):
+    filter_output(at(keeping / "out"), str(tmp_path / "step"), Thinning(max_masks_per_image=2, min_mask_area=9))
+    filter_output(at(tmp_path / "step"), str(tmp_path / "two steps"), STABLER)
+    at_once = replace(STABLER, max_masks_per_image=2, min_mask_area=9)
+    filter_output(at(keeping / "out"), str(tmp_path / "at once"), at_once)
+    assert stored(tmp_path / "two steps") == stored(tmp_path / "at once")
+
+
+def test_masks_that_gave_pixels_away_keep_no_candidates(keeping, tmp_path):
+    filter_output(at(keeping / "out"), str(tmp_path / "owned"), Thinning(one_owner=True))
+    assert {row["candidates"] for row in stored(tmp_path / "owned")} == {None}
+    with pytest.raises(ConfigError, match=r"box_nms_thresh: .*output.candidates=true keeps them"):
+        filter_output(at(tmp_path / "owned"), str(tmp_path / "again"), Thinning(box_nms_thresh=0.5))
+
+
+def test_an_output_keeps_candidates_of_all_its_images_or_of_none(keeping):
+    with pytest.raises(FingerprintError, match=r"output.candidates: there true, now false"):
+        run(job_config(keeping / "photos", keeping / "out", generator=KEEPING["generator"]))
 
 
 def test_what_failed_before_is_no_failure_of_a_filter(root):

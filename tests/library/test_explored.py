@@ -38,6 +38,13 @@ def test_filters_leave_what_everything_finds_with_them(segmenter, explored, filt
     assert explored.masks(**filters).annotations == expected.annotations
 
 
+def test_crops_that_are_as_large_as_the_image_stay_apart_from_it(segmenter):
+    equal = GRID | {"crop_overlap_ratio": 0.995, "crop_nms_thresh": 1.0, "crop_n_points_downscale_factor": 2}
+    square = PHOTO[:64, :64]
+    explored = segmenter.explore(square, **equal)
+    assert explored.masks().annotations == segmenter.everything(square, **equal).annotations
+
+
 def test_what_is_not_given_stays_as_it_was_explored_with(segmenter):
     explored = segmenter.explore(PHOTO, points_per_side=4, pred_iou_thresh=0.3, stability_score_thresh=0.7)
     expected = segmenter.everything(PHOTO, points_per_side=4, pred_iou_thresh=0.3, stability_score_thresh=0.7)

@@ -37,3 +37,13 @@ def test_area_and_box_are_the_masks(mask):
     if mask.any():
         expected = (columns[0], rows[0], columns[-1] - columns[0] + 1, rows[-1] - rows[0] + 1)
     assert rle.bbox(counts, *mask.shape) == expected
+
+
+@given(masks(), st.integers(0, 9), st.integers(0, 9))
+def test_an_encoded_mask_is_the_patch_that_it_was_encoded_from(mask, x, y):
+    patch = Patch.of(mask).shift(x, y)
+    size = (y + mask.shape[0], x + mask.shape[1])
+    encoded = rle.EncodedMask(patch.box, rle.encode(patch, *size), size)
+    assert (encoded.bits, encoded.is_empty) == (patch.bits, patch.is_empty)
+    assert np.array_equal(encoded.unpack(*size), patch.unpack(*size))
+    assert rle.encode(encoded, *size) == rle.encode_patch(patch, *size)

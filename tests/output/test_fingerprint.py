@@ -3,7 +3,7 @@
 import pytest
 
 from sam_batch.errors import FingerprintError
-from sam_batch.output.fingerprint import decoding_of, digest, refuse_other, shaping_defaults, value_of
+from sam_batch.output.fingerprint import decoding_of, digest, generator_of, refuse_other, shaping_defaults, value_of
 
 STORED = shaping_defaults() | {"model.sha256": '"0"', "generator.points_per_side": "8"}
 
@@ -41,3 +41,8 @@ def test_the_digest_does_not_depend_on_the_order_of_keys():
 def test_images_are_decoded_again_with_the_settings_that_were_kept():
     decoding = decoding_of({"input.bands": "[3, 2, 1]", "generator.mode": '"everything"'})
     assert (decoding.bands, decoding.scale) == ((3, 2, 1), "auto")
+
+
+def test_masks_are_chosen_again_with_the_settings_that_were_kept():
+    generator = generator_of({"generator.max_mask_area": '"5%"', "input.bands": "[3, 2, 1]"})
+    assert (generator.max_mask_area, generator.box_nms_thresh) == ("5%", 0.7)

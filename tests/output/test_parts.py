@@ -1,7 +1,7 @@
 """The part is the commit: created once, and replaced only on demand."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pyarrow as pa
 import pytest
@@ -11,6 +11,7 @@ from sam_batch.config import StorageConfig
 from sam_batch.data.storage import Storage
 from sam_batch.output import layout, schema
 from sam_batch.output.parts import Receipt, commit, merge_into_part
+from sam_batch.records import StoredCandidate
 
 PART = layout.part_key(layout.ANNOTATIONS, 4)
 
@@ -71,6 +72,14 @@ def test_replacing_puts_new_rows_in_the_place_of_the_old(storage):
     put(storage, merged, replace=True)
     rows = schema.read_part(storage.read(PART)).to_pylist()
     assert [(row["key"], row["status"]) for row in rows] == [("a.jpg", "ok"), ("b.jpg", "empty"), ("c.jpg", "ok")]
+
+
+def test_candidates_stay_when_some_of_a_part_is_done_again(storage):
+    mask = StoredCandidate(result_of("a.jpg", random_masks(6, 8, 1)).annotations[0], layer=1)
+    rows = [replace(results()[0], candidates=(mask,)), results()[2]]
+    commit(storage, Receipt.of(4, rows, (1.0, 2.0, 3.0)), rows, {}, replace=False, candidates=True)
+    merged = merge_into_part(storage, 4, [result_of("c.jpg", [], 2, (6, 8))])
+    assert [row.candidates for row in merged] == [(mask,), None]
 
 
 def test_metrics_count_the_whole_part_when_some_of_it_was_done_again(storage):

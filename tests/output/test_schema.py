@@ -8,13 +8,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.results import failed, failed_results, loaded_images, random_masks, refs, result_of, results
+from support.results import annotations, failed, failed_results, loaded_images, random_masks, refs, result_of, results
 
 from sam_batch.errors import StorageError
 from sam_batch.output import schema
-from sam_batch.records import Failure, FailureKind, ImageResult, LoadedImage, Prompt, Stage
+from sam_batch.records import Failure, FailureKind, ImageResult, LoadedImage, Prompt, Stage, StoredCandidate
 
 METADATA = {"model": "demo", "fingerprint": "f" * 64}
 
@@ -48,6 +48,22 @@ def test_a_part_says_its_version_and_one_of_a_newer_version_is_refused():
     newer = table.replace_schema_metadata({**table.schema.metadata, b"sam_batch.schema": b"3"})
     with pytest.raises(StorageError, match="newer sam-batch: its schema is 3, this one reads up to 2"):
         schema.read_part(schema.part_bytes(newer))
+
+
+@settings(max_examples=30)
+@given(st.lists(results, max_size=3), st.lists(st.builds(StoredCandidate, annotations, st.integers(0, 4)), max_size=3))
+def test_candidates_come_back_to_those_who_ask_for_them(given_results, candidates):
+    with_them = [*given_results, replace(result_of("z.jpg", [], size=(4, 5)), candidates=tuple(candidates))]
+    part = schema.part_bytes(schema.results_to_table(with_them, METADATA, candidates=True))
+    assert schema.read_part(part).schema.equals(schema.ANNOTATION_SCHEMA)
+    again = schema.table_to_results(schema.read_part(part, schema.CANDIDATE_SCHEMA))
+    assert again == [without_size(result) for result in with_them]
+
+
+def test_a_part_without_candidates_is_read_as_keeping_none():
+    part = schema.part_bytes(schema.results_to_table([result_of("a.jpg", random_masks(8, 8, 2))], METADATA))
+    (result,) = schema.table_to_results(schema.read_part(part, schema.CANDIDATE_SCHEMA))
+    assert result.candidates is None
 
 
 @given(st.lists(refs, max_size=5))

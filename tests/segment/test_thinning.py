@@ -1,8 +1,9 @@
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support.blobs import BlobEngine
 from support.pictures import picture
@@ -10,9 +11,12 @@ from support.results import failed, result_of
 
 from sam_batch.config import GeneratorConfig
 from sam_batch.masks import rle
-from sam_batch.records import ImageRef, ImageResult, LoadedImage, Prompt, PromptResult, Status
-from sam_batch.segment.everything import segment
-from sam_batch.segment.thinning import Thinning, thin
+from sam_batch.output.schema import results_to_table, table_to_results
+from sam_batch.records import ImageRef, LoadedImage, Prompt, PromptResult, Status
+from sam_batch.segment import thinning as thinning_of_rows
+from sam_batch.segment.embeddings import Embedder
+from sam_batch.segment.everything import Everything
+from sam_batch.segment.thinning import Thinning
 from sam_batch.segment.views import crop_views, cut_views
 
 ENGINE = BlobEngine()
@@ -26,12 +30,19 @@ def square(y, x, side):
     return mask
 
 
-def found(**settings):
+def found(size=SIZE, keep_candidates=False, **settings):
     generator = GeneratorConfig(**LOW | settings)
-    image = picture(*SIZE)
-    views = cut_views(image, crop_views(SIZE, generator), ENGINE.spec.image_side)
-    loaded = LoadedImage(ImageRef(0, "a", "a"), *SIZE, sha256="", data=b"", views=views)
-    return ImageResult.segmented(loaded, segment(ENGINE, views, *SIZE, generator))
+    algorithm = Everything(ENGINE, generator, keep_candidates=keep_candidates)
+    views = cut_views(picture(*size), crop_views(size, generator), ENGINE.spec.image_side)
+    image = LoadedImage(ImageRef(0, "a", "a"), *size, sha256="", data=b"", views=views)
+    (embeddings,) = Embedder(ENGINE).embed([views])
+    result = algorithm.conclude(image, algorithm.find(image, embeddings))
+    (as_row,) = table_to_results(results_to_table([result], {}, candidates=keep_candidates))
+    return as_row
+
+
+def thin(result, thinning, **settings):
+    return thinning_of_rows.thin(result, thinning, GeneratorConfig(**LOW | settings))
 
 
 @pytest.fixture(scope="module")
@@ -111,3 +122,59 @@ def test_a_failed_image_stays_one():
 def test_settings_are_those_that_are_on():
     assert Thinning().settings == {}
     assert Thinning(min_mask_area=3, one_owner=True).settings == {"min_mask_area": 3, "one_owner": True}
+
+
+CROPS = {"crop_n_layers": 1, "crop_n_points_downscale_factor": 2, "crop_overlap_ratio": 0.6}
+CLEAN = {"min_mask_region_area": 9}
+RUNS = [{}, CROPS, CLEAN, CROPS | CLEAN | {"max_masks_per_image": 9, "mask_nms_thresh": 0.8}]
+THINNINGS = st.fixed_dictionaries(
+    {"stability_score_thresh": st.floats(0.3, 1)},
+    optional={
+        "pred_iou_thresh": st.floats(0.3, 1),
+        **{name: st.floats(0, 1) for name in ("box_nms_thresh", "crop_nms_thresh", "mask_nms_thresh")},
+        "min_mask_region_area": st.integers(1, 60),
+        "containment_thresh": st.floats(0.3, 1),
+        "min_mask_area": st.integers(1, 900),
+        "max_masks_per_image": st.integers(1, 20),
+    },
+)
+
+
+@cache  # no fixture, whose repr Hypothesis would show
+def with_candidates(run=0):
+    """What a run of `RUNS` with low thresholds leaves that keeps its candidates."""
+    return found(keep_candidates=True, **RUNS[run])
+
+
+@settings(max_examples=20)
+@given(st.sampled_from(range(len(RUNS))), THINNINGS)
+def test_of_candidates_any_settings_leave_what_a_run_with_them_finds(run, stricter):
+    kept = thin(with_candidates(run), Thinning(**stricter), **RUNS[run])
+    assert kept == found(keep_candidates=True, **RUNS[run] | stricter)
+    assert replace(kept, candidates=None) == found(**RUNS[run] | stricter)
+
+
+@settings(max_examples=10)
+@given(st.integers(1, 40), st.integers(1, 40), st.floats(0.3, 1))
+@example(24, 24, 0.5)  # the first crop is as large as the image
+def test_so_they_do_in_images_of_a_few_pixels_whose_crops_may_be_equal(height, width, stability):
+    run = CROPS | CLEAN | {"crop_overlap_ratio": 0.995, "crop_nms_thresh": 1.0}
+    low = found((height, width), keep_candidates=True, **run, stability_score_thresh=0)
+    kept = thin(low, Thinning(stability_score_thresh=stability), **run)
+    assert replace(kept, candidates=None) == found((height, width), **run | {"stability_score_thresh": stability})
+
+
+def test_without_candidates_a_higher_stability_may_find_others(stored):
+    thinning = Thinning(stability_score_thresh=0.8)
+    assert stored[None].annotations == with_candidates().annotations
+    assert thin(stored[None], thinning).annotations != thin(with_candidates(), thinning).annotations
+
+
+def test_an_image_without_masks_may_get_some_again():
+    empty = thin(with_candidates(), Thinning(min_mask_area="100%"))
+    assert empty.status == Status.EMPTY
+    assert thin(empty, Thinning(min_mask_area=1), min_mask_area="100%") == with_candidates()
+
+
+def test_masks_that_gave_pixels_away_are_chosen_from_no_candidates():
+    assert thin(with_candidates(), Thinning(one_owner=True)).candidates is None
