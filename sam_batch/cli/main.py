@@ -49,6 +49,8 @@ sam-batch report out   (one page: pictures, charts, failures)
 
 sam-batch export out --to coco output.coco.segmentation=polygons
 
+sam-batch merge out more --to all.json --renumber   (one COCO file of two outputs)
+
 sam-batch filter out better --pred-iou-thresh 0.95   (another output, of its better masks)
 """
 

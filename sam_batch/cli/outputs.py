@@ -1,10 +1,11 @@
 """The verbs that look at what a job left, and need neither a model nor an image."""
 
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
+from sam_batch import configfile
 from sam_batch.cli import terminal
 from sam_batch.cli.arguments import (
     Json,
@@ -14,8 +15,10 @@ from sam_batch.cli.arguments import (
     read_job_of,
     read_output,
     share_option,
+    split,
 )
 from sam_batch.cli.terminal import answer
+from sam_batch.wording import counted
 
 outputs_app = typer.Typer()
 
@@ -66,6 +69,33 @@ def export(
     output = Output.at(config.output.uri, config.storage)
     files = [f"{output.storage.root}/{key}" for key in export_output(output, to, config.output, unfinished=unfinished)]
     answer(json.dumps({"files": files}) if as_json else "\n".join(files))
+
+
+@outputs_app.command()
+def merge(
+    sources: Annotated[
+        list[str],
+        typer.Argument(metavar="SOURCES", help="COCO files, or outputs that hold some; also storage.KEY=VALUE."),
+    ],
+    to: Annotated[str, typer.Option(metavar="FILE", help="The new COCO file, which is not there yet.")],
+    prefer: Annotated[
+        Literal["first", "last"] | None,
+        typer.Option(help="Whose image it is that several sources have."),
+    ] = None,
+    renumber: Annotated[
+        bool, typer.Option("--renumber", help="Give other numbers to sources whose own others have too.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Make one COCO file of several: of split files, or of several outputs. Numbers stay as they are."""
+    from sam_batch.export.merged import merge_coco
+
+    places, settings = split(sources)
+    unneeded = {"input": {"uri": "not looked at"}, "output": {"uri": "not looked at"}}
+    config = configfile.load([], settings, defaults=unneeded)
+    images, annotations = merge_coco(places, to, config.storage, prefer=prefer, renumber=renumber)
+    told = f"{counted(images, 'image')} and {counted(annotations, 'annotation')} in {to}"
+    answer(json.dumps({"file": to, "images": images, "annotations": annotations}) if as_json else told)
 
 
 @outputs_app.command("filter")

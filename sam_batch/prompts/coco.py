@@ -10,13 +10,11 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-import ijson
-
 from sam_batch.config_prompts import PromptsConfig
 from sam_batch.data.storage import shown
 from sam_batch.errors import ConfigError
 from sam_batch.prompts.items import Category, Item, Mistake, Place, SourceImage, SourceObject
-from sam_batch.prompts.json_blocks import json_blocks
+from sam_batch.prompts.json_blocks import json_blocks, json_values
 from sam_batch.prompts.segmentation import to_counts
 from sam_batch.records import Prompt, PromptFailure
 from sam_batch.records import PromptFailureKind as Kind
@@ -123,25 +121,7 @@ class CocoReader:
 
 
 def _values(name: str, file: io.BufferedReader, prefixes: list[str]) -> Iterator[tuple[str, Any]]:
-    """Every value at some places of a JSON file, in one pass over it."""
-    found: dict[str, Any] = {prefix: ijson.sendable_list() for prefix in prefixes}
-    parsers = [ijson.items_coro(found[prefix], prefix, use_float=True) for prefix in prefixes]
-    done, lines = 0, 1
-    try:
-        for block in json_blocks(file):
-            for parser in parsers:
-                parser.send(block)
-            for prefix in prefixes:
-                yield from ((prefix, value) for value in found[prefix])
-                del found[prefix][:]
-            done, lines = done + len(block), lines + block.count(b"\n")
-        for parser in parsers:
-            parser.close()
-    except (ijson.JSONError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(
-            f"prompts.uri: {shown(name)}: is no JSON in UTF-8 after line {lines} (byte {done:,}): {reason[:200]}"
-        ) from error
+    return json_values(json_blocks(file), prefixes, f"prompts.uri: {shown(name)}")
 
 
 def _category(name: str, value: Any) -> Item:
