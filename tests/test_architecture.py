@@ -37,6 +37,7 @@ LAYERS = (
     ("library",),
     ("compat",),
     ("report",),
+    ("evaluate",),
     ("job",),
     ("app",),
     ("cli",),

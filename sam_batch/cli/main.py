@@ -52,6 +52,8 @@ sam-batch export out --to coco output.coco.segmentation=polygons
 sam-batch merge out more --to all.json --renumber   (one COCO file of two outputs)
 
 sam-batch filter out better --pred-iou-thresh 0.95   (another output, of its better masks)
+
+sam-batch compare out truth.json   (counts, IoU, recall; also of two outputs)
 """
 
 

@@ -151,3 +151,21 @@ def filter_(
     with terminal.quiet(verbose=False):
         summary = filter_output(Output.at(config.output.uri, config.storage), destination, thinning)
     answer(summary.to_json() if as_json else summary.to_text())
+
+
+@outputs_app.command()
+def compare(
+    output: Annotated[str, typer.Argument(metavar="OUTPUT", help="Of a job, finished or not.")],
+    other: Annotated[str, typer.Argument(metavar="OTHER", help="Another output, or the truth: a COCO file (.json).")],
+    settings: Annotated[
+        list[str] | None, typer.Argument(metavar="SETTINGS", help="Such as storage.endpoint_url=...")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Say how the masks of two outputs differ, or what an output finds of a COCO file: counts, IoU, recall."""
+    from sam_batch.evaluate.compare import compare_outputs
+    from sam_batch.output.output import Output
+
+    config = read_output([output, *(settings or ())])
+    compared = compare_outputs(Output.at(config.output.uri, config.storage), other, config.storage)
+    answer(compared.to_json() if as_json else compared.to_text())

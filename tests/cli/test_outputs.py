@@ -1,7 +1,7 @@
 import json
 
 
-def test_a_finished_output_is_reported_exported_and_filtered_by_its_place(job, call):
+def test_a_finished_output_is_reported_exported_filtered_and_compared_by_its_place(job, call):
     assert call("run", job)[0] == 0
     code, said, _ = call("report", job.parent / "out")
     assert (code, said.strip()) == (0, f"report in {job.parent}/out/report.html")
@@ -20,3 +20,6 @@ def test_a_finished_output_is_reported_exported_and_filtered_by_its_place(job, c
     assert (code, json.loads(said)["masks"]) == (0, 5)
     code, _, told = call("filter", job.parent / "out", job.parent / "none")
     assert (code, "nothing to filter by" in told) == (2, True)
+    code, said, _ = call("compare", job.parent / "best", job.parent / "out")
+    assert (code, said.startswith("5 images in both: 5 masks in ")) == (0, True)
+    assert json.loads(call("compare", job.parent / "out", job.parent / "best", "--json")[1])["more"]["first"] == 5
