@@ -27,7 +27,8 @@ NEWEST = "tensorrt-cu13-bindings==11.4.0.106"
 OLDEST = "tensorrt-cu12-bindings==10.3.0"
 RTX = "tensorrt_rtx"  # a whole library, of the packages for development
 OTHERS = (OLDEST, "tensorrt-cu12-bindings==10.16.1.11", "tensorrt-cu12-bindings==11.0.0.114", RTX)
-LEAN = ("tensorrt-lean-cu13-libs==11.4.0.106", "tensorrt-lean-cu13-bindings==11.4.0.106")  # 45 MB
+LEAN = "tensorrt-lean-cu13-{}==11.4.0.106"  # wheels of libraries, 45 MB, and of bindings
+OLDER_LEAN = ("tensorrt-lean-cu12-{}==10.16.1.11", "tensorrt-lean-cu12-{}==11.0.0.114")
 VARIABLE = "SAM_BATCH_TEST_TENSORRT"  # names another version for a whole run of tests
 
 # What the bindings link against, declared in TensorRT's public headers.
@@ -78,14 +79,14 @@ def fetch(requirement: str) -> Path:
     return _kept(requirement, fill)
 
 
-def fetch_lean() -> Path:
+def fetch_lean(requirement: str) -> Path:
     """A folder with NVIDIA's lean runtime of classic TensorRT, which loads plans and builds none; as `fetch`."""
 
     def fill(folder: Path) -> None:
-        for requirement in LEAN:
-            _unpack(requirement, folder)
+        for part in ("libs", "bindings"):
+            _unpack(requirement.format(part), folder)
 
-    return _kept(LEAN[0], fill)
+    return _kept(requirement.format("libs"), fill)
 
 
 def _kept(name: str, fill: Callable[[Path], None]) -> Path:

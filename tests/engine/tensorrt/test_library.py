@@ -10,8 +10,8 @@ import time
 
 import pytest
 import torch
-from support import tensorrt_bindings
 from support.small_sam import small_sam
+from support.tensorrt_bindings import LEAN, OLDER_LEAN, fetch_lean
 from support.tensorrt_engines import settings
 from support.tensorrt_library import attention_profiles, build, needs_library, target, write_attention
 from support.tensorrt_standin import write_onnx
@@ -243,11 +243,16 @@ except Exception as error:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a driver")
-def test_classic_without_a_driver_is_a_message_and_no_crash():
+@pytest.mark.parametrize(
+    "requirement",
+    [LEAN, *(pytest.param(one, marks=pytest.mark.slow) for one in OLDER_LEAN)],
+    ids=lambda one: one.partition("==")[2],
+)
+def test_classic_without_a_driver_is_a_message_and_no_crash(requirement):
     """It returns an object that ends the process, which only a process of its own can show."""
-    folder = tensorrt_bindings.fetch_lean()
+    folder = fetch_lean(requirement)
     command = [sys.executable, "-c", CLASSIC, str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("EngineError TensorRT 11.")
+    assert done.stdout.startswith(f"EngineError TensorRT {requirement.partition('==')[2]}")
     assert "CUDA initialization failure with error: 35" in done.stdout
