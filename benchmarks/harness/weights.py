@@ -73,8 +73,15 @@ def load_model(
 
 
 @torch.no_grad()
-def random_sam(build: Callable[[], Sam], seed: int = 0) -> Sam:
-    """A model whose masks depend on the picture and on the point: float32, on the CPU, the same for the same seed."""
+def random_sam(build: Callable[[], Sam], seed: int = 0, attention: float = 9.0, values: float = 4.0) -> Sam:
+    """A model whose masks depend on the picture and on the point: float32, on the CPU, the same for the same seed.
+
+    Args:
+        build: Makes the model.
+        seed: Of the weights.
+        attention: By which the decoder's queries and keys are stretched: more looks closer, and magnifies rounding.
+        values: Likewise of what it then reads.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         sam = build().eval()
@@ -82,9 +89,9 @@ def random_sam(build: Callable[[], Sam], seed: int = 0) -> Sam:
             if name.endswith(("pos_embed", "rel_pos_h", "rel_pos_w")):  # zeros in a new model
                 nn.init.normal_(parameter, std=0.05)
             elif name.startswith("mask_decoder") and name.endswith(("q_proj.weight", "k_proj.weight")):
-                parameter.mul_(9.0)  # attention that looks somewhere
+                parameter.mul_(attention)
             elif name.startswith("mask_decoder") and name.endswith(("v_proj.weight", "out_proj.weight")):
-                parameter.mul_(4.0)
+                parameter.mul_(values)
     for layer in (sam.mask_decoder.output_upscaling[0], sam.mask_decoder.output_upscaling[3]):
         layer.weight.copy_(0.2 * layer.weight + 2 * layer.weight.mean(dim=(2, 3), keepdim=True))  # smooth masks
     return sam

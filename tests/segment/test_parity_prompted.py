@@ -12,7 +12,7 @@ from segment_anything import SamPredictor
 from segment_anything.modeling import Sam
 from support.masks import run_lengths
 from support.pictures import picture
-from support.reference import DoublePredictor, Whole, as_sam, in_float64
+from support.reference import Whole, as_sam
 from support.small_sam import small_sam, torch_engine
 from support.tensorrt_engines import built_engine
 
@@ -214,36 +214,21 @@ def test_on_a_tensorrt_engine_they_are_equal_to_the_bit(case: str, masked: bool,
     assert_equal_together(seen, predictor, prompts)
 
 
-def assert_near(
-    sam: Sam,
-    engine: Engine,
-    image: UInt8Array,
-    score: float,
-    logit: float,
-    iou: float,
-    few: int = 1,
-    exact: Sam | None = None,
-) -> None:
-    """Combinations, plain and with earlier masks, within the bounds by which the reference differs from itself.
-
-    Where there is an exact reference, in float64, twice that by which the other's logits differ from it comes on top.
-    """
+def assert_near(sam: Sam, engine: Engine, image: UInt8Array, score: float, logit: float, iou: float) -> None:
+    """Combinations, plain and with earlier masks, within the bounds by which the reference differs from itself."""
     predictor, seen = predictor_of(sam, image), look(engine, image)
-    truth = None if exact is None else predictor_of(exact, image, DoublePredictor)
     for case in CASES:
         plain = prompts_of(case, image)
         for prompts in (plain, with_earlier_masks(seen, plain)):
             for choose, multimask in (("all", True), ("single", False)):
                 for answer in answers(seen, prompts, choose=choose):
                     full, scores, _ = predict(predictor, answer.prompt, multimask, logits=True)
-                    ours, theirs, bound = masks_of(answer, image), full > 0, logit
-                    if truth is not None:
-                        bound += 2 * np.abs(predict(truth, answer.prompt, multimask, logits=True)[0] - full).max()
+                    ours, theirs = masks_of(answer, image), full > 0
                     np.testing.assert_allclose([one.predicted_iou for one in answer.candidates], scores, atol=score)
-                    assert np.abs(full[ours != theirs]).max(initial=0.0) < bound
+                    assert np.abs(full[ours != theirs]).max(initial=0.0) < logit
                     union = (ours | theirs).sum(axis=(1, 2))
-                    # Few pixels alone can be more than that of a small mask.
-                    assert ((ours & theirs).sum(axis=(1, 2)) >= iou * union - few).all()
+                    # A pixel alone can be more than that of a small mask.
+                    assert ((ours & theirs).sum(axis=(1, 2)) >= iou * union - 1).all()
 
 
 @pytest.mark.parametrize("photograph", ["coffee", "astronaut"])
@@ -258,9 +243,14 @@ def test_a_tensorrt_engine_gives_the_masks_of_the_reference(standin: Engine) -> 
     assert_near(sam, standin, IMAGE, score=1e-5, logit=1e-3, iou=0.9999)
 
 
+def random_vit_b(sample: UInt8Array) -> Sam:
+    """Calmer than the one that is measured, of which the reference's own logits differ by 0.3 from its float64 ones."""
+    sam = weights.random_sam(weights.BUILDERS["vit_b"], attention=7.0, values=3.5)
+    weights.tune(sam, sample)
+    return sam
+
+
 @pytest.mark.slow
 def test_vit_b_of_random_weights_gives_the_masks_of_the_reference() -> None:
     image = photograph_of("coffee")
-    sam, _, _ = weights.load_model("vit_b", None, image, 8)
-    engine = torch_engine(weights.load_model("vit_b", None, image, 8)[0])
-    assert_near(sam, engine, image, score=5e-4, logit=5e-2, iou=0.99, few=3, exact=in_float64(sam))
+    assert_near(random_vit_b(image), torch_engine(random_vit_b(image)), image, score=5e-4, logit=5e-2, iou=0.997)

@@ -1,6 +1,5 @@
 """segment-anything's SamAutomaticMaskGenerator, to hold this package's records against."""
 
-import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -9,11 +8,10 @@ from unittest import mock
 
 import numpy as np
 import torch
-from segment_anything import SamAutomaticMaskGenerator, SamPredictor, automatic_mask_generator
+from segment_anything import SamAutomaticMaskGenerator, automatic_mask_generator
 from segment_anything.modeling import Sam
-from segment_anything.modeling.prompt_encoder import PositionEmbeddingRandom
 from segment_anything.utils.transforms import ResizeLongestSide
-from torch import Tensor, nn
+from torch import nn
 
 from sam_batch.config import GeneratorConfig
 from sam_batch.engine.protocol import Embeddings, Engine, Prompts, ScoredPrompts
@@ -152,36 +150,3 @@ class _MaskDecoder(nn.Module):
         scored = self.engine.score(Embeddings((image_embeddings,)), prompts)
         logits_Khw = self.engine.finish(scored, torch.ones_like(scored.iou).nonzero())
         return logits_Khw.unflatten(0, scored.iou.shape), scored.iou
-
-
-def in_float64(sam: Sam) -> Sam:
-    """The same weights, to be used by `DoublePredictor`."""
-    exact = copy.deepcopy(sam).double()
-    exact.prompt_encoder.pe_layer.__class__ = _DoublePositions
-    return exact
-
-
-class DoublePredictor(SamPredictor):
-    """segment-anything's predictor in float64."""
-
-    def set_torch_image(self, transformed_image: Tensor, original_image_size: tuple[int, ...]) -> None:
-        super().set_torch_image(transformed_image.double(), original_image_size)
-
-    def predict_torch(self, *arguments: Any, **named: Any) -> Any:
-        return super().predict_torch(*map(_double, arguments), **{name: _double(one) for name, one in named.items()})
-
-
-def _double(value: Any) -> Any:
-    return value.double() if isinstance(value, Tensor) and value.is_floating_point() else value
-
-
-class _DoublePositions(PositionEmbeddingRandom):
-    """The reference's converts to float32 whatever it is given."""
-
-    def forward(self, size: tuple[int, int]) -> Tensor:
-        centres = [torch.arange(side, dtype=torch.float64) + 0.5 for side in size]
-        y, x = torch.meshgrid(*(line / side for line, side in zip(centres, size, strict=True)), indexing="ij")
-        return self._pe_encoding(torch.stack([x, y], dim=-1)).permute(2, 0, 1)
-
-    def forward_with_coords(self, coords_input: Tensor, image_size: tuple[int, int]) -> Tensor:
-        return self._pe_encoding(coords_input.double() / torch.tensor(image_size[::-1]))
