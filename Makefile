@@ -3,6 +3,7 @@
 #   make test       lint, types and all tests but the slow ones
 #   make test-all   the slow ones too
 #   make test-lowest    the tests of `make test` with the lowest versions that pyproject.toml allows, in .venv-lowest
+#   make cluster    the tests of Ray clusters of several nodes and of Ray's job server, on this machine; the slow ones too
 #   make faults     the tests of kills, outages, full disks, hangs and lost clusters, the slow ones too
 #   make fuzz MINUTES=10    torn and twisted pictures, configurations, lists and prompts, so long each
 #   make scale SCALE_IMAGES=1000000 SCALE_FOLDER=/tmp/scale    what many images cost the driver; makes links and keeps them
@@ -13,7 +14,7 @@
 #   make docs       write the table of docs/pixels.md anew
 #   make lint  make format  make bench  make clean
 .POSIX:
-.PHONY: demo test pytest test-all test-lowest test-browser screenshots test-recipes test-readers readers faults fuzz scale lint format docs bench clean venv
+.PHONY: demo test pytest test-all test-lowest test-browser screenshots test-recipes test-readers readers cluster faults fuzz scale lint format docs bench clean venv
 
 PYTHON = python3
 MIN_FREE_GB = 8
@@ -25,6 +26,8 @@ FAULTS = tests/job/test_kill.py tests/job/test_clusters.py tests/job/test_prefli
     tests/job/test_breaker.py tests/job/test_deadline.py tests/job/test_ending.py tests/job/test_endings.py \
     tests/job/test_outage.py tests/job/test_second_pass.py tests/job/test_worker.py tests/output/test_lease.py \
     tests/data/test_storage_exclusive.py tests/data/test_storage_objects.py
+CLUSTER = tests/job/test_clusters.py tests/job/test_preflight.py tests/job/test_ray_nodes.py tests/job/test_submit.py \
+    tests/job/test_ray_metrics.py tests/test_jobs.py
 VENV = .venv
 BIN = $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
@@ -48,6 +51,10 @@ test-lowest:
 	@.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check uv
 	@$(MAKE) pytest VENV=.venv-lowest \
 	    INSTALL=".venv-lowest/bin/python -m uv pip install --quiet --python .venv-lowest --resolution lowest-direct"
+
+cluster: $(VENV)/.dev-ready
+	@$(INSTALL) --editable '.[cluster]'
+	@$(BIN)/python -m pytest -v --durations=0 --durations-min=1 $(CLUSTER)
 
 # What it showed is in benchmarks/RELIABILITY.md.
 faults: $(VENV)/.dev-ready

@@ -71,6 +71,7 @@ MAY_CALL = {
     "engine/tensorrt/plans.py": {"fdopen", "glob", "mkdir", "mkstemp", "open", "read_bytes", "unlink"},
     "job/measure.py": {"TemporaryDirectory"},  # an output that nobody keeps
     "job/preflight.py": {"read_bytes", "rglob"},  # the package's own modules, which nodes are to have too
+    "job/submit.py": {"TemporaryDirectory", "write_text"},  # the folder that Ray sends
     "job/share.py": {"glob"},  # /dev, to count GPUs
     "job/cluster.py": {"mkdir", "read_text"},  # Ray's folder; the CPUs of this container
     "output/lease.py": {"read_text"},  # /proc, to know whether a process is the one it was

@@ -19,6 +19,7 @@ from sam_batch.cli import terminal
 from sam_batch.cli.arguments import Arguments, Json, OutputOrArguments, is_argument, read_config, read_job_of
 from sam_batch.cli.engine import engine_app
 from sam_batch.cli.outputs import outputs_app
+from sam_batch.cli.submit import submit_app
 from sam_batch.cli.terminal import answer
 from sam_batch.config import Config
 from sam_batch.errors import ConfigError, ExitCode, SamBatchError
@@ -83,6 +84,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(outputs_app)  # without a name: its verbs are verbs of the program
+app.add_typer(submit_app)
 app.add_typer(engine_app, name="engine")
 config_app = typer.Typer(help="Show, describe or start a configuration.", no_args_is_help=True)
 app.add_typer(config_app, name="config")

@@ -129,8 +129,10 @@ def quiet(verbose: bool) -> Iterator[Console]:
 
 
 def _console(stream: TextIO | JsonLines) -> Console:
-    """Of JSON lines one is what is printed at once, however long."""
-    return Console(file=cast("TextIO", stream), width=_NEVER_WRAPPED if isinstance(stream, JsonLines) else None)
+    """Of JSON lines one is what is printed at once, however long; FORCE_COLOR is not meant for them."""
+    if isinstance(stream, JsonLines):
+        return Console(file=cast("TextIO", stream), width=_NEVER_WRAPPED, force_terminal=False, no_color=True)
+    return Console(file=stream)
 
 
 def _redirect(targets: list[int]) -> None:

@@ -10,7 +10,8 @@ def lines(told):
 
 
 @pytest.fixture
-def told(job, call):
+def told(job, call, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
     (job.parent / "photos/bad.jpg").write_bytes(b"no image")
     code, _, told = call("run", job, "run.log=json", "run.max_failure_rate=0.5")
     assert code == 0

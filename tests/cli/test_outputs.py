@@ -3,6 +3,10 @@ import json
 
 def test_a_finished_output_is_reported_exported_filtered_and_compared_by_its_place(job, call):
     assert call("run", job)[0] == 0
+    assert (
+        "so far: 0.00 hours of engines at work, price 0.00; to come"
+        in call("status", job.parent / "out", "--price", "2")[1]
+    )
     code, said, _ = call("report", job.parent / "out")
     assert (code, said.strip()) == (0, f"report in {job.parent}/out/report.html")
     assert json.loads(call("report", job.parent / "out", "--json")[1]) == {"report": f"{job.parent}/out/report.html"}
