@@ -25,6 +25,19 @@ STARTS_RAY = (
     "tests/test_jobs.py",
 )
 
+# They share what is exported to ONNX: one process would wait for the other's, half a minute each.
+SHARE_EXPORTS = (
+    "tests/benchmarks/test_export_program.py",
+    "tests/benchmarks/test_plans_program.py",
+    "tests/engine/onnx/test_export.py",
+    "tests/engine/tensorrt/test_engine.py",
+    "tests/engine/tensorrt/test_engine_set.py",
+    "tests/engine/tensorrt/test_library.py",
+    "tests/engine/tensorrt/test_plan_set.py",
+    "tests/segment/test_parity_prompted.py",
+    "tests/test_tensorrt_job.py",
+)
+
 # A loaded machine is slow, not wrong.
 settings.register_profile("steady", deadline=None)
 settings.load_profile("steady")
@@ -42,6 +55,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("ray") and file_of(item) not in STARTS_RAY:
             raise pytest.UsageError(f"{item.nodeid} is marked `ray`: name its file in STARTS_RAY, in tests/conftest.py")
+        if "export_once" in getattr(item, "fixturenames", ()) and file_of(item) not in SHARE_EXPORTS:
+            raise pytest.UsageError(f"{item.nodeid} exports: name its file in SHARE_EXPORTS, in tests/conftest.py")
     items.sort(key=lambda item: file_of(item) not in STARTS_RAY)
 
 
@@ -54,7 +69,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Who hands the tests out, whatever --dist says."""
     from support.sharing import ByFile
 
-    return ByFile(config, log, STARTS_RAY)
+    return ByFile(config, log, STARTS_RAY, SHARE_EXPORTS)
 
 
 @pytest.fixture(scope="session")
