@@ -76,6 +76,14 @@ class YoloConfig(Section):
     val: Neutral[UnitInterval] = Field(0.1, description="Share of the images that is for validation, chosen by key.")
 
 
+class LabelmeConfig(Section):
+    """LabelMe's files."""
+
+    images: Neutral[ImagesMode | Literal["none"]] = Field(
+        "none", description="Pictures beside them: copies, links, oriented: as they were labelled; or none."
+    )
+
+
 class PackedConfig(Section):
     """A data set whose files hold the pictures too."""
 
@@ -112,6 +120,7 @@ class OutputConfig(Section):
     yolo: YoloConfig = Field(default_factory=lambda: YoloConfig())
     hf: PackedConfig = Field(default_factory=lambda: PackedConfig())
     webdataset: PackedConfig = Field(default_factory=lambda: PackedConfig())
+    labelme: LabelmeConfig = Field(default_factory=lambda: LabelmeConfig())
     label_studio: LabelStudioConfig = Field(default_factory=lambda: LabelStudioConfig())
 
     @property

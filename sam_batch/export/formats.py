@@ -56,6 +56,7 @@ FORMATS: Final = {
     "transformers": "sam_batch.export.presets:open_transformers",
     "label-studio": "sam_batch.export.label_studio:open_label_studio",
     "labelme": "sam_batch.export.labelme:open_labelme",
+    "geojson": "sam_batch.export.geojson:open_geojson",
     "coco-panoptic": "sam_batch.export.panoptic:open_panoptic",
     "webdataset": "sam_batch.export.webdataset:open_webdataset",
     "sa1b": "sam_batch.export.sa1b:open_sa1b",

@@ -17,6 +17,7 @@ import pyarrow as pa
 from sam_batch.config_output import OutputConfig
 from sam_batch.data.storage import Storage
 from sam_batch.export.numbers import Numbers, decoded_rows, masks_with_prompts
+from sam_batch.export.pictures import Pictures, some_at_once
 from sam_batch.masks import rle
 from sam_batch.output import layout
 from sam_batch.output.plan import Plan
@@ -25,30 +26,49 @@ from sam_batch.output.plan import Plan
 @contextmanager
 def open_labelme(storage: Storage, config: OutputConfig, plan: Plan | None = None) -> Iterator["LabelmeExport"]:
     """Start the files of an output; see `formats.Export`."""
-    yield LabelmeExport(storage, Numbers(plan, config.dataset.category))
+    mode = config.labelme.images
+    pictures = None if mode == "none" else Pictures(storage, mode, plan, "output.labelme.images=none does without")
+    yield LabelmeExport(storage, Numbers(plan, config.dataset.category), pictures)
 
 
 class LabelmeExport:
-    """Images with and without masks, but failed ones. Pictures are looked for beside the files."""
+    """Images with and without masks, but failed ones.
 
-    def __init__(self, storage: Storage, numbers: Numbers) -> None:
-        self._storage, self._numbers = storage, numbers
+    Args:
+        storage: Where the files go.
+        numbers: Of categories.
+        pictures: That lie beside the files, if any do; else they are looked for there by their own names.
+    """
+
+    def __init__(self, storage: Storage, numbers: Numbers, pictures: Pictures | None) -> None:
+        self._storage, self._numbers, self._pictures = storage, numbers, pictures
 
     def add(self, part: pa.Table) -> None:
-        """Write a part's files."""
-        for row in decoded_rows(part):
-            self._storage.write(layout.labelme_key(row["key"]), json.dumps(self._file(row)).encode())
+        """Write a part's files and pictures.
+
+        Raises:
+            StorageError: A file cannot be read or written.
+            JobError: A picture is gone, or another than was labelled.
+        """
+        for _ in some_at_once(self._write, decoded_rows(part)):
+            pass
 
     def finish(self) -> list[str]:
         """There is no file over all images."""
         return []
 
-    def _file(self, row: dict[str, Any]) -> dict[str, Any]:
+    def _write(self, row: dict[str, Any]) -> None:
+        key, picture = layout.labelme_key(row["key"]), posixpath.basename(row["key"])
+        if self._pictures is not None:
+            picture = posixpath.relpath(self._pictures.put(row, "labelme"), posixpath.dirname(key))
+        self._storage.write(key, json.dumps(self._file(row, picture)).encode())
+
+    def _file(self, row: dict[str, Any], picture: str) -> dict[str, Any]:
         return {
             "version": "5.5.0",
             "flags": {},
             "shapes": [_shape(mask, self._numbers.label(prompt), row) for mask, prompt in masks_with_prompts(row)],
-            "imagePath": posixpath.basename(row["key"]),
+            "imagePath": picture,
             "imageData": None,
             "imageHeight": row["height"],
             "imageWidth": row["width"],

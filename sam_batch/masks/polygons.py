@@ -133,23 +133,28 @@ def _fill(pixels_wh: UInt8Array, runs: NDArray[np.int64], height: int, x0: int, 
 
 
 @compiled
+def beside(pixels_wh: UInt8Array, x: int, y: int, heading: int) -> tuple[int, int]:
+    """The pixels ahead of corner (x, y), to the left and to the right."""
+    if heading == EAST:
+        return pixels_wh[x, y - 1], pixels_wh[x, y]
+    if heading == SOUTH:
+        return pixels_wh[x, y], pixels_wh[x - 1, y]
+    if heading == WEST:
+        return pixels_wh[x - 1, y], pixels_wh[x - 1, y - 1]
+    return pixels_wh[x - 1, y - 1], pixels_wh[x, y - 1]
+
+
+@compiled
 def _turn(pixels_wh: UInt8Array, x: int, y: int, heading: int) -> int:
     """The new heading at corner (x, y), with mask on the right hand; parts that touch in a corner stay together."""
-    if heading == EAST:
-        left, right = pixels_wh[x, y - 1], pixels_wh[x, y]
-    elif heading == SOUTH:
-        left, right = pixels_wh[x, y], pixels_wh[x - 1, y]
-    elif heading == WEST:
-        left, right = pixels_wh[x - 1, y], pixels_wh[x - 1, y - 1]
-    else:
-        left, right = pixels_wh[x - 1, y - 1], pixels_wh[x, y - 1]
+    left, right = beside(pixels_wh, x, y, heading)
     if left & MASK:
         return (heading + 3) % 4
     return heading if right & MASK else (heading + 1) % 4
 
 
 @compiled
-def _ahead(x: int, y: int, heading: int) -> tuple[int, int]:
+def ahead(x: int, y: int, heading: int) -> tuple[int, int]:
     """The next corner."""
     if heading == EAST:
         return x + 1, y
@@ -176,7 +181,7 @@ def _build_bridges(pixels_wh: UInt8Array, tops: NDArray[np.int64]) -> NDArray[np
                 pixels_wh[x, y] |= SEEN
             elif heading != WEST and x < left_x:
                 left_x, left_y, left_heading = x, y - (heading == NORTH), heading
-            x, y = _ahead(x, y, heading)
+            x, y = ahead(x, y, heading)
             heading = _turn(pixels_wh, x, y, heading)
             if x == start_x and y == start_y and heading == EAST:
                 break
@@ -214,7 +219,7 @@ def _walk(
                 x += step
             heading, y = (SOUTH, row) if heading == NORTH else (NORTH, row + 1)
             count = _append(points, first, count, *_on_side(x, y, heading, centers))
-        x, y = _ahead(x, y, heading)
+        x, y = ahead(x, y, heading)
         before, heading = heading, _turn(pixels_wh, x, y, heading)
         if heading != before and not centers:
             count = _append(points, first, count, 2 * x, 2 * y)

@@ -257,6 +257,11 @@ def labelme_key(key: str) -> str:
     return f"labelme/{output_name(key, '.json')}"
 
 
+def geojson_key(key: str) -> str:
+    """An image's masks on the map."""
+    return f"geojson/{output_name(key, '.geojson')}"
+
+
 def amg_key(key: str) -> str:
     """The folder of an image's binary masks."""
     return f"amg/{output_name(key, '.masks')}"
@@ -302,7 +307,8 @@ EXPORTS: Final = {
     "label-studio": ExportFiles(
         re.compile(r"label-studio/tasks-\d{5,}\.json"), begins=re.compile(rb'\[\{"data":\{"key":|\[\]\Z')
     ),
-    "labelme": ExportFiles(_NONE, lambda key: (labelme_key(key),)),
+    "labelme": ExportFiles(_NONE, lambda key: (labelme_key(key), *_picture_keys("labelme", key))),
+    "geojson": ExportFiles(_NONE, lambda key: (geojson_key(key),)),
     "hf": ExportFiles(
         re.compile(r"hf/(README\.md|data/train-\d{5,}\.parquet)"), begins=re.compile(re.escape(HF_HEAD.encode()))
     ),

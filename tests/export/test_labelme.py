@@ -5,10 +5,12 @@ import io
 import json
 
 import numpy as np
+import pytest
 from hypothesis import given
 from PIL import Image
-from support.exports import export, three_images, written
+from support.exports import export, result_at, three_images, written
 from support.masks import masks
+from support.readers.cases import Photo
 
 
 def drawn(file):
@@ -27,3 +29,14 @@ def test_every_mask_comes_back(tmp_path_factory, mask_HW):
     file = json.loads((folder / "b/a.jpg.json").read_text())
     assert np.array_equal(drawn(file), mask_HW)
     assert (file["imagePath"], {shape["label"] for shape in file["shapes"]} <= {"object"}) == ("a.jpg", True)
+
+
+@pytest.mark.parametrize(("images", "picture"), [("copy", "a.jpg.jpg"), ("oriented", "a.jpg.png")])
+def test_the_picture_lies_beside_the_file(tmp_path, images, picture):
+    photo = Photo("images/a.jpg", [np.eye(9, dtype=bool)], (9, 9), orientation=3)
+    result = result_at(photo.save(tmp_path / "photos"), photo)
+    folder = export(tmp_path, "labelme", [result], images=images)
+    file = json.loads((folder / "images/a.jpg.json").read_text())
+    with Image.open(folder / "images" / file["imagePath"]) as opened:
+        assert opened.size == (9, 9)
+    assert file["imagePath"].endswith(picture)

@@ -31,6 +31,7 @@ def geotiff(
     colours: list[ColorInterp] | None = None,
     mask_HW: np.ndarray | None = None,
     overviews: bool = False,
+    tags: dict[str, str] | None = None,
     **options,
 ) -> bytes:
     """A file as GDAL writes it; georeferenced unless `crs=None` is given."""
@@ -41,6 +42,7 @@ def geotiff(
         with memory.open(**profile | options) as file:
             file.colorinterp = colours or file.colorinterp
             file.write(bands_CHW)
+            file.update_tags(**tags or {})
             if mask_HW is not None:
                 file.write_mask(mask_HW)
             if overviews:

@@ -6,6 +6,9 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from sam_batch.library.stored import ImageRecord
+from sam_batch.output.layout import ANNOTATIONS, part_key
+from sam_batch.output.schema import read_part, table_to_results
 from support.readers.reader import Found, Made
 
 
@@ -20,6 +23,13 @@ def duckdb(made: Made) -> Iterator[Found]:
     rows = duckdb.sql(f"SELECT key, height, width, masks FROM '{made.output}/annotations/*.parquet'")
     for row in rows.fetchall():
         yield Found(row[0], _decoded(dict(zip(("key", "height", "width", "masks"), row, strict=True))))
+
+
+def detections(made: Made) -> Iterator[Found]:
+    part = read_part((made.output / part_key(ANNOTATIONS, 0)).read_bytes())
+    for record in map(ImageRecord.of, table_to_results(part)):
+        mask = record.detections().mask
+        yield Found(record.key, [] if mask is None else list(np.asarray(mask)))
 
 
 def datasets_webdataset(made: Made) -> Iterator[Found]:

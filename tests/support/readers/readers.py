@@ -83,4 +83,5 @@ READERS: Final = [
         losses={"equal stems": _MIXED},
     ),
     Reader("DuckDB", "duckdb", "", of_tables.duckdb),
+    Reader("supervision, `sam_batch.read`", "supervision", "", of_tables.detections),
 ]
