@@ -37,4 +37,4 @@ def _wants_to_stop(console: Console) -> bool:
     """Where nobody can be asked, the job is left alone."""
     if not sys.stdin.isatty():
         return False
-    return console.input("\nstop the job on the cluster, too? \\[y/N] ").strip().lower() in ("y", "yes")
+    return console.input("\nstop the job on the cluster, too? [y/N] ", markup=False).strip().lower() in ("y", "yes")

@@ -47,7 +47,12 @@ def submit(config: Config, address: str, console: Console, stop: Callable[[], bo
     client = _connect(address)
     job = _send(client, config, address)
     how = f"--address {shlex.quote(address)} {job}"
-    console.print(f"job {job}; to follow it from elsewhere: ray job logs --follow {how}", highlight=False)
+    console.print(
+        f"job {job}; to follow it from elsewhere: ray job logs --follow {how}",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
     try:
         return _exit_code(_follow(client, job, console), how)
     except KeyboardInterrupt:
@@ -55,7 +60,9 @@ def submit(config: Config, address: str, console: Console, stop: Callable[[], bo
             _stop(client, job)
             console.print("the job was stopped; the same command goes on where it stopped", highlight=False)
         else:
-            console.print(f"the job goes on; to stop it: ray job stop {how}", highlight=False)
+            console.print(
+                f"the job goes on; to stop it: ray job stop {how}", markup=False, highlight=False, soft_wrap=True
+            )
         return ExitCode.INTERRUPTED
 
 

@@ -58,7 +58,7 @@ def submitted(monkeypatch):
     def run(cluster, stop=lambda: False):
         monkeypatch.setattr(module, "PAUSE_SECONDS", 0.0)
         monkeypatch.setattr("ray.job_submission.JobSubmissionClient", lambda address: cluster)
-        console = Console(file=io.StringIO(), width=200)
+        console = Console(file=io.StringIO(), width=40)
         try:
             code = submit(job_config("s3://in", "s3://out"), ADDRESS, console, stop)
         finally:
