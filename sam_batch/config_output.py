@@ -111,7 +111,7 @@ class OutputConfig(Section):
     candidates: Shapes[bool] = Field(
         False,
         description="Also keep the masks of everything mode from before duplicates were dropped, so that "
-        "sam-batch filter is exact with any stricter threshold; rows grow several times.",
+        "sam-batch filter is exact with any stricter threshold and tune can try some; rows grow several times.",
     )
     report: Neutral[bool] = Field(True, description="Write report.html when the job ends.")
     exports: Neutral[tuple[str, ...]] = Field(("coco",), description="Formats that are written when the job ends.")

@@ -169,3 +169,39 @@ def compare(
     config = read_output([output, *(settings or ())])
     compared = compare_outputs(Output.at(config.output.uri, config.storage), other, config.storage)
     answer(compared.to_json() if as_json else compared.to_text())
+
+
+@outputs_app.command()
+def tune(
+    output: Annotated[str, typer.Argument(metavar="OUTPUT", help="Of a job with output.candidates, finished or not.")],
+    truth: Annotated[str, typer.Option(metavar="COCO", help="The true objects: a COCO file (.json), or an output.")],
+    settings: Annotated[
+        list[str] | None, typer.Argument(metavar="SETTINGS", help="Such as storage.endpoint_url=...")
+    ] = None,
+    pred_iou_thresh: Annotated[list[float] | None, share_option("Try this one; may be given again.")] = None,
+    stability_score_thresh: Annotated[list[float] | None, share_option("Likewise.")] = None,
+    max_masks_per_image: Annotated[list[int] | None, number_option("Likewise.")] = None,
+    keep: Annotated[float, share_option("Of the best recall, what the thresholds to use must have.")] = 0.95,
+    limit: Annotated[int | None, number_option("Only so many images.")] = None,
+    plot: Annotated[str | None, typer.Option(metavar="PATH", help="Of a new .svg: recall by masks an image.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Say which thresholds find most of the truth with the fewest masks: no model, no images."""
+    from sam_batch.cli.places import require_free, write_new
+    from sam_batch.evaluate.chart import to_svg
+    from sam_batch.evaluate.tune import tune_output
+    from sam_batch.output.output import Output
+
+    place = None if plot is None else require_free("--plot", plot, (".svg",))
+    config = read_output([output, *(settings or ())])
+    sweep = {
+        "pred_iou_thresh": pred_iou_thresh or (),
+        "stability_score_thresh": stability_score_thresh or (),
+        "max_masks_per_image": max_masks_per_image or (),
+    }
+    with terminal.quiet(verbose=False):
+        source = Output.at(config.output.uri, config.storage)
+        tuning = tune_output(source, truth, config.storage, sweep, keep=keep, limit=limit)
+    if place is not None:
+        write_new("--plot", place, to_svg(tuning))
+    answer(tuning.to_json() if as_json else tuning.to_text())

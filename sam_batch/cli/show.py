@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sam_batch import configfile
 from sam_batch.cli.arguments import split
+from sam_batch.cli.places import require_free, write_new
 from sam_batch.config import Config
 from sam_batch.data import pixels
 from sam_batch.data.storage import locate, read_uri, shown
@@ -99,7 +100,7 @@ def show_image(config: Config, to: str | None, *, grid: bool) -> tuple[str, Path
     source = PurePosixPath(locate(config.input.uris[0], config.storage).key).name
     name = source + layout.SUFFIXES[encoding]
     place = Path(mkdtemp(prefix="sam-batch-"), name) if to is None else Path(to).expanduser().absolute()
-    _write(place, picture)
+    write_new("--to", place, picture)
     (height, width), origin = image.shape[:2], segmenter.origin
     about = f"{width}x{height}, {seconds:.1f} s, model {origin.model}, {origin.precision}"
     lines[-1] += f" ({about}), picture in {shown(str(place))}"
@@ -135,26 +136,7 @@ def _encoding(to: str | None, config: Config) -> Encoding:
     """What kind of picture to write; refuses a place that cannot be used before anything is done for it."""
     if to is None:
         return config.output.color_masks.format
-    place = Path(to).expanduser()
-    if "://" in to or place.suffix.lower() not in _ENCODINGS:
-        raise ConfigError(f"--to {to}: name a path on this machine that ends in .png or .jpg")
-    if place.exists():
-        raise _taken(place)
-    return _ENCODINGS[place.suffix.lower()]
-
-
-def _write(place: Path, picture: bytes) -> None:
-    try:
-        with place.open("xb") as file:
-            file.write(picture)
-    except FileExistsError:
-        raise _taken(place) from None
-    except OSError as error:
-        raise OutputError(f"--to {place}: cannot be written: {error.strerror}") from error
-
-
-def _taken(place: Path) -> OutputError:
-    return OutputError(f"--to {place}: is there already, and is not overwritten; name another")
+    return _ENCODINGS[require_free("--to", to, tuple(_ENCODINGS)).suffix.lower()]
 
 
 def _read(config: Config) -> UInt8Array:

@@ -15,7 +15,7 @@ from sam_batch.output import schema
 from sam_batch.output.output import Output
 from sam_batch.prompts.matching import AmbiguousError, Names
 from sam_batch.prompts.segmentation import to_counts
-from sam_batch.records import ImageResult
+from sam_batch.records import Annotation, ImageResult
 
 _PARTS_KEPT = 4  # in memory: images that lie together in one output mostly do so in another
 
@@ -131,8 +131,12 @@ class StoredImages:
 
 def of_row(row: ImageResult) -> Labelled:
     """An image as its row has it."""
-    masks = [Mask(one.counts, one.area, one.predicted_iou) for one in row.annotations]
-    return Labelled((row.height, row.width), masks)
+    return Labelled((row.height, row.width), of_annotations(row.annotations))
+
+
+def of_annotations(annotations: Sequence[Annotation]) -> list[Mask]:
+    """Masks of a row; their score is the predicted IoU."""
+    return [Mask(one.counts, one.area, one.predicted_iou) for one in annotations]
 
 
 class Pairing:

@@ -27,3 +27,14 @@ def test_a_finished_output_is_reported_exported_filtered_and_compared_by_its_pla
     code, said, _ = call("compare", job.parent / "best", job.parent / "out")
     assert (code, said.startswith("5 images in both: 5 masks in ")) == (0, True)
     assert json.loads(call("compare", job.parent / "out", job.parent / "best", "--json")[1])["more"]["first"] == 5
+
+
+def test_thresholds_are_tuned_and_plotted(job, call):
+    assert call("run", job, "output.candidates=true", "--limit", 2, "output.report=false")[0] == 0
+    out, plot = job.parent / "out", job.parent / "chart.svg"
+    swept = ["--pred-iou-thresh", 0.9, "--pred-iou-thresh", 0.99, "--stability-score-thresh", 0.95]
+    code, said, _ = call("tune", out, "--truth", out, *swept, "--plot", plot)
+    assert (code, said.splitlines()[-2]) == (0, "  stability_score_thresh: 0.95")
+    assert said.endswith(f"filter {out} DEST --pred-iou-thresh 0.9 --stability-score-thresh 0.95\n")
+    assert plot.read_bytes().startswith(b"<svg")
+    assert call("tune", out, "--truth", out, "--plot", plot)[0] == 2
