@@ -83,10 +83,11 @@ def _kind(uri: str) -> tuple[str, str]:
 
 
 def _unpacked(data: bytes, codec: str) -> bytes:
-    unpacked = bytearray()
+    # A buffer of ours, for Arrow would take as much memory as is asked for, and lose it where it finds damage.
+    unpacked, some = bytearray(), bytearray(_CHUNK)
     with pa.CompressedInputStream(pa.BufferReader(data), codec) as stream:
-        while some := stream.read(_CHUNK):  # Arrow takes as much memory as is asked for
-            unpacked += some
+        while size := stream.readinto(some):
+            unpacked += memoryview(some)[:size]
             if len(unpacked) > MAX_BYTES:
                 raise ValueError(f"it unpacks to more than {MAX_BYTES:,} bytes")
     return bytes(unpacked)

@@ -1,7 +1,9 @@
 """Manifests as people have them, and what is wrong with others."""
 
+import gc
 import gzip
 import json
+import tracemalloc
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -167,6 +169,18 @@ def test_what_cannot_be_read_says_why(name: str, data: bytes, message: str) -> N
     with pytest.raises(InputError, match=message) as caught:
         list(parse(name, data))
     assert name in str(caught.value)
+
+
+@pytest.mark.parametrize("codec", ["gz", "bz2", "zst", "lz4"])
+def test_damaged_lists_leave_no_memory_behind(codec: str) -> None:
+    tracemalloc.start()
+    for _ in range(3):
+        with pytest.raises(InputError):
+            list(parse(f"m.txt.{codec}", b"damaged"))
+    gc.collect()
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 1 << 19
 
 
 @pytest.mark.parametrize(
