@@ -15,6 +15,7 @@ from support.jobs import draw_photographs, job_config, result_files, rows, run
 from sam_batch import configfile
 
 IMAGES = 60
+EVERY = 10  # calls: as many tests, each of minutes, kill at all of them together
 
 
 @pytest.mark.parametrize(
@@ -47,14 +48,15 @@ def test_kills_at_random_moments_leave_the_files_of_an_uninterrupted_run(tmp_pat
 
 
 @pytest.mark.slow  # some hundred drivers, each with another run behind it
+@pytest.mark.parametrize("first", range(1, EVERY + 1))
 def test_a_kill_at_every_call_that_changes_the_output_leaves_the_files_of_an_uninterrupted_run(
-    tmp_path, record_property
+    tmp_path, record_property, first
 ):
     draw_photographs(tmp_path / "photos", 2)
     small = {"run": {"shard_size": 1}, "generator": {"points_per_side": 2}}
     clean = tmp_path / "clean"
     run(job_config(tmp_path / "photos", clean, **small))
-    for call in itertools.count(1):
+    for call in itertools.count(first, EVERY):
         killed = tmp_path / f"killed-{call}"
         driver = drivers.start_dying(job_config(tmp_path / "photos", killed, **small), call)
         driver.join(drivers.PATIENCE)
@@ -67,7 +69,7 @@ def test_a_kill_at_every_call_that_changes_the_output_leaves_the_files_of_an_uni
         assert (call, result_files(killed)) == (call, result_files(clean))
         assert not list((killed / ".tmp").iterdir())
         shutil.rmtree(killed)
-    record_property("calls", call - 1)
+    record_property("kills", len(range(first, call, EVERY)))
     assert call > 50
 
 
