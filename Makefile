@@ -7,6 +7,7 @@
 #   make faults     the tests of kills, outages, full disks, hangs and lost clusters, the slow ones too
 #   make fuzz MINUTES=10    torn and twisted pictures, configurations, lists and prompts, so long each
 #   make scale SCALE_IMAGES=1000000 SCALE_FOLDER=/tmp/scale    what many images cost the driver; makes links and keeps them
+#   make stores     the tests of gs:// and abfs:// against servers on this machine; needs Node, and takes Azurite from npm
 #   make test-browser   pages in a headless Chromium (Debian: apt-get install chromium-headless-shell)
 #   make screenshots    the pictures of docs/app.md anew, by the same Chromium
 #   make test-recipes   the snippets of docs/recipes.md, with the packages that they are about
@@ -14,7 +15,7 @@
 #   make docs       write the table of docs/pixels.md anew
 #   make lint  make format  make bench  make clean
 .POSIX:
-.PHONY: demo test pytest test-all test-lowest test-browser screenshots test-recipes test-readers readers cluster faults fuzz scale lint format docs bench clean venv
+.PHONY: demo test pytest test-all test-lowest test-browser screenshots test-recipes test-readers readers stores cluster faults fuzz scale lint format docs bench clean venv
 
 PYTHON = python3
 MIN_FREE_GB = 8
@@ -39,10 +40,10 @@ demo: $(VENV)/.run-ready
 test: lint pytest
 
 pytest: $(VENV)/.dev-ready
-	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --max-worker-restart 0 -m "not slow and not browser and not readers"
+	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --max-worker-restart 0 -m "not slow and not browser and not readers and not stores"
 
 test-all: lint
-	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --max-worker-restart 0 -m "not browser and not readers"
+	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --max-worker-restart 0 -m "not browser and not readers and not stores"
 
 # pip can only take the newest; uv takes the lowest, of what pyproject.toml names. Lint and types are left out: what old
 # packages say of their own types is no fault of ours.
@@ -80,6 +81,14 @@ test-recipes: $(VENV)/.dev-ready
 	@$(INSTALL) --editable '.[recipes]'
 	@$(BIN)/python -m pytest tests/test_recipes.py tests/output/test_card.py
 
+stores: $(VENV)/.dev-ready .azurite/node_modules
+	@$(INSTALL) --editable '.[stores]'
+	@AZURITE_BLOB=.azurite/node_modules/azurite/dist/src/blob/main.js \
+	    $(BIN)/python -m pytest -m stores tests/data/test_storage.py tests/test_stores.py
+
+.azurite/node_modules:
+	@npm install --prefix .azurite --no-audit --no-fund azurite@3.37.0
+
 test-readers: .venv-readers/.ready
 	@.venv-readers/bin/python -m pytest -m readers tests/readers
 
@@ -111,7 +120,7 @@ bench: $(VENV)/.dev-ready
 
 # Removes what the targets above made, and nothing a job wrote.
 clean:
-	rm -rf .venv .venv-lowest .venv-readers .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-lowest .venv-readers .azurite .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find sam_batch tests jobs benchmarks training -type d -name __pycache__ -prune -exec rm -rf {} +
 
 # The stamps are touched last, so an interrupted installation is taken up again.

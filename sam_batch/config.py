@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, StrictInt, field_validator, model_v
 
 from sam_batch.config_output import OutputConfig
 from sam_batch.config_prompts import PromptsConfig
+from sam_batch.config_storage import StorageConfig as StorageConfig  # so that it is found here
 from sam_batch.model import families
 from sam_batch.section import Neutral, Resolved, Section, Shapes, UnitInterval
 
@@ -116,20 +117,6 @@ class InputConfig(Section):
     def excludes(self) -> tuple[str, ...]:
         """The globs to pass over, likewise."""
         return (self.exclude,) if isinstance(self.exclude, str) else self.exclude
-
-
-class StorageConfig(Section):
-    """How object stores are reached. Credentials come from the environment alone."""
-
-    endpoint_url: Neutral[str | None] = Field(None, description="S3-compatible endpoint, e.g. http://minio:9000.")
-    region: Neutral[str | None] = Field(None, description="Region of the bucket.")
-    anonymous: Neutral[bool] = Field(False, description="Send unsigned requests (public buckets).")
-    attempts: Neutral[StrictInt] = Field(
-        8, ge=1, le=20, description="Tries of one read or write before it counts as failed."
-    )
-    outage_seconds: Neutral[StrictInt] = Field(
-        600, ge=0, description="How long a job waits for an input store that does not answer, before it ends."
-    )
 
 
 class ModelConfig(Section):

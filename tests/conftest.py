@@ -94,6 +94,44 @@ def s3_bucket(s3_server: str) -> Any:
 
 
 @pytest.fixture(scope="session")
+def gs_server() -> Iterator[dict[str, str]]:
+    """What leads to a server for `gs://` that lives as long as the tests; it is in the environment."""
+    from support import stores
+
+    with stores.serve_gs() as environment, stores.in_environment(environment):
+        yield environment
+
+
+@pytest.fixture
+def gs_uri(gs_server: dict[str, str]) -> str:
+    """An empty bucket of this test's own."""
+    from support import stores
+
+    name = f"bucket-{uuid4().hex}"
+    stores.make_gs_bucket(gs_server, name)
+    return f"gs://{name}"
+
+
+@pytest.fixture(scope="session")
+def abfs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """What leads to a server for `abfs://`, likewise."""
+    from support import stores
+
+    with stores.serve_abfs(tmp_path_factory.mktemp("azurite")) as environment, stores.in_environment(environment):
+        yield environment
+
+
+@pytest.fixture
+def abfs_uri(abfs_server: dict[str, str]) -> str:
+    """An empty container of this test's own."""
+    from support import stores
+
+    name = f"container-{uuid4().hex}"
+    stores.make_abfs_container(abfs_server, name)
+    return f"abfs://{name}"
+
+
+@pytest.fixture(scope="session")
 def bindings() -> Any:
     """NVIDIA's bindings of TensorRT, of the newest version unless the environment names another."""
     from support import tensorrt_bindings

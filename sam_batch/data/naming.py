@@ -30,7 +30,7 @@ class Naming:
         for name in names:
             parts = name.split("/")
             if held := [character for character in self.refused if character in name]:
-                yield name, f"no name may hold {' '.join(held)}"
+                yield name, f"no name may hold {' '.join(one if one.isprintable() else repr(one) for one in held)}"
             elif self.trims and any(part.endswith((".", " ")) for part in parts):
                 yield name, "no name may end in a dot or blank"
             elif max(len(part.encode()) for part in parts) > self.longest:

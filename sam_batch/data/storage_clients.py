@@ -58,10 +58,9 @@ def client_of(scheme: str, account: str, config: StorageConfig) -> Any:
 @lru_cache(maxsize=16)
 def _client(scheme: str, account: str, config: StorageConfig, process: int) -> Any:
     try:
-        of_uri = fsspec.get_filesystem_class(scheme)._get_kwargs_from_urls(f"{scheme}://{account}/")
-        client = fsspec.filesystem(
-            scheme, use_listings_cache=False, skip_instance_cache=True, **{**of_uri, **_options(scheme, config)}
-        )
+        kind = _class_of(scheme)
+        options = {**kind._get_kwargs_from_urls(f"{scheme}://{account}/"), **_options(scheme, config)}
+        client = kind(use_listings_cache=False, skip_instance_cache=True, **options)
     except ImportError as error:
         extra = _EXTRAS[scheme]
         raise ConfigError(
@@ -69,6 +68,13 @@ def _client(scheme: str, account: str, config: StorageConfig, process: int) -> A
         ) from error
     client.retries = 1  # s3fs's own loop; the others do not look at it
     return client
+
+
+def _class_of(scheme: str) -> Any:
+    if scheme in ("gs", "gcs"):
+        # What gcsfs registers asks by gRPC of what kind a bucket is; in zonal ones it lets objects grow in their place.
+        return import_module("gcsfs.core").GCSFileSystem
+    return fsspec.get_filesystem_class(scheme)
 
 
 def _options(scheme: str, config: StorageConfig) -> dict[str, Any]:

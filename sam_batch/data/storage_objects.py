@@ -20,6 +20,9 @@ from sam_batch.data.storage_clients import client_of, tried
 from sam_batch.data.walk import Walk
 
 _WRITER = "writer"
+# What stores do not take, or clients read as something else than a name. Azure makes "\\" a slash.
+_GOOGLE, _AZURE = "\r\n", "#?\\" + "".join(map(chr, range(32)))
+_REFUSED = {"gs": _GOOGLE, "gcs": _GOOGLE, "abfs": _AZURE, "az": _AZURE}
 # What clients call an object's version, or else its time.
 _MODIFIED = ("etag", "ETag", "generation", "updated", "last_modified", "LastModified", "mtime", "created")
 
@@ -243,16 +246,16 @@ class FsspecObjects:
         return True
 
     def naming(self) -> Naming:
-        """Object stores take names as they are."""
-        return Naming()
+        """Which characters the store or its client does not take."""
+        return Naming(refused=_REFUSED.get(self._scheme, ""))
 
     def clear_temporary(self, is_ours: Callable[[str], bool]) -> None:
         """Nothing to do: these stores drop unfinished uploads themselves."""
 
     def _path(self, name: str) -> str:
         path = str(self._client()._strip_protocol(self.uri(name)))
-        if not path.endswith(name.rstrip("/")):
-            # Some clients read "#", "?" or line breaks as something else than a name.
+        refused = set(_REFUSED.get(self._scheme, ""))
+        if not path.endswith(name.rstrip("/")) or refused.intersection(name):
             raise OSError(errno.EINVAL, "the client of this kind of storage cannot address this name")
         return path
 

@@ -4,7 +4,7 @@ import pytest
 
 from sam_batch.data.naming import Naming
 
-NAMES = ["a/Case.jpg", "a/case.jpg", "caf\u00e9.jpg", "cafe\u0301.jpg", "a:b.jpg", "dot./c.jpg", "L" * 200]
+NAMES = ["a/Case.jpg", "a/case.jpg", "caf\u00e9.jpg", "cafe\u0301.jpg", "a:b.jpg", "a\tb.jpg", "dot./c.jpg", "L" * 200]
 
 
 def test_where_all_names_are_taken_nothing_is_found() -> None:
@@ -27,6 +27,7 @@ def test_names_that_become_one_are_found(naming: Naming, pairs: list[tuple[str, 
     ("naming", "name", "reason"),
     [
         (Naming(refused=":?"), "a:b.jpg", "no name may hold :"),
+        (Naming(refused="\t"), "a\tb.jpg", r"no name may hold '\t'"),
         (Naming(trims=True), "dot./c.jpg", "no name may end in a dot or blank"),
         (Naming(longest=143), "L" * 200, "no name may have more than 143 bytes"),
     ],

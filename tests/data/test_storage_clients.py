@@ -2,6 +2,7 @@
 
 import errno
 import multiprocessing
+import traceback
 from types import SimpleNamespace
 
 import aiohttp
@@ -36,6 +37,14 @@ def test_missing_credentials_are_said(s3_bucket: Bucket, monkeypatch: pytest.Mon
     config = s3_bucket.config.model_copy(update={"attempts": 3})  # a client of its own, made without credentials
     with pytest.raises(StorageError, match="credentials"):
         read_uri(f"{s3_bucket.uri}/a", config)
+
+
+def test_no_key_is_shown(s3_server: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2")
+    config = StorageConfig(endpoint_url="http://127.0.0.1:9", region="nowhere", attempts=1)
+    with pytest.raises(StorageError) as caught:
+        open_storage("s3://bucket", config).read("a")
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value)) + caplog.text
 
 
 # Forking with threads is what is tested.

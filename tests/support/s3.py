@@ -151,7 +151,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, status: int, headers: dict[str, str], data: bytes, length: int) -> None:
         self.send_response(status)
-        for name, value in {"Content-Length": str(length), **headers}.items():
+        if "content-length" not in map(str.lower, headers):
+            self.send_header("Content-Length", str(length))
+        for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
