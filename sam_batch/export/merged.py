@@ -61,7 +61,7 @@ def merge_coco(
     read = [_looked_through(source, config) for source in sources]
     _choose(read, prefer)
     _separate(read, renumber=renumber)
-    rest = {name: _united(read, name) for name in _LISTS} | {_INFO: _agreed([source.info for source in read])}
+    rest = {one: _united(read, one) for one in _LISTS} | {_INFO: _agreed([source.info for source in read])}
     with scratch_folder() as spool:
         path = spool / "merged.json"
         with scratch(), path.open("wb") as file:
@@ -132,7 +132,7 @@ class _Source:
 
 def _looked_through(name: str, config: StorageConfig) -> _Source:
     source = _Source(name, _files(name, config))
-    prefixes = [_IMAGES, _ANNOTATIONS, _INFO, *(f"{name}.item" for name in _LISTS)]
+    prefixes = [_IMAGES, _ANNOTATIONS, _INFO, *(f"{one}.item" for one in _LISTS)]
     for prefix, value in _values(source, config, prefixes):
         source.add(prefix, value)
     for kind, numbers in (("image", source.image_ids), ("annotation", source.annotation_ids)):
@@ -164,6 +164,8 @@ def _files(source: str, config: StorageConfig) -> list[str]:
 def _values(source: _Source, config: StorageConfig, prefixes: Sequence[str]) -> Iterator[tuple[str, Any]]:
     for uri in source.uris:
         with open_stream(uri, config) as file:
+            if not file.peek(64)[:64].lstrip().startswith(b"{"):  # a list of results, say, in which nothing were found
+                raise ConfigError(f"{shown(uri)}: is no COCO data set, which begins with {{")
             yield from json_values(iter(partial(file.read, BLOCK), b""), prefixes, shown(uri))
 
 

@@ -34,6 +34,8 @@ def areas(counts: str, height: int, width: int) -> list[list[Ring]]:
     """
     whole_HW = np.ascontiguousarray(rle.decode(counts, height, width)).view(np.uint8)
     x0, y0, box_w, box_h = cv2.boundingRect(whole_HW)
+    if not box_w:
+        return []
     mask_hw = whole_HW[y0 : y0 + box_h, x0 : x0 + box_w]
     _, labels_hw = cv2.connectedComponents(mask_hw, connectivity=4)
     parts: dict[int, list[Ring]] = {}
@@ -52,7 +54,7 @@ def _turns_right(ring_n2: NDArray[np.int64]) -> bool:
 
 
 def _simple_rings(mask_hw: UInt8Array) -> Iterator[NDArray[np.int64]]:
-    pixels_wh = np.pad(mask_hw.T * np.uint8(MASK), 1)
+    pixels_wh = np.pad(np.ascontiguousarray(mask_hw.T) * np.uint8(MASK), 1)  # compiled for one layout in memory
     north_west, north_east = pixels_wh[:-1, :-1], pixels_wh[1:, :-1]
     south_west, south_east = pixels_wh[:-1, 1:], pixels_wh[1:, 1:]
     is_bent = (north_west ^ north_east ^ south_west ^ south_east) != 0  # one or three pixels of mask

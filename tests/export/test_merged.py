@@ -124,6 +124,9 @@ def test_nothing_is_overwritten_and_no_part_is_taken_for_the_whole(first, tmp_pa
     (tmp_path / "torn.json").write_text(first.read_text()[:-9])
     with pytest.raises(ConfigError, match="is no JSON in UTF-8 after line 1"):
         merged(tmp_path, tmp_path / "torn.json")
+    (tmp_path / "results.json").write_text('[{"image_id": 1, "category_id": 1}]')
+    with pytest.raises(ConfigError, match=r"results\.json: is no COCO data set, which begins with {"):
+        merged(tmp_path, tmp_path / "results.json")
     shutil.copytree(GOLDEN, tmp_path / "out")
     (tmp_path / "out/coco/export.json").write_text('{"sam_batch.export": "coco", "complete": false}')
     with pytest.raises(ConfigError, match="has no whole COCO; `sam-batch export"):
