@@ -11,6 +11,7 @@ from sam_batch.config import StorageConfig
 from sam_batch.data.storage import Entry, read_uri, shown
 from sam_batch.errors import ConfigError, ImageError
 from sam_batch.evaluate.recall import Mask
+from sam_batch.masks import rle
 from sam_batch.output import schema
 from sam_batch.output.output import Output
 from sam_batch.prompts.matching import AmbiguousError, Names
@@ -82,7 +83,9 @@ def _labelled(image: Mapping[str, Any], objects: Sequence[Mapping[str, Any]]) ->
 
 
 def _true_mask(one: Mapping[str, Any], size_hw: tuple[int, int]) -> Mask:
-    return Mask(to_counts(one["segmentation"], size_hw), float(one["area"]), is_crowd=bool(one.get("iscrowd")))
+    counts = to_counts(one["segmentation"], size_hw)
+    area = one["area"] if "area" in one else rle.area(counts, *size_hw)
+    return Mask(counts, float(area), is_crowd=bool(one.get("iscrowd")))
 
 
 class StoredImages:

@@ -191,8 +191,8 @@ def _require_candidates(fingerprint: Mapping[str, str], place: str) -> None:
     if not value_of(fingerprint, "output.candidates"):
         raise ConfigError(
             f"{place}: keeps no candidates to try thresholds on; a run into another output does: sam-batch run "
-            f"{place}/config.yaml output.uri=NEW output.candidates=true generator.pred_iou_thresh=0.5 "
-            "generator.stability_score_thresh=0.5"
+            f"{shlex.quote(f'{place}/config.yaml')} output.uri=NEW output.candidates=true "
+            "generator.pred_iou_thresh=0.5 generator.stability_score_thresh=0.5"
         )
 
 

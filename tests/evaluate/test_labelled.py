@@ -25,6 +25,12 @@ def test_a_coco_file_has_its_images_objects(tmp_path):
     assert images.at(1).masks == []
 
 
+def test_an_object_without_an_area_has_that_of_its_mask(tmp_path):
+    objects = [{"image_id": 0, "segmentation": [[0, 0, 4, 0, 4, 3, 0, 3]]}]
+    (mask,) = truth(tmp_path, "a.jpg", annotations=objects).at(0).masks
+    assert (mask.area, mask.is_crowd) == (12, False)
+
+
 @pytest.mark.parametrize("changes", [{"images": 3}, {"annotations": [{}]}, {"images": [{"id": 1}]}])
 def test_a_file_that_is_no_coco_is_refused_by_name(tmp_path, changes):
     with pytest.raises(ConfigError, match=r"truth\.json: is no COCO file of masks"):

@@ -63,7 +63,7 @@ def by_hand(given_images, most):
 
     with contextlib.redirect_stdout(io.StringIO()):
         truth, results = COCO(), annotations(0)
-        truth.dataset = {"images": listed, "categories": [{"id": 1}], "annotations": annotations(1)}
+        truth.dataset = {"info": {}, "images": listed, "categories": [{"id": 1}], "annotations": annotations(1)}
         truth.createIndex()
         if not results:  # loadRes takes no empty list
             there = [one for one in annotations(1) if not one["iscrowd"]]
