@@ -15,7 +15,7 @@ from sam_batch.errors import FailureKind, ImageError, OutageError, StorageError
 from sam_batch.job.boundary import attempt_on
 from sam_batch.job.deadline import Renew, never
 from sam_batch.job.outage import Reader
-from sam_batch.job.room import bytes_of, pixel_room
+from sam_batch.job.room import IO_THREADS, bytes_of, pixel_room
 from sam_batch.job.spec import JobSpec
 from sam_batch.output import layout, palette, render, schema
 from sam_batch.output.parts import Receipt
@@ -23,8 +23,6 @@ from sam_batch.output.tar import tar_bytes, tar_members
 from sam_batch.records import ImageResult, Stage, Status
 
 Picture = tuple[str, bytes]  # key in the output, encoded picture
-
-IO_THREADS = 8  # reads or writes in flight in one worker: object stores answer slowly, not narrowly
 
 
 def write_pictures(

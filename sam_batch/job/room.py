@@ -5,6 +5,7 @@ batches shrink where a device's memory runs out.
 """
 
 import contextlib
+import ctypes
 import os
 import tempfile
 import threading
@@ -19,6 +20,7 @@ from sam_batch.job.cluster import usable_cpus, usable_memory
 
 PIXEL_BYTES: Final = 24  # measured: from 10 (JPEG) to 24 (TIFF of floats), decoded and cut into views, or drawn
 BAND_BYTES: Final = 8  # more, for each band beyond three
+IO_THREADS: Final = 8  # reads or writes in flight in one worker: object stores answer slowly, not narrowly
 LEAST_BYTES: Final = 256 << 20
 PATIENCE_SECONDS: Final = 60  # a process that hangs with a large image must not make others hang
 
@@ -52,6 +54,8 @@ class Room:
             with self._alone() if wanted > self._size else contextlib.nullcontext():
                 yield
         finally:
+            if wanted * IO_THREADS > self._size:
+                _give_back()
             with self._changed:
                 self._taken -= wanted
                 self._changed.notify_all()
@@ -65,6 +69,13 @@ class Room:
             yield
         finally:
             lock.release()
+
+
+def _give_back() -> None:
+    """Freed memory, to the system: glibc keeps a heap for each thread, and in each what the largest image took."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 @cache

@@ -24,8 +24,8 @@ from sam_batch.job.boundary import attempt, attempt_on
 from sam_batch.job.deadline import Renew, never
 from sam_batch.job.notes import noted
 from sam_batch.job.outage import Reader
-from sam_batch.job.pictures import IO_THREADS, draw, write_pictures
-from sam_batch.job.room import bytes_of, pixel_room
+from sam_batch.job.pictures import draw, write_pictures
+from sam_batch.job.room import IO_THREADS, bytes_of, pixel_room
 from sam_batch.job.spec import JobSpec
 from sam_batch.output import layout, schema
 from sam_batch.output.parts import Receipt, commit, merge_into_part

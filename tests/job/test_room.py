@@ -36,6 +36,21 @@ def test_who_fails_gives_back_what_it_took(large):
     assert place._taken == 0
 
 
+@pytest.mark.parametrize(("wanted", "times"), [(3, 0), (4, 1), (99, 1)])
+def test_what_threads_would_keep_of_large_images_goes_back_to_the_system(wanted, times, large, monkeypatch):
+    given_back = []
+    monkeypatch.setattr(room, "_give_back", lambda: given_back.append(True))
+    with Room(25, large).taken(wanted):
+        assert not given_back
+    assert len(given_back) == times
+
+
+def test_memory_can_be_given_back_on_every_c_library(monkeypatch):
+    room._give_back()
+    monkeypatch.setattr(room.ctypes, "CDLL", lambda name: object())
+    room._give_back()
+
+
 def test_one_process_of_a_machine_has_a_larger_image_at_a_time(large):
     def take(wanted):
         with Room(10, large).taken(wanted):
