@@ -2,7 +2,6 @@
 
 import gc
 import hashlib
-import os
 import shutil
 from dataclasses import replace
 from inspect import signature
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from filelock import FileLock
 from torch import nn
 
 from sam_batch.engine.onnx.export import export
@@ -19,7 +17,10 @@ from support.graphs import MAX_TOKENS
 
 
 class ExportOnce:
-    """Takes the place of `engine.onnx.export.export`: what any process of this run has exported before is copied."""
+    """Takes the place of `engine.onnx.export.export`: what was exported before is copied.
+
+    One process has all tests that export (`SHARE_EXPORTS` in tests/conftest.py), so nothing is locked.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -34,13 +35,12 @@ class ExportOnce:
         without_prompted = options["max_tokens"] is None  # a set with it holds the others as they are without
         options["max_tokens"] = named["max_tokens"] = options["max_tokens"] or MAX_TOKENS
         kept = self._folder / _digest(module, options)
-        with FileLock(f"{kept}.lock"):
-            if not (kept / MANIFEST).exists():  # which is written last
-                gc.disable()  # an eighth of the time is spent on looking through what tracing holds anyway
-                try:
-                    export(*arguments, **named | {"folder": kept})
-                finally:
-                    gc.enable()
+        if not (kept / MANIFEST).exists():  # which is written last
+            gc.disable()  # an eighth of the time is spent on looking through what tracing holds anyway
+            try:
+                export(*arguments, **named | {"folder": kept})
+            finally:
+                gc.enable()
         shutil.copytree(kept, folder, dirs_exist_ok=True)
         graphs = replace(read_graphs(folder), **said)
         if without_prompted:
@@ -65,8 +65,5 @@ def _digest(module: nn.Module, options: dict[str, Any]) -> str:
 
 @pytest.fixture(scope="session")
 def export_once(tmp_path_factory: pytest.TempPathFactory) -> ExportOnce:
-    """Exports that all processes of this run share."""
-    own = tmp_path_factory.getbasetemp()
-    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
-    (shared / "exports").mkdir(exist_ok=True)
-    return ExportOnce(shared / "exports")
+    """Each folder of tests that imports this fixture has one of its own; all of them share the exports."""
+    return ExportOnce(tmp_path_factory.getbasetemp() / "exports")
