@@ -16,6 +16,15 @@ def test_a_stream_in_which_nothing_moves_ends_the_job_in_one_sentence():
         raise ExecutionTimeoutError("no progress")
 
 
+def test_a_node_that_cannot_make_the_job_s_environment_ends_it_with_the_reason():
+    from ray.exceptions import RuntimeEnvSetupError
+
+    from sam_batch.job.ray_errors import explained
+
+    with pytest.raises(JobError, match="no such package"), explained():
+        raise RuntimeEnvSetupError("no such package")
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
