@@ -116,7 +116,8 @@ def test_pictures_are_paths_arrays_or_of_pillow():
 
 
 def test_the_package_names_its_face():
-    assert sam_batch.__all__ == ["Embedding", "Mask", "Masks", "Segmenter", "__version__"]
+    names = ["Embedding", "ImageRecord", "Mask", "Masks", "Records", "Segmenter", "__version__", "read"]
+    assert sam_batch.__all__ == names
     assert all(hasattr(sam_batch, name) for name in sam_batch.__all__)
     with pytest.raises(AttributeError, match="no attribute 'Segmentor'"):
         sam_batch.Segmentor  # noqa: B018
