@@ -54,6 +54,8 @@ sam-batch merge out more --to all.json --renumber   (one COCO file of two output
 
 sam-batch filter out better --pred-iou-thresh 0.95   (another output, of its better masks)
 
+sam-batch draw out outlined output.color_masks.outlines=true   (its pictures anew, elsewhere)
+
 sam-batch compare out truth.json   (counts, IoU, recall; also of two outputs)
 
 sam-batch tune out --truth truth.json   (which thresholds to use, where output.candidates was on)

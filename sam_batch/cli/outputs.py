@@ -18,9 +18,12 @@ from sam_batch.cli.arguments import (
     split,
 )
 from sam_batch.cli.terminal import answer
+from sam_batch.errors import ConfigError
 from sam_batch.wording import counted
 
 outputs_app = typer.Typer()
+
+_OF_PICTURES = ("output.color_masks.", "output.segments.", "output.label_masks.")
 
 
 @outputs_app.command()
@@ -151,6 +154,36 @@ def filter_(
     with terminal.quiet(verbose=False):
         summary = filter_output(Output.at(config.output.uri, config.storage), destination, thinning)
     answer(summary.to_json() if as_json else summary.to_text())
+
+
+@outputs_app.command()
+def draw(
+    output: Annotated[str, typer.Argument(metavar="OUTPUT", help="Of a finished job; stays as it is.")],
+    destination: Annotated[str, typer.Argument(metavar="DEST", help="An empty or new folder or prefix.")],
+    settings: Annotated[
+        list[str] | None, typer.Argument(metavar="SETTINGS", help="Such as output.color_masks.outlines=true")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Draw an output's pictures anew into another folder, with other settings: no model; rows stay as they are."""
+    from sam_batch.job.drawn import draw_output
+    from sam_batch.output.output import Output
+
+    _refuse_others(settings or [])
+    config = read_job_of([output, *(settings or ())])
+    with terminal.quiet(verbose=False) as console:
+        drawn = draw_output(Output.at(config.output.uri, config.storage), destination, config, console)
+    about = {"images": drawn, "pictures": destination}
+    answer(json.dumps(about) if as_json else f"pictures of {counted(drawn, 'image')} in {destination}")
+
+
+def _refuse_others(settings: list[str]) -> None:
+    """Refuse what would change no picture."""
+    files, overrides = split(settings)
+    others = files + [text for text in overrides if not text.startswith((*_OF_PICTURES, "storage."))]
+    if others:
+        takes = ", ".join(f"{name}*" for name in _OF_PICTURES)
+        raise ConfigError(f"{others[0]}: says nothing of pictures; draw takes {takes} and storage.*")
 
 
 @outputs_app.command()

@@ -230,7 +230,7 @@ def new_rows(
     formats = claims.claimed(storage).union(config.output.formats)
     whole = plan.rows + rows if plan else rows
     if rows.num_rows:
-        _refuse_names(storage, ownership.Names(whole, fingerprint, formats))
+        refuse_names(storage, ownership.Names(whole, fingerprint, formats))
         ours = _planned_keys(plan, again)
         for block in rows.blocks(["shard", "key"]):
             free = block.filter(pc.invert(pc.is_in(block["key"], value_set=ours)))
@@ -247,7 +247,7 @@ def pictures_to_draw(storage: Storage, plan: Plan, settings: Mapping[str, str]) 
     """
     pictures = switched_on(plan.settings, settings)
     if pictures:
-        _refuse_names(storage, ownership.Names(plan.rows, plan.settings | pictures))
+        refuse_names(storage, ownership.Names(plan.rows, plan.settings | pictures))
         ownership.refuse_taken(storage, ownership.Names(plan.rows, only(pictures)), pictures_alone=True)
     return pictures
 
@@ -269,11 +269,16 @@ def successor(storage: Storage, images: Images, config: Config, fingerprint: Map
     entries = images.listed.images
     rows = extend(None, entries, images_per_shard(config, len(entries)), images.prompts_of)
     plan = Plan(rows, dict(fingerprint), parts=1, categories=images.categories)
-    _refuse_names(storage, ownership.Names(plan.rows, plan.fingerprint, config.output.formats))
+    refuse_names(storage, ownership.Names(plan.rows, plan.fingerprint, config.output.formats))
     return plan
 
 
-def _refuse_names(storage: Storage, names: ownership.Names) -> None:
+def refuse_names(storage: Storage, names: ownership.Names) -> None:
+    """Refuse names that would meet in an output, or that its file system does not take.
+
+    Raises:
+        OutputError: Naming the first of them.
+    """
     ownership.refuse_nested(names)
     refuse_unwritable(storage, names.of_images)
 

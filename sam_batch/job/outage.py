@@ -19,7 +19,7 @@ from sam_batch.config import Config
 from sam_batch.data import globs, tar
 from sam_batch.data.storage import Storage, is_local, locate, open_storage, read_uri, stat_uri
 from sam_batch.errors import ImageError, JobError, NotFoundError, OutageError, PermissionDeniedError, StorageError
-from sam_batch.job.spec import JobSpec
+from sam_batch.job.spec import Pictured
 from sam_batch.output import layout, schema
 from sam_batch.output.plan import Plan, committed_shards
 from sam_batch.records import Status
@@ -34,7 +34,7 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 60.0
 class Reader:
     """Reads the images of one shard, in several threads, and tells a bad image from a store that is gone."""
 
-    def __init__(self, job: JobSpec) -> None:
+    def __init__(self, job: Pictured) -> None:
         self._config = job.config
         self._hasty = job.config.storage.model_copy(update={"attempts": CONTROL_ATTEMPTS})
         self._roots = _local_roots(job.config)

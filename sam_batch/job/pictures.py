@@ -16,7 +16,7 @@ from sam_batch.job.boundary import attempt_on
 from sam_batch.job.deadline import Renew, never
 from sam_batch.job.outage import Reader
 from sam_batch.job.room import IO_THREADS, bytes_of, pixel_room
-from sam_batch.job.spec import JobSpec
+from sam_batch.job.spec import Pictured
 from sam_batch.output import layout, palette, render, schema
 from sam_batch.output.parts import Receipt
 from sam_batch.output.tar import tar_bytes, tar_members
@@ -28,7 +28,7 @@ Picture = tuple[str, bytes]  # key in the output, encoded picture
 def write_pictures(
     segmented: Sequence[tuple[ImageResult, bytes]],
     shard: int,
-    job: JobSpec,
+    job: Pictured,
     storage: Storage,
     threads: int = IO_THREADS,
     again: bool = False,
@@ -90,7 +90,7 @@ def _of_other_images(storage: Storage, tar: str, results: Sequence[ImageResult])
     return [(name, picture) for name, picture in members if layout.cutout_folder(name) not in folders]
 
 
-def draw(result: ImageResult, data: bytes, job: JobSpec) -> Iterator[Picture]:
+def draw(result: ImageResult, data: bytes, job: Pictured) -> Iterator[Picture]:
     """The pictures of one image; none of a failed one."""
     output = job.config.output
     if result.status is Status.FAILED:
@@ -112,7 +112,7 @@ def _shows_photographs(output: OutputConfig) -> bool:
     return output.segments.enabled or (output.color_masks.enabled and output.color_masks.over_image)
 
 
-def redraw(shard: pa.Table, job: JobSpec, renew: Renew = never) -> Receipt:
+def redraw(shard: pa.Table, job: Pictured, renew: Renew = never) -> Receipt:
     """Draw the pictures that a committed shard lacks, from its rows, which stay as they are.
 
     A picture that is there is not drawn again, so that a run that was interrupted goes on.
@@ -134,6 +134,21 @@ def redraw(shard: pa.Table, job: JobSpec, renew: Renew = never) -> Receipt:
     part = schema.read_part(storage.read(layout.part_key(layout.ANNOTATIONS, number)))
     part = part.filter(pc.is_in(part["image_id"], value_set=shard["image_id"].combine_chunks()))
     results = schema.table_to_results(part.set_column(part.column_names.index("uri"), "uri", shard["uri"]))
+    return draw_lacking(results, number, job, storage, renew)
+
+
+def draw_lacking(
+    results: Sequence[ImageResult], number: int, job: Pictured, storage: Storage, renew: Renew = never
+) -> Receipt:
+    """Draw the pictures of a shard's rows that are not there; see `redraw`.
+
+    Args:
+        results: Rows of images that count, `uri` where they are now.
+        number: Of the shard.
+        job: Of pictures, those to draw are enabled.
+        storage: Where they lie.
+        renew: Gives the next image time.
+    """
     lacking = [result for result in results if not is_drawn(result, number, job.config.output, storage)]
     reader = Reader(job)
     try:
@@ -169,7 +184,7 @@ def is_drawn(result: ImageResult, shard: int, output: OutputConfig, storage: Sto
     )
 
 
-def _with_bytes(result: ImageResult, job: JobSpec, reader: Reader) -> tuple[ImageResult, bytes] | ImageResult:
+def _with_bytes(result: ImageResult, job: Pictured, reader: Reader) -> tuple[ImageResult, bytes] | ImageResult:
     """A row with its image's bytes, if they are those that it was made of; with none, where none are shown."""
 
     def read() -> tuple[ImageResult, bytes]:
@@ -183,7 +198,7 @@ def _with_bytes(result: ImageResult, job: JobSpec, reader: Reader) -> tuple[Imag
     return attempt_on(result, Stage.WRITE, read)
 
 
-def _style(job: JobSpec) -> render.Style:
+def _style(job: Pictured) -> render.Style:
     wanted = job.config.output.color_masks
     return render.Style(wanted.opacity, wanted.outlines, wanted.numbers, palette.colors_of(job.adopted))
 

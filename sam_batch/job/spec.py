@@ -6,6 +6,7 @@ Values only: nothing here reads a file or starts a worker.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from sam_batch import __version__
 from sam_batch.config import Config
@@ -14,6 +15,25 @@ from sam_batch.engine.choice import EngineChoice, TensorRTChoice
 from sam_batch.model.checkpoints import ResolvedCheckpoint
 from sam_batch.output.fingerprint import FILTER, PLACE, digest, refuse_other, shaping_defaults
 from sam_batch.section import flatten
+
+
+class Pictured(Protocol):
+    """What of a job reading images and drawing take: a `JobSpec`, or a drawing without model and engine."""
+
+    @property
+    def config(self) -> Config:
+        """See `JobSpec`."""
+        ...
+
+    @property
+    def adopted(self) -> Mapping[str, str]:
+        """See `JobSpec`."""
+        ...
+
+    @property
+    def controls(self) -> tuple[str, ...]:
+        """See `JobSpec`."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 import json
 
 
-def test_a_finished_output_is_reported_exported_filtered_and_compared_by_its_place(job, call):
+def test_a_finished_output_is_reported_exported_filtered_drawn_and_compared_by_its_place(job, call):
     assert call("run", job)[0] == 0
     assert (
         "so far: 0.00 hours of engines at work, price 0.00; to come"
@@ -24,6 +24,11 @@ def test_a_finished_output_is_reported_exported_filtered_and_compared_by_its_pla
     assert (code, json.loads(said)["masks"]) == (0, 5)
     code, _, told = call("filter", job.parent / "out", job.parent / "none")
     assert (code, "nothing to filter by" in told) == (2, True)
+    outlined = ("output.color_masks.outlines=true", "output.segments.enabled=false")
+    code, said, _ = call("draw", job.parent / "best", job.parent / "drawn", *outlined)
+    assert (code, said.strip()) == (0, f"pictures of 5 images in {job.parent}/drawn")
+    code, _, told = call("draw", job.parent / "out", job.parent / "other", "generator.points_per_side=4")
+    assert (code, "says nothing of pictures; draw takes output.color_masks." in told) == (2, True)
     code, said, _ = call("compare", job.parent / "best", job.parent / "out")
     assert (code, said.startswith("5 images in both: 5 masks in ")) == (0, True)
     assert json.loads(call("compare", job.parent / "out", job.parent / "best", "--json")[1])["more"]["first"] == 5
