@@ -5,6 +5,7 @@ What a fixture needs it imports itself, so that `pytest tests/masks` loads no S3
 
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
@@ -58,6 +59,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if "export_once" in getattr(item, "fixturenames", ()) and file_of(item) not in SHARE_EXPORTS:
             raise pytest.UsageError(f"{item.nodeid} exports: name its file in SHARE_EXPORTS, in tests/conftest.py")
     items.sort(key=lambda item: file_of(item) not in STARTS_RAY)
+
+
+def pytest_collection_finish() -> None:
+    """Ray reads its environment as it is imported, and `ray_here` (in tests/job/conftest.py) makes it."""
+    if "ray" in sys.modules:
+        raise pytest.UsageError("a module of tests imports Ray: import it in the tests, with what needs it")
 
 
 def file_of(item: pytest.Item) -> str:

@@ -7,8 +7,6 @@ and images give means: Ray's histograms are built of the middles of their bucket
 
 from typing import Any, Final
 
-from ray.util.metrics import Counter
-
 from sam_batch.output.parts import Receipt
 from sam_batch.records import Stage, Status
 
@@ -28,6 +26,8 @@ class RayMetrics:
     """
 
     def __init__(self, output: str) -> None:
+        from ray.util.metrics import Counter
+
         self._output = output
         self._counters = {
             name: Counter(name, about, ("output", *filter(None, [label]))) for name, (label, about) in METRICS.items()

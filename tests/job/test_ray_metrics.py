@@ -2,7 +2,9 @@
 
 import json
 import re
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -27,7 +29,7 @@ class Recorded:
 
 @pytest.fixture
 def metrics(monkeypatch):
-    monkeypatch.setattr(ray_metrics, "Counter", Recorded)
+    monkeypatch.setitem(sys.modules, "ray.util.metrics", SimpleNamespace(Counter=Recorded))
     return ray_metrics.RayMetrics("out")
 
 

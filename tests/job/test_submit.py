@@ -7,7 +7,6 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
-from ray.job_submission import JobStatus
 from rich.console import Console
 from support.jobs import job_config
 
@@ -19,12 +18,18 @@ pytest.importorskip("aiohttp", reason="of the extra cluster")
 ADDRESS = "http://head:8265"
 
 
+def job_status(name):
+    from ray.job_submission import JobStatus  # not before the Ray of these tests is set up: see ray_here
+
+    return JobStatus(name)
+
+
 class Cluster:
     """A job server: its log grows by a piece each time it is read, and the last piece ends the job."""
 
     def __init__(self, pieces=("a\n", "b\n"), status="SUCCEEDED", code=0, failing=()):
         self.pieces, self.failing = [*pieces], [*failing]
-        self.end = SimpleNamespace(status=JobStatus(status), driver_exit_code=code, message="it is gone")
+        self.end = SimpleNamespace(status=job_status(status), driver_exit_code=code, message="it is gone")
         self.read = 0
         self.stopped = []
 
@@ -42,10 +47,10 @@ class Cluster:
 
     def get_job_info(self, job):
         has_ended = self.read >= len(self.pieces)
-        return self.end if has_ended else SimpleNamespace(status=JobStatus.RUNNING)
+        return self.end if has_ended else SimpleNamespace(status=job_status("RUNNING"))
 
     def get_job_status(self, job):
-        return JobStatus.STOPPED if self.stopped else JobStatus.RUNNING
+        return job_status("STOPPED") if self.stopped else job_status("RUNNING")
 
     def stop_job(self, job):
         self.stopped.append(job)
