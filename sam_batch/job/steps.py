@@ -44,6 +44,8 @@ from sam_batch.prompts.arrow import GIVEN
 from sam_batch.prompts.needs import Needs
 from sam_batch.wording import counted
 
+MANY_IMAGES = 100_000  # whose cut-outs, one by one, are more files than most would want
+
 _log = logging.getLogger(__name__)
 
 
@@ -83,6 +85,13 @@ def opened(config: Config, console: Console, overwrite: str | None = None) -> Op
     refuse_other_images(plan, difference_of(plan, images.listed, config), images.listed, config)
     if images.prompts is not None:
         console.print(images.prompts_text(), markup=False, highlight=False, soft_wrap=True)
+    segments, count = config.output.segments, len(listed.images)
+    if plan is None and segments.enabled and segments.pack == "none" and count >= MANY_IMAGES:
+        _log.warning(
+            "output.segments: each mask of %d images will be a file of its own, and file systems are slow with so "
+            "many; output.segments.pack=tar makes one of a shard, output.segments.enabled=false none",
+            count,
+        )
     return Opened(storage, images, plan)
 
 

@@ -26,6 +26,17 @@ def test_what_a_run_begins_with_is_opened_without_a_trace(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
+    ("segments", "is_told"), [({}, True), ({"pack": "tar"}, False), ({"enabled": False}, False)], ids=str
+)
+def test_a_job_of_many_cutouts_is_told_how_to_have_fewer_files(tmp_path, monkeypatch, caplog, segments, is_told):
+    monkeypatch.setattr(steps, "MANY_IMAGES", 2)
+    draw_photographs(tmp_path / "photos", 2)
+    config = job_config(tmp_path / "photos", tmp_path / "out", output={"segments": segments})
+    steps.opened(config, Console(quiet=True))
+    assert ("pack=tar makes one of a shard" in caplog.text) is is_told
+
+
+@pytest.mark.parametrize(
     ("device", "most", "is_local", "waits"),
     [("cuda", 8, False, True), ("cuda", None, False, False), ("auto", 8, False, False), ("cuda", 8, True, False)],
 )
