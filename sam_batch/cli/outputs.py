@@ -23,6 +23,11 @@ from sam_batch.wording import counted
 
 outputs_app = typer.Typer()
 
+Finished = Annotated[str, typer.Argument(metavar="OUTPUT", help="Of a finished job; stays as it is.")]
+Destination = Annotated[str, typer.Argument(metavar="DEST", help="An empty or new folder or prefix.")]
+StorageSettings = Annotated[
+    list[str] | None, typer.Argument(metavar="SETTINGS", help="Such as storage.endpoint_url=...")
+]
 _OF_PICTURES = ("output.color_masks.", "output.segments.", "output.label_masks.")
 
 
@@ -103,11 +108,9 @@ def merge(
 
 @outputs_app.command("filter")
 def filter_(
-    output: Annotated[str, typer.Argument(metavar="OUTPUT", help="Of a finished job; stays as it is.")],
-    destination: Annotated[str, typer.Argument(metavar="DEST", help="An empty or new folder or prefix.")],
-    settings: Annotated[
-        list[str] | None, typer.Argument(metavar="SETTINGS", help="Such as storage.endpoint=...")
-    ] = None,
+    output: Finished,
+    destination: Destination,
+    settings: StorageSettings = None,
     pred_iou_thresh: Annotated[float | None, share_option("Drop masks with a lower predicted IoU.")] = None,
     stability_score_thresh: Annotated[float | None, share_option("Drop masks with a lower stability.")] = None,
     box_nms_thresh: Annotated[
@@ -158,8 +161,8 @@ def filter_(
 
 @outputs_app.command()
 def draw(
-    output: Annotated[str, typer.Argument(metavar="OUTPUT", help="Of a finished job; stays as it is.")],
-    destination: Annotated[str, typer.Argument(metavar="DEST", help="An empty or new folder or prefix.")],
+    output: Finished,
+    destination: Destination,
     settings: Annotated[
         list[str] | None, typer.Argument(metavar="SETTINGS", help="Such as output.color_masks.outlines=true")
     ] = None,
@@ -190,9 +193,7 @@ def _refuse_others(settings: list[str]) -> None:
 def compare(
     output: Annotated[str, typer.Argument(metavar="OUTPUT", help="Of a job, finished or not.")],
     other: Annotated[str, typer.Argument(metavar="OTHER", help="Another output, or the truth: a COCO file (.json).")],
-    settings: Annotated[
-        list[str] | None, typer.Argument(metavar="SETTINGS", help="Such as storage.endpoint_url=...")
-    ] = None,
+    settings: StorageSettings = None,
     as_json: Json = False,
 ) -> None:
     """Say how the masks of two outputs differ, or what an output finds of a COCO file: counts, IoU, recall."""
@@ -208,9 +209,7 @@ def compare(
 def tune(
     output: Annotated[str, typer.Argument(metavar="OUTPUT", help="Of a job with output.candidates, finished or not.")],
     truth: Annotated[str, typer.Option(metavar="COCO", help="The true objects: a COCO file (.json), or an output.")],
-    settings: Annotated[
-        list[str] | None, typer.Argument(metavar="SETTINGS", help="Such as storage.endpoint_url=...")
-    ] = None,
+    settings: StorageSettings = None,
     pred_iou_thresh: Annotated[list[float] | None, share_option("Try this one; may be given again.")] = None,
     stability_score_thresh: Annotated[list[float] | None, share_option("Likewise.")] = None,
     max_masks_per_image: Annotated[list[int] | None, number_option("Likewise.")] = None,

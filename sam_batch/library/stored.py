@@ -7,6 +7,7 @@ are asked for.
 
 import os
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -137,7 +138,7 @@ class ImageRecord:
         return labels if len(labels) == len(prompts) else []
 
 
-class Rows:
+class Rows(ABC):
     """A table that is read part by part, anew whenever somebody wants it.
 
     What takes Arrow streams (`__arrow_c_stream__`: DuckDB, polars, pyarrow) takes this.
@@ -148,6 +149,7 @@ class Rows:
 
     schema: pa.Schema
 
+    @abstractmethod
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The rows, in order; memory holds a few parts.
 
@@ -155,7 +157,6 @@ class Rows:
             StorageError: A part cannot be read.
             JobError: A part is of another job.
         """
-        raise NotImplementedError
 
     def reader(self) -> pa.RecordBatchReader:
         """The same for those who take Arrow's readers, once."""
