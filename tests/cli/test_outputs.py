@@ -3,10 +3,10 @@ import json
 
 def test_a_finished_output_is_reported_exported_filtered_drawn_and_compared_by_its_place(job, call):
     assert call("run", job)[0] == 0
-    assert (
-        "so far: 0.00 hours of engines at work, price 0.00; to come"
-        in call("status", job.parent / "out", "--price", "2")[1]
-    )
+    cost = json.loads(call("status", job.parent / "out", "--price", "2", "--json")[1])["cost"]
+    assert cost["price"] == 2 * cost["hours"] > 0
+    told = f"so far: {cost['hours']:.2f} hours of engines at work, price {cost['price']:.2f}; to come"
+    assert told in call("status", job.parent / "out", "--price", "2")[1]
     code, said, _ = call("report", job.parent / "out")
     assert (code, said.strip()) == (0, f"report in {job.parent}/out/report.html")
     assert json.loads(call("report", job.parent / "out", "--json")[1]) == {"report": f"{job.parent}/out/report.html"}
