@@ -25,7 +25,7 @@ from rich.progress import Progress
 from benchmarks.export import MAX_TOKENS, build, peak_bytes, size
 from benchmarks.harness.environment import environment
 from benchmarks.harness.weights import BUILDERS
-from sam_batch.config import TensorRTConfig
+from sam_batch.config_engine import TensorRTConfig
 from sam_batch.engine.onnx.export import PRECISIONS, export
 from sam_batch.engine.onnx.graph_set import GraphSet
 from sam_batch.engine.tensorrt.build import build_plan, options

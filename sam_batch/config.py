@@ -9,9 +9,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, StrictInt, field_validator, model_validator
 
+from sam_batch.config_engine import EngineConfig as EngineConfig  # so that these are found here
 from sam_batch.config_output import OutputConfig
 from sam_batch.config_prompts import PromptsConfig
-from sam_batch.config_storage import StorageConfig as StorageConfig  # so that it is found here
+from sam_batch.config_run import RunConfig
+from sam_batch.config_storage import StorageConfig as StorageConfig
 from sam_batch.model import families
 from sam_batch.section import Neutral, Resolved, Section, Shapes, UnitInterval
 
@@ -146,86 +148,6 @@ class ModelConfig(Section):
         return self
 
 
-class VerifyConfig(Section):
-    """How near a TensorRT engine must come to torch in float32 before it is used."""
-
-    images: Neutral[StrictInt] = Field(2, ge=1, le=64, description="Photographs of the input that it is tried on.")
-    min_cosine: Neutral[UnitInterval] = Field(0.999, description="Least cosine between two embeddings of an image.")
-    max_iou_error: Neutral[UnitInterval] = Field(0.05, description="Largest difference between two predicted IoUs.")
-    min_mask_iou: Neutral[UnitInterval] = Field(0.99, description="Least mean IoU between two masks of a prompt.")
-    min_worst_mask_iou: Neutral[UnitInterval] = Field(0.5, description="Least IoU of any of them.")
-    max_count_change: Neutral[UnitInterval] = Field(
-        0.02, description="Largest change in how many masks pass pred_iou_thresh."
-    )
-
-
-class TensorRTConfig(Section):
-    """How TensorRT engines are built, and where they lie."""
-
-    flavour: Neutral[Literal["auto", "classic", "rtx"]] = Field(
-        "auto",
-        description="Which library: classic is TensorRT, rtx is TensorRT for RTX; auto is the one that is installed, "
-        "and classic where both are.",
-    )
-    folder: Neutral[str] = Field("engines", min_length=1, description="Where engines are built and looked for.")
-    build: Neutral[Literal["never", "on_start"]] = Field(
-        "never", description="on_start builds the engines that are missing before a job starts."
-    )
-    workspace_bytes: Neutral[StrictInt | None] = Field(
-        None, ge=1 << 20, description="GPU memory that an engine may use for scratch; null for all of it."
-    )
-    positions: Neutral[Literal["auto", "written", "tiled", "folded"]] = Field(
-        "auto",
-        description="How attention over the whole image takes relative positions: written as a matrix, or without it, "
-        "tiled (for one image at a time) or folded; auto is without in fp16 with rtx, which fuses that.",
-    )
-    max_images: Neutral[StrictInt] = Field(1, ge=1, le=64, description="Images that an encoder takes at once.")
-    max_prompts: Neutral[Annotated[StrictInt, Field(ge=1, le=1024)] | Literal["auto"]] = Field(
-        "auto", description="Prompts that a decoder takes at once; auto is 64, or fewer on a GPU of little memory."
-    )
-    max_aux_streams: Neutral[StrictInt | None] = Field(
-        None,
-        ge=0,
-        le=64,
-        description="Streams that an engine may use beside the main one; fewer take less memory; null is for the "
-        "library to choose.",
-    )
-    max_tokens: Neutral[StrictInt] = Field(
-        19,
-        ge=2,
-        le=256,
-        description="Tokens of a prompt that engines take: its points, and two for a box or else one; 19 are the 17 "
-        "key points of a person and a box.",
-    )
-    verify: VerifyConfig = Field(default_factory=lambda: VerifyConfig())
-
-    @model_validator(mode="after")
-    def _tiles_are_for_one_image(self) -> Self:
-        if self.positions == "tiled" and self.max_images > 1:
-            raise ValueError("positions=tiled is for one image at a time; set folded or auto, or max_images to 1")
-        return self
-
-
-class EngineConfig(Section):
-    """How the model is run."""
-
-    kind: Resolved[Literal["auto", "torch", "tensorrt", "fake"]] = Field(
-        "auto",
-        description="auto is tensorrt where its engines are built and verified, else torch; fake is for tests.",
-    )
-    precision: Resolved[Literal["auto", "fp32", "bf16", "fp16"]] = Field(
-        "auto", description="auto is fp16 on CUDA and fp32 on CPUs; bf16 is faster on CPUs that have it, not the same."
-    )
-    device: Neutral[Literal["auto", "cpu", "cuda"]] = Field("auto", description="auto is cuda where there is a GPU.")
-    tensorrt: TensorRTConfig = Field(default_factory=lambda: TensorRTConfig())
-
-    @model_validator(mode="after")
-    def _tensorrt_is_for_gpus(self) -> Self:
-        if self.kind == "tensorrt" and self.device == "cpu":
-            raise ValueError("tensorrt runs on a GPU; set device to cuda or auto, or kind to torch")
-        return self
-
-
 class GeneratorConfig(Section):
     """Everything mode: segment-anything's names and defaults, then filters that are off by default."""
 
@@ -301,66 +223,6 @@ class GeneratorConfig(Section):
                 raise ValueError("crop_n_points_downscale_factor leaves the last crop layer without points")
         elif len(self.point_grids) != self.crop_n_layers + 1 or not all(self.point_grids):
             raise ValueError(f"point_grids needs {self.crop_n_layers + 1} non-empty grids: one a crop layer")
-        return self
-
-
-class RunConfig(Section):
-    """How the work is spread; nothing here changes a result; shard_size counts for new shards alone."""
-
-    executor: Neutral[Literal["ray", "inline"]] = Field("ray", description="inline is a plain loop in this process.")
-    shard_size: Neutral[Annotated[StrictInt, Field(ge=1, le=4096)] | Literal["auto"]] = Field(
-        "auto",
-        description="Images a shard, the unit of work, commit and resume; auto is 32, fewer in small jobs and inline.",
-    )
-    actors: Neutral[StrictInt | Literal["auto"]] = Field(
-        "auto", description="Engines; auto is one a GPU, or one on the CPU."
-    )
-    max_actors: Neutral[StrictInt | None] = Field(
-        None, ge=1, description="Engines at most, on a cluster that grows: actors are the least; null is no more."
-    )
-    max_failure_rate: Neutral[UnitInterval] = Field(
-        0.05, description="More failed images than this end in exit code 3."
-    )
-    abort_failure_rate: Neutral[UnitInterval] = Field(
-        0.5, description="More failed ones among the last 1000 images end a run on its way; max_failure_rate if larger."
-    )
-    image_timeout_seconds: Neutral[StrictInt] = Field(
-        900, ge=1, description="A worker is ended in which no image ends for so long, times the image's views."
-    )
-    grace_seconds: Neutral[float] = Field(
-        2.0,
-        ge=0,
-        le=3600,
-        description="What ends so long after SIGTERM is still committed; a stop by Ray leaves 3 s, by Kubernetes 30.",
-    )
-    retry_failed: Neutral[bool] = Field(False, description="Work again on images that failed in earlier runs.")
-    stall_timeout_seconds: Neutral[StrictInt] = Field(
-        7200,
-        ge=10,
-        description="Give up when no shard moves or no GPU comes free for so long; a shard on a CPU can take an hour.",
-    )
-    verbose: Neutral[bool] = Field(False, description="Show Ray's own log and progress bars, and tracebacks.")
-    log: Neutral[Literal["text", "json"]] = Field(
-        "text", description="Standard error: text for a person, or JSON lines, also one for each image and its shard."
-    )
-    webhook: Neutral[str | None] = Field(
-        None,
-        pattern="^(https?://[^/]+|env:[^=]+$)",
-        description="URL that is sent the summary at the end, as JSON; or env:NAME for a variable with the URL in it, "
-        "since the configuration is kept in the output.",
-    )
-
-    @field_validator("actors")
-    @classmethod
-    def _at_least_one(cls, actors: int | str) -> int | str:
-        if isinstance(actors, int) and actors < 1:
-            raise ValueError("should be at least 1, or auto")
-        return actors
-
-    @model_validator(mode="after")
-    def _least_before_most(self) -> Self:
-        if self.max_actors is not None and self.actors != "auto" and self.actors > self.max_actors:
-            raise ValueError(f"max_actors is {self.max_actors}, fewer than actors, {self.actors}")
         return self
 
 

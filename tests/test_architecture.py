@@ -23,7 +23,7 @@ TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in FIL
 LAYERS = (
     ("errors", "compiled", "wording"),
     ("records", "section", "yamlfile"),
-    ("config_output", "config_prompts", "config_storage", "model"),
+    ("config_engine", "config_output", "config_prompts", "config_run", "config_storage", "model"),
     ("config",),
     ("mistakes",),
     ("masks",),

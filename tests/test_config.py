@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 from segment_anything import SamAutomaticMaskGenerator
 
-from sam_batch.config import Config, EngineConfig, GeneratorConfig, InputConfig
+from sam_batch.config import Config, GeneratorConfig, InputConfig
 
 
 def test_generator_has_the_reference_s_names_and_defaults():
@@ -73,8 +73,3 @@ def test_one_input_or_several_read_the_same():
 
 def test_extensions_are_lower_case_without_a_dot():
     assert InputConfig(uri="a", extensions=(".JPG", "png")).extensions == ("jpg", "png")
-
-
-def test_tensorrt_needs_a_gpu():
-    with pytest.raises(ValidationError, match="set device to cuda or auto, or kind to torch"):
-        EngineConfig(kind="tensorrt", device="cpu")

@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.progress import Progress
 from segment_anything.modeling import Sam
 
-from sam_batch.config import GeneratorConfig, TensorRTConfig
+from sam_batch.config import GeneratorConfig
+from sam_batch.config_engine import TensorRTConfig
 from sam_batch.engine.choice import EngineChoice
 from sam_batch.engine.onnx.export import export
 from sam_batch.engine.tensorrt import host as tensorrt_host

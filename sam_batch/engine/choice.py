@@ -7,7 +7,7 @@ may be among them.
 from dataclasses import dataclass
 from typing import ClassVar, TypeAlias
 
-from sam_batch.config import TensorRTConfig
+from sam_batch.config_engine import TensorRTConfig
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sam_batch.config import VerifyConfig
+from sam_batch.config_engine import VerifyConfig
 from sam_batch.engine.protocol import Embeddings, Engine, Prompts
 
 POINTS = 64

@@ -5,7 +5,7 @@ Whole stores that do not answer make no failed images and are `job.outage`'s bus
 
 from collections import deque
 
-from sam_batch.config import RunConfig
+from sam_batch.config_run import RunConfig
 from sam_batch.errors import JobError
 from sam_batch.output.parts import Receipt
 

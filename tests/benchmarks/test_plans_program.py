@@ -7,7 +7,7 @@ from support.small_sam import small_sam
 from support.tensorrt_library import needs_library
 
 from benchmarks import plans
-from sam_batch.config import TensorRTConfig
+from sam_batch.config_engine import TensorRTConfig
 
 
 @needs_library

@@ -5,7 +5,7 @@ import torch
 from support.small_sam import small_sam, torch_engine
 from support.tensorrt_engines import photograph
 
-from sam_batch.config import VerifyConfig
+from sam_batch.config_engine import VerifyConfig
 from sam_batch.engine.protocol import Embeddings
 from sam_batch.engine.torch_engine import TorchEngine
 from sam_batch.engine.verify import Batches, Comparison, compare

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sam_batch.config import RunConfig
+from sam_batch.config_run import RunConfig
 from sam_batch.errors import JobError
 from sam_batch.job.breaker import IMAGES, Breaker
 from sam_batch.output.parts import Receipt

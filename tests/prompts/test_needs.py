@@ -2,7 +2,7 @@ import pyarrow as pa
 import pytest
 from support.prompts import settings
 
-from sam_batch.config import TensorRTConfig
+from sam_batch.config_engine import TensorRTConfig
 from sam_batch.engine.choice import FakeChoice, TensorRTChoice, TorchChoice
 from sam_batch.model.sam.graphs import TOKENS
 from sam_batch.prompts.arrow import GIVEN, prompt_to_row

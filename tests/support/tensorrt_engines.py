@@ -9,7 +9,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from sam_batch.config import TensorRTConfig
+from sam_batch.config_engine import TensorRTConfig
 from sam_batch.engine.protocol import Engine
 from sam_batch.engine.tensorrt import engine_set, plan_set
 from sam_batch.engine.tensorrt.engine_set import EngineSet

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import nn
 
-from sam_batch.config import TensorRTConfig
+from sam_batch.config_engine import TensorRTConfig
 from sam_batch.engine.onnx.graph_set import GraphSet
 from sam_batch.engine.preprocess import preprocess
 from sam_batch.engine.tensorrt.engine import TensorRTEngine

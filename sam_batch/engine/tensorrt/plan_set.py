@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from sam_batch.config import TensorRTConfig
+from sam_batch.config_engine import TensorRTConfig
 from sam_batch.engine.onnx.export import export
 from sam_batch.engine.onnx.graph_set import PROMPTED, GraphSet, read_graphs
 from sam_batch.engine.tensorrt.build import build_plan, options
