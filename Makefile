@@ -23,12 +23,12 @@ MINUTES = 10
 SCALE_IMAGES = 1000000
 SCALE_FOLDER = /tmp/scale
 TEST_PROCESSES = 2
-FAULTS = tests/job/test_kill.py tests/job/test_clusters.py tests/job/test_preflight.py tests/job/test_ray_executor.py tests/job/test_ray_head.py tests/job/test_ray_witness.py \
+FAULTS = tests/job/test_kill.py tests/job/ray/test_clusters.py tests/job/test_preflight.py tests/job/ray/test_executor.py tests/job/ray/test_head.py tests/job/ray/test_witness.py \
     tests/job/test_breaker.py tests/job/test_deadline.py tests/job/test_ending.py tests/job/test_endings.py \
     tests/job/test_outage.py tests/job/test_second_pass.py tests/job/test_worker.py tests/output/test_lease.py \
     tests/data/test_storage_exclusive.py tests/data/test_storage_objects.py
-CLUSTER = tests/job/test_clusters.py tests/job/test_preflight.py tests/job/test_ray_nodes.py tests/job/test_submit.py \
-    tests/job/test_ray_metrics.py tests/test_jobs.py
+CLUSTER = tests/job/ray/test_clusters.py tests/job/test_preflight.py tests/job/ray/test_nodes.py tests/job/ray/test_submit.py \
+    tests/job/ray/test_metrics.py tests/test_jobs.py
 VENV = .venv
 BIN = $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check

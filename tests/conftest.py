@@ -16,13 +16,13 @@ from hypothesis import settings
 # A local Ray takes the ports that it finds free and all processors, so no two run at a time.
 STARTS_RAY = (
     "tests/job/test_kill.py",
-    "tests/job/test_ray_errors.py",
-    "tests/job/test_ray_executor.py",
-    "tests/job/test_ray_gpus.py",
-    "tests/job/test_clusters.py",
-    "tests/job/test_ray_head.py",
-    "tests/job/test_ray_nodes.py",
-    "tests/job/test_ray_witness.py",
+    "tests/job/ray/test_errors.py",
+    "tests/job/ray/test_executor.py",
+    "tests/job/ray/test_gpus.py",
+    "tests/job/ray/test_clusters.py",
+    "tests/job/ray/test_head.py",
+    "tests/job/ray/test_nodes.py",
+    "tests/job/ray/test_witness.py",
     "tests/test_jobs.py",
 )
 

@@ -25,7 +25,7 @@ def submit(
     The nodes have sam-batch and the weights; the configuration is sent. Ctrl-C asks whether to stop the job, too.
     """
     config = read_config(arguments, "submit")
-    from sam_batch.job.submit import submit as submit_job
+    from sam_batch.job.ray.submit import submit as submit_job
 
     with terminal.quiet(verbose=False) as console:
         code = submit_job(config, address, console, lambda: _wants_to_stop(console))

@@ -1,4 +1,4 @@
-"""Who runs the stages: the protocols, and the plain loop. Ray's executor lies in `sam_batch.job.ray_executor`."""
+"""Who runs the stages: the protocols, and the plain loop. Ray's executor lies in `sam_batch.job.ray.executor`."""
 
 import platform
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -9,8 +9,8 @@ import pyarrow as pa
 from rich.console import Console
 
 from sam_batch.data.storage import shown
-from sam_batch.job.cluster import usable_cpus
 from sam_batch.job.deadline import Watchdog
+from sam_batch.job.machine import usable_cpus
 from sam_batch.job.pictures import redraw
 from sam_batch.job.spec import JobSpec
 from sam_batch.job.stages import SegmentStage, draw_in_vain, load, open_segment_stage, write

@@ -16,7 +16,7 @@ from typing import Final
 
 from filelock import FileLock, Timeout
 
-from sam_batch.job.cluster import usable_cpus, usable_memory
+from sam_batch.job.machine import usable_cpus, usable_memory
 
 PIXEL_BYTES: Final = 24  # measured: from 10 (JPEG) to 24 (TIFF of floats), decoded and cut into views, or drawn
 BAND_BYTES: Final = 8  # more, for each band beyond three

@@ -37,8 +37,8 @@ from sam_batch.errors import (
     SamBatchError,
     UnverifiedError,
 )
-from sam_batch.job.cluster import connected
 from sam_batch.job.executor import Answer, Executor
+from sam_batch.job.ray.cluster import connected
 from sam_batch.masks.geometry import resize_longest
 from sam_batch.model.checkpoints import ResolvedCheckpoint
 from sam_batch.prompts.needs import Needs
@@ -269,7 +269,7 @@ def build_on_cluster(
         JobError: Some node cannot use engines, or does not get to it; names each and says why.
     """
     with connected(config.run.verbose, console) as resources:
-        from sam_batch.job.ray_executor import RayExecutor
+        from sam_batch.job.ray.executor import RayExecutor
 
         wait = config.run.stall_timeout_seconds
         executor = RayExecutor(resources)

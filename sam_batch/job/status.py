@@ -22,9 +22,9 @@ from sam_batch.job.changed import (
     refuse_other_images,
     successor,
 )
-from sam_batch.job.cluster import refuse_working_copy
 from sam_batch.job.cost import Cost, cost
 from sam_batch.job.images import Images, list_images, with_prompts
+from sam_batch.job.ray.cluster import refuse_working_copy
 from sam_batch.job.redraw import pictures_of
 from sam_batch.job.spec import known_settings, refuse_changed_settings
 from sam_batch.model.checkpoints import known_sha256

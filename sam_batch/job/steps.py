@@ -18,7 +18,7 @@ from sam_batch.config import Config
 from sam_batch.data.storage import Storage, shown
 from sam_batch.errors import OutageError, OutputError, StorageError
 from sam_batch.export.formats import open_exports, require_known, unwritten
-from sam_batch.job import cluster, preflight, webhook
+from sam_batch.job import preflight, webhook
 from sam_batch.job.breaker import Breaker
 from sam_batch.job.changed import decide, difference_of, drop_cutouts, pictures_to_draw, refuse_other_images
 from sam_batch.job.ending import Run, sigterm_as_interrupt
@@ -26,6 +26,7 @@ from sam_batch.job.executor import Executor, InlineExecutor
 from sam_batch.job.images import Images, list_images, with_prompts
 from sam_batch.job.outage import Patience, controls
 from sam_batch.job.progress import ListingProgress, RunProgress
+from sam_batch.job.ray import cluster
 from sam_batch.job.second_pass import second_pass
 from sam_batch.job.spec import JobSpec, refuse_changed_settings, roots_of
 from sam_batch.output import layout, lease, ownership
@@ -159,8 +160,8 @@ def _executor(run: Run) -> Iterator[tuple[Executor, bool]]:
         yield InlineExecutor(run.alarm.end_now), torch.cuda.is_available()
         return
     with cluster.connected(run.config.run.verbose, run.console) as resources:
-        from sam_batch.job.ray_executor import RayExecutor
-        from sam_batch.job.ray_head import head_watched
+        from sam_batch.job.ray.executor import RayExecutor
+        from sam_batch.job.ray.head import head_watched
 
         with head_watched(run.alarm.end_now):
             yield RayExecutor(resources), resources.gpus > 0 or _waits_for_gpus(run.config, resources)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sam_batch.job import submit
+from sam_batch.job.ray import submit
 
 
 @pytest.mark.parametrize(("code", "said"), [(0, "results in "), (3, "the job ended with exit code 3")])

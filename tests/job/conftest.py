@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 from support.jobs import FATAL_WIDTH
 
-from sam_batch.job import cluster
+from sam_batch.job.ray import cluster
 
 
 @pytest.fixture(scope="session")

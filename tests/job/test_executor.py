@@ -1,4 +1,4 @@
-"""The plain loop does what Ray does; `test_ray_executor` compares the two."""
+"""The plain loop does what Ray does; `ray/test_executor.py` compares the two."""
 
 import time
 

@@ -22,8 +22,8 @@ from sam_batch.data.naming import Naming
 from sam_batch.data.storage import Storage, open_storage, read_uri
 from sam_batch.engine.fake import WEIGHTS as FAKE
 from sam_batch.errors import ConfigError, FingerprintError, InputError, LeaseError, OutputError, PermissionDeniedError
-from sam_batch.job import cluster
 from sam_batch.job.executor import InlineExecutor
+from sam_batch.job.ray import cluster
 from sam_batch.masks.kernels import choose
 from sam_batch.model import checkpoints
 from sam_batch.output import lease, schema

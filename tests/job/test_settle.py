@@ -283,7 +283,7 @@ class TestCluster:
         executor = Answers()
         monkeypatch.setattr(settle, "connected", lambda *_: nullcontext())
         imagined = SimpleNamespace(RayExecutor=lambda resources: executor)
-        monkeypatch.setitem(sys.modules, "sam_batch.job.ray_executor", imagined)
+        monkeypatch.setitem(sys.modules, "sam_batch.job.ray.executor", imagined)
         return executor.answers
 
     def test_all_nodes_ready_is_success(self, config, nodes, console):

@@ -6,7 +6,7 @@ from support.jobs import draw_photographs, job_config
 
 from sam_batch.errors import OutputError, PermissionDeniedError
 from sam_batch.job import steps
-from sam_batch.job.cluster import Resources
+from sam_batch.job.ray.cluster import Resources
 
 
 def test_an_output_that_cannot_be_held_is_refused():

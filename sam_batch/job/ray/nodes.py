@@ -9,7 +9,7 @@ from ray.exceptions import NodeDiedError, RayError, TaskUnschedulableError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from sam_batch.job.executor import Answer
-from sam_batch.job.ray_errors import cause
+from sam_batch.job.ray.errors import cause
 
 ANSWER_S = 300.0  # a node may have to fetch weights
 

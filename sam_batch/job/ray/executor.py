@@ -24,16 +24,17 @@ from rich.console import Console
 
 from sam_batch.errors import EngineError, JobError, StorageError
 from sam_batch.job.boundary import describe
-from sam_batch.job.cluster import Resources, usable_cpus
 from sam_batch.job.deadline import worker_deadline
 from sam_batch.job.executor import LOST_NODES, Answer, Isolated, Lost
+from sam_batch.job.machine import usable_cpus
 from sam_batch.job.pack import pack, unpack
 from sam_batch.job.pictures import redraw
-from sam_batch.job.ray_errors import cause, explained
-from sam_batch.job.ray_gpus import call_on_gpus
-from sam_batch.job.ray_metrics import RayMetrics
-from sam_batch.job.ray_nodes import call_on_nodes
-from sam_batch.job.ray_witness import LastWords, has_stalled, heard, timed_out, watched
+from sam_batch.job.ray.cluster import Resources
+from sam_batch.job.ray.errors import cause, explained
+from sam_batch.job.ray.gpus import call_on_gpus
+from sam_batch.job.ray.metrics import RayMetrics
+from sam_batch.job.ray.nodes import call_on_nodes
+from sam_batch.job.ray.witness import LastWords, has_stalled, heard, timed_out, watched
 from sam_batch.job.room import IO_THREADS
 from sam_batch.job.spec import JobSpec
 from sam_batch.job.stages import Ticket, draw_in_vain, load, open_segment_stage, write

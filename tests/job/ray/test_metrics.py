@@ -8,10 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from sam_batch.job import ray_metrics
+from sam_batch.job.ray.metrics import METRICS, RayMetrics
 from sam_batch.output.parts import Receipt
 
-DASHBOARD = Path(__file__).parents[2] / "configs/grafana.json"
+DASHBOARD = Path(__file__).parents[3] / "configs/grafana.json"
 
 
 class Recorded:
@@ -30,7 +30,7 @@ class Recorded:
 @pytest.fixture
 def metrics(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray.util.metrics", SimpleNamespace(Counter=Recorded))
-    return ray_metrics.RayMetrics("out")
+    return RayMetrics("out")
 
 
 def test_a_committed_shard_is_counted(metrics):
@@ -52,14 +52,14 @@ def expressions():
 
 def test_the_dashboard_shows_each_metric_by_the_name_that_prometheus_gives_it():
     shown = set(re.findall(r"\bray_(sam_batch_\w+?)_total\b", " ".join(expressions())))
-    assert shown == {*ray_metrics.METRICS}
+    assert shown == {*METRICS}
     assert "sam_batch" not in re.sub(r"\bray_sam_batch_[a-z]+_total\b", "", " ".join(expressions()))
 
 
 @pytest.mark.parametrize("expression", expressions())
 def test_the_dashboard_asks_for_labels_that_its_metrics_have(expression):
     named = re.findall(r"ray_(sam_batch_\w+?)_total", expression)
-    labels = {"output", *filter(None, (ray_metrics.METRICS[name][0] for name in named))}
+    labels = {"output", *filter(None, (METRICS[name][0] for name in named))}
     asked = {*re.findall(r"by \((\w+)\)", expression), *re.findall(r"(\w+)=~?\"", expression)}
     assert asked <= labels or not named
 

@@ -18,16 +18,12 @@ from sam_batch.config import Config
 from sam_batch.data.storage import is_local as is_local_path
 from sam_batch.data.storage import locate
 from sam_batch.errors import ConfigError, JobError
+from sam_batch.job.machine import usable_cpus, usable_memory
 
 OBJECT_STORE_BYTES = 2 << 30  # a shard is 100 MB or more; some are in flight between the stages
 LEAST_SHARED_BYTES = 512 << 20  # a few shards
 
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108 - where Ray keeps its objects on Linux
-_CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
-_MEMORY_LIMITS = (  # of version 2 and 1
-    Path("/sys/fs/cgroup/memory.max"),
-    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
-)
 _SOCKET_PATH_BYTES = 107  # what a socket's path may have
 _LONGEST_SOCKET = "/session_2026-11-28_18-02-13_300517_4194304/sockets/plasma_store"  # below Ray's folder
 _OTHER_PLACES = ("/tmp", "/var/tmp", _SHARED_MEMORY)  # noqa: S108 - for a folder that belongs to this user
@@ -218,24 +214,6 @@ def _fault(folder: Path) -> str:
     except OSError as error:
         return error.strerror or str(error)
     return ""
-
-
-def usable_cpus() -> int:
-    """CPUs that this process may use: not those that its affinity or its container's quota keeps from it."""
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with contextlib.suppress(OSError, ValueError):  # no such file, or "max": no quota
-        quota, period = map(int, _CPU_QUOTA.read_text().split())
-        cpus = min(cpus, quota // period)
-    return max(1, cpus)
-
-
-def usable_memory() -> int:
-    """Bytes of memory that this process may use: the machine's, or what its container's limit leaves of them."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for limit in _MEMORY_LIMITS:
-        with contextlib.suppress(OSError, ValueError):  # no such file, or "max": no limit
-            memory = min(memory, int(limit.read_text()))
-    return memory
 
 
 def _object_store_bytes() -> int:

@@ -16,7 +16,7 @@ pytestmark = [
 
 @pytest.fixture
 def call(ray_here):
-    from sam_batch.job.ray_nodes import call_on_nodes
+    from sam_batch.job.ray.nodes import call_on_nodes
 
     return call_on_nodes
 

@@ -13,9 +13,10 @@ from sam_batch.data import listing
 from sam_batch.engine.choice import FakeChoice
 from sam_batch.engine.fake import WEIGHTS as FAKE
 from sam_batch.errors import EngineError, JobError, StorageError
-from sam_batch.job import cluster, outage
+from sam_batch.job import outage
 from sam_batch.job.executor import Lost
 from sam_batch.job.pack import pack
+from sam_batch.job.ray import cluster
 from sam_batch.job.spec import JobSpec
 from sam_batch.output import schema
 
@@ -29,7 +30,7 @@ RAY = {"executor": "ray"}
 
 
 def test_ray_leaves_the_same_files_as_a_plain_loop(tmp_path, monkeypatch):
-    monkeypatch.setattr("sam_batch.job.ray_executor.SHARDS_PER_ACTOR", 3)  # so that there are several streams
+    monkeypatch.setattr("sam_batch.job.ray.executor.SHARDS_PER_ACTOR", 3)  # so that there are several streams
     draw_photographs(tmp_path / "photos", 10)
     (tmp_path / "photos" / "pages.tif").write_bytes(corpus()["tiff_pages.tif"][0])
     (tmp_path / "photos/bad.jpg").write_bytes(b"no picture")
@@ -56,10 +57,10 @@ def test_ray_draws_what_was_switched_on_as_a_plain_loop_does(tmp_path):
 @pytest.fixture
 def single_try(ray_here, monkeypatch):
     """Ray gives up on a shard at once: each worker that is started anew takes seconds to import torch."""
-    from sam_batch.job import ray_executor
+    from sam_batch.job.ray import executor
 
-    monkeypatch.setattr(ray_executor, "RETRIES", 0)
-    monkeypatch.setitem(ray_executor._TASK, "max_retries", 0)
+    monkeypatch.setattr(executor, "RETRIES", 0)
+    monkeypatch.setitem(executor._TASK, "max_retries", 0)
 
 
 @pytest.mark.slow  # each death costs the import of torch in another worker
@@ -113,9 +114,9 @@ def test_a_store_that_goes_away_is_waited_for_and_makes_no_rows(tmp_path, monkey
 
 @pytest.mark.slow  # four workers are waited for and replaced
 def test_an_image_that_workers_hang_on_costs_one_row(tmp_path, monkeypatch):
-    from sam_batch.job import ray_executor
+    from sam_batch.job.ray import executor
 
-    monkeypatch.setattr(ray_executor, "RETRIES", 1)
+    monkeypatch.setattr(executor, "RETRIES", 1)
     draw_photographs(tmp_path / "photos", 5)
     draw_hanging(tmp_path / "photos/003-hanging.png")
     short = {"max_failure_rate": 0.2, "image_timeout_seconds": 5}
@@ -129,24 +130,24 @@ def test_an_image_that_workers_hang_on_costs_one_row(tmp_path, monkeypatch):
     ("local", "cpus", "actors", "slots"), [(True, 8, 1, 0), (False, 8, 2, 1), (False, 4, 2, 1), (False, 2, 2, 0)]
 )
 def test_engines_leave_two_cpus_to_loaders_and_writers(local, cpus, actors, slots):
-    from sam_batch.job.ray_executor import RayExecutor
+    from sam_batch.job.ray.executor import RayExecutor
 
     assert RayExecutor(cluster.Resources(cpus, 0, 2, local))._slots(actors) == slots
 
 
 @pytest.mark.parametrize(("memory", "asked"), [(0, {}), (1 << 30, {"memory": 1 << 30})])
 def test_tasks_ask_for_the_memory_of_their_pixels(memory, asked):
-    from sam_batch.job.ray_executor import _TASK, RayExecutor
+    from sam_batch.job.ray.executor import _TASK, RayExecutor
 
-    executor = RayExecutor(cluster.Resources(8, 0, 2, is_local=False, task_memory=memory))
-    assert executor._task() == _TASK | asked
+    on_cluster = RayExecutor(cluster.Resources(8, 0, 2, is_local=False, task_memory=memory))
+    assert on_cluster._task() == _TASK | asked
 
 
 @pytest.mark.parametrize(
     ("actors", "most", "pool"), [("auto", None, (2, 2)), ("auto", 8, (2, 8)), (3, None, (3, 3)), (1, 4, (1, 4))]
 )
 def test_a_pool_has_a_least_and_a_most(actors, most, pool):
-    from sam_batch.job.ray_executor import RayExecutor
+    from sam_batch.job.ray.executor import RayExecutor
 
     config = job_config("in", "out", run={"actors": actors, "max_actors": most})
     job = JobSpec(config, FAKE, FakeChoice())
@@ -173,7 +174,7 @@ def job(tmp_path):
 
 @pytest.fixture
 def isolated(ray_here, job):
-    from sam_batch.job.ray_executor import RayExecutor
+    from sam_batch.job.ray.executor import RayExecutor
 
     return RayExecutor(ray_here).isolated(job, again=False)
 
@@ -198,26 +199,26 @@ def test_a_single_image_is_segmented_drawn_and_written_by_workers(job, isolated,
 def test_a_broken_engine_ends_its_worker_and_leaves_its_last_words(job, ray_here):
     import ray
 
-    from sam_batch.job import ray_executor
+    from sam_batch.job.ray import executor
 
     def break_down(row, last_words):
-        actor = ray_executor.SegmentActor(job, 1, last_words)
+        actor = executor.SegmentActor(job, 1, last_words)
         actor.segment = broken
         actor(row)
 
     def broken(table, renew):
         raise EngineError("cuda failed")
 
-    last_words = ray.remote(num_cpus=0)(ray_executor.LastWords).remote()
-    assert ray_executor.in_a_worker(job, break_down, pack(planned(job, 5)), last_words) is None
+    last_words = ray.remote(num_cpus=0)(executor.LastWords).remote()
+    assert executor.in_a_worker(job, break_down, pack(planned(job, 5)), last_words) is None
     assert ray.get(last_words.all.remote()) == {5: "EngineError: cuda failed"}
 
 
 @pytest.mark.slow
 def test_an_actor_outlives_every_death_its_images_can_cause(job, isolated, monkeypatch):
-    from sam_batch.job import ray_executor
+    from sam_batch.job.ray import executor
 
-    monkeypatch.setattr(ray_executor, "WORKER_RESTARTS", 0)
+    monkeypatch.setattr(executor, "WORKER_RESTARTS", 0)
     *segmented, lost = isolated.segment([planned(job, number) for number in range(4)])
     assert sorted(table["image_id"][0].as_py() for table in segmented) == [1, 2, 3]
     assert lost == Lost(0, "")
@@ -226,17 +227,17 @@ def test_an_actor_outlives_every_death_its_images_can_cause(job, isolated, monke
 @pytest.fixture
 def ended_by(monkeypatch):
     """The answer of a task that ends with these errors of Ray's, one after the other; and the living nodes then."""
-    from sam_batch.job import ray_executor
+    from sam_batch.job.ray import executor
 
     def end(*errors, nodes=()):
         def get(task, timeout):
             raise next(left)
 
         left, alive = iter(errors), iter(nodes)
-        monkeypatch.setattr(ray_executor.ray, "get", get)
-        monkeypatch.setattr(ray_executor.ray, "remote", lambda **options: lambda work: SimpleNamespace(remote=work))
-        monkeypatch.setattr(ray_executor.ray, "nodes", lambda: [{"NodeID": "a", "Alive": next(alive, False)}])
-        return ray_executor.in_a_worker(JobSpec(job_config("in", "out"), FAKE, None), lambda: None)
+        monkeypatch.setattr(executor.ray, "get", get)
+        monkeypatch.setattr(executor.ray, "remote", lambda **options: lambda work: SimpleNamespace(remote=work))
+        monkeypatch.setattr(executor.ray, "nodes", lambda: [{"NodeID": "a", "Alive": next(alive, False)}])
+        return executor.in_a_worker(JobSpec(job_config("in", "out"), FAKE, None), lambda: None)
 
     return end
 

@@ -27,7 +27,7 @@ def ray(ray_here):
 
 @pytest.fixture
 def call_on_gpus(ray_here):
-    from sam_batch.job.ray_gpus import call_on_gpus
+    from sam_batch.job.ray.gpus import call_on_gpus
 
     return call_on_gpus
 
@@ -51,11 +51,11 @@ def test_work_on_gpus_that_raises_names_the_node(call_on_gpus):
 
 
 def test_a_gpu_that_another_job_holds_is_waited_for_and_not_for_ever(ray, call_on_gpus, monkeypatch):
-    from sam_batch.job import ray_gpus
+    from sam_batch.job.ray import gpus
 
-    monkeypatch.setattr(ray_gpus, "SOON", 0.1)
+    monkeypatch.setattr(gpus, "SOON", 0.1)
     console = Console(file=io.StringIO(), width=500)
-    other = ray.remote(num_gpus=1, num_cpus=0)(ray_gpus.GpuHolder).remote()
+    other = ray.remote(num_gpus=1, num_cpus=0)(gpus.GpuHolder).remote()
     ray.get(other.__ray_ready__.remote())
     with pytest.raises(JobError, match=f"no GPU came free within 1 s on {platform.node()}; .*stall_timeout_seconds"):
         call_on_gpus(lambda console: "", (), console, 1)
@@ -66,7 +66,7 @@ def test_a_gpu_that_another_job_holds_is_waited_for_and_not_for_ever(ray, call_o
 
 
 def test_one_node_of_each_kind_of_gpu_goes_first():
-    from sam_batch.job.ray_gpus import waves
+    from sam_batch.job.ray.gpus import waves
 
     def node(name, alive=True, **resources):
         return {"NodeID": name, "Alive": alive, "Resources": resources}

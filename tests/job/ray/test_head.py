@@ -21,7 +21,7 @@ pytestmark = pytest.mark.ray
 @pytest.mark.usefixtures("ray_here")
 @pytest.mark.parametrize(("gone", "words"), [(0, "the head node of the Ray cluster"), (1, "Ray's raylet on this node")])
 def test_what_no_longer_answers_is_named(monkeypatch, gone, words):
-    from sam_batch.job import ray_head
+    from sam_batch.job.ray import head
 
     asked, told, ended = [], [], Event()
 
@@ -33,21 +33,21 @@ def test_what_no_longer_answers_is_named(monkeypatch, gone, words):
         told.append(cause)
         ended.set()
 
-    monkeypatch.setattr(ray_head, "INTERVAL_S", 0.001)
-    monkeypatch.setattr(ray_head, "_answers", answers)
-    with ray_head.head_watched(end):
+    monkeypatch.setattr(head, "INTERVAL_S", 0.001)
+    monkeypatch.setattr(head, "_answers", answers)
+    with head.head_watched(end):
         assert ended.wait(10)
     assert words in told[0]
     assert asked[gone] in told[0]
-    assert len(asked) >= 2 * (ray_head.HEAD_FAILURES, ray_head.RAYLET_FAILURES)[gone]
+    assert len(asked) >= 2 * (head.HEAD_FAILURES, head.RAYLET_FAILURES)[gone]
 
 
 @pytest.mark.usefixtures("ray_here")
 def test_a_cluster_that_answers_is_left_alone(monkeypatch):
-    from sam_batch.job import ray_head
+    from sam_batch.job.ray import head
 
-    monkeypatch.setattr(ray_head, "INTERVAL_S", 0.01)
-    with ray_head.head_watched(pytest.fail):
+    monkeypatch.setattr(head, "INTERVAL_S", 0.01)
+    with head.head_watched(pytest.fail):
         time.sleep(0.5)
 
 

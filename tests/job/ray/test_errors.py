@@ -10,7 +10,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_here")]  # imported 
 def test_a_stream_in_which_nothing_moves_ends_the_job_in_one_sentence():
     from ray.data.exceptions import ExecutionTimeoutError
 
-    from sam_batch.job.ray_errors import explained
+    from sam_batch.job.ray.errors import explained
 
     with pytest.raises(JobError, match=r"no shard moved within run\.stall_timeout_seconds"), explained():
         raise ExecutionTimeoutError("no progress")
@@ -19,7 +19,7 @@ def test_a_stream_in_which_nothing_moves_ends_the_job_in_one_sentence():
 def test_a_node_that_cannot_make_the_job_s_environment_ends_it_with_the_reason():
     from ray.exceptions import RuntimeEnvSetupError
 
-    from sam_batch.job.ray_errors import explained
+    from sam_batch.job.ray.errors import explained
 
     with pytest.raises(JobError, match="no such package"), explained():
         raise RuntimeEnvSetupError("no such package")
@@ -34,6 +34,6 @@ def test_a_node_that_cannot_make_the_job_s_environment_ends_it_with_the_reason()
     ],
 )
 def test_the_cause_is_the_innermost_reason(text, words):
-    from sam_batch.job.ray_errors import cause
+    from sam_batch.job.ray.errors import cause
 
     assert cause(RuntimeError(text)) == words

@@ -18,13 +18,13 @@ from support import drivers
 from support.jobs import draw_photographs, job_config, result_files, run
 
 from sam_batch import configfile
-from sam_batch.job.ray_metrics import METRICS
+from sam_batch.job.ray.metrics import METRICS
 
 pytestmark = [
     pytest.mark.ray,
     pytest.mark.slow,  # each starts a cluster of its own, and a program that joins it
 ]
-TESTS = Path(__file__).parents[1]
+TESTS = Path(__file__).parents[2]
 ENVIRONMENT = os.environ | {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
 
 

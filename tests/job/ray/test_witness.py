@@ -25,7 +25,7 @@ def loaded():
 
 @pytest.mark.parametrize(("stage", "table"), [(Stage.LOAD, planned), (Stage.SEGMENT, loaded)])
 def test_an_image_that_was_hung_on_is_a_failed_row_of_its_stage(stage, table):
-    from sam_batch.job.ray_witness import timed_out
+    from sam_batch.job.ray.witness import timed_out
 
     failed = timed_out(table(), stage)
     (result,) = schema.table_to_loaded(failed) if stage is Stage.LOAD else schema.table_to_results(failed)
@@ -34,7 +34,7 @@ def test_an_image_that_was_hung_on_is_a_failed_row_of_its_stage(stage, table):
 
 
 def test_stalls_are_counted_by_image_and_stage():
-    from sam_batch.job.ray_witness import LastWords
+    from sam_batch.job.ray.witness import LastWords
 
     words = LastWords()
     words.stalled(Stage.LOAD, 7)
@@ -43,7 +43,7 @@ def test_stalls_are_counted_by_image_and_stage():
 
 
 def test_a_whole_shard_is_not_counted_against():
-    from sam_batch.job.ray_witness import has_stalled
+    from sam_batch.job.ray.witness import has_stalled
 
     assert not has_stalled(None, planned(), Stage.LOAD)
 
@@ -53,7 +53,7 @@ def test_a_worker_that_hangs_says_so_before_it_ends():
 
     import ray
 
-    from sam_batch.job.ray_witness import LastWords, has_stalled, watched
+    from sam_batch.job.ray.witness import LastWords, has_stalled, watched
 
     def hang(words, table):
         with watched(words, table, Stage.LOAD, 0.1):

@@ -12,38 +12,7 @@ from rich.console import Console
 from support.jobs import job_config
 
 from sam_batch.errors import ConfigError, JobError
-from sam_batch.job import cluster
-
-
-@pytest.fixture
-def quota(tmp_path, monkeypatch):
-    """Eight CPUs by affinity, and the file in which a container's quota is written."""
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
-    monkeypatch.setattr(cluster, "_CPU_QUOTA", tmp_path / "cpu.max")
-    return tmp_path / "cpu.max"
-
-
-@pytest.mark.parametrize(
-    ("text", "cpus"),
-    [("max 100000", 8), ("400000 100000", 4), ("250000 100000", 2), ("50000 100000", 1), ("9600000 100000", 8)],
-)
-def test_a_containers_quota_limits_the_cpus(quota, text, cpus):
-    quota.write_text(text)
-    assert cluster.usable_cpus() == cpus
-
-
-def test_without_a_quota_affinity_limits_the_cpus(quota):
-    assert cluster.usable_cpus() == 8
-
-
-def test_a_containers_limit_is_the_memory_that_may_be_used(tmp_path, monkeypatch):
-    limits = tmp_path / "memory.max", tmp_path / "memory.limit_in_bytes"
-    monkeypatch.setattr(cluster, "_MEMORY_LIMITS", limits)
-    all_of_it = cluster.usable_memory()
-    limits[0].write_text("max\n")
-    assert cluster.usable_memory() == all_of_it > 1 << 28
-    limits[1].write_text(f"{1 << 28}\n")
-    assert cluster.usable_memory() == 1 << 28
+from sam_batch.job.ray import cluster
 
 
 @pytest.mark.parametrize(

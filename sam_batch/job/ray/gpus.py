@@ -10,7 +10,7 @@ from rich.console import Console
 
 from sam_batch.errors import JobError
 from sam_batch.job.executor import Answer
-from sam_batch.job.ray_errors import cause
+from sam_batch.job.ray.errors import cause
 
 SOON = 30  # seconds in which a free GPU is ours; after that somebody is told what is waited for
 

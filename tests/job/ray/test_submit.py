@@ -11,8 +11,8 @@ from rich.console import Console
 from support.jobs import job_config
 
 from sam_batch.errors import ConfigError, JobError
-from sam_batch.job import submit as module
-from sam_batch.job.submit import submit
+from sam_batch.job.ray import submit as module
+from sam_batch.job.ray.submit import submit
 
 pytest.importorskip("aiohttp", reason="of the extra cluster")
 ADDRESS = "http://head:8265"
