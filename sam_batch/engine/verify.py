@@ -208,6 +208,12 @@ class _Pair(NamedTuple):
     photograph: Photograph
     threshold: float
 
+    def passing(self, prompts: Prompts) -> Tensor:
+        """(K,) which prompts have a mask that passes in the reference; all of them where none has."""
+        scored = self.engines[0].score(self.embeddings[0], prompts)
+        passes_P = (scored.iou > self.threshold).any(dim=1).cpu()
+        return (passes_P if passes_P.any() else ~passes_P).nonzero().flatten()
+
     def play(self, prompts: Prompts) -> _Round:
         """Ask both."""
         scored = [one.score(embedding, prompts) for one, embedding in zip(self.engines, self.embeddings, strict=True)]
@@ -238,12 +244,24 @@ def _kinds(pair: _Pair, others: bool) -> Iterator[_Round]:
 
 
 def _batches(pair: _Pair, most: int, others: bool) -> Iterator[_Round]:
-    """Prompts of one kind, or also of that which is not one point or box, in batches of each size."""
+    """Prompts of one kind, or also of that which is not one point or box, in batches of each size.
+
+    They are of those that pass, else `finish` would see smaller batches.
+    """
+    points = _points(pair.photograph, POINTS)
+    passing_K = pair.passing(points)
     for size in _sizes(most):
-        points = _points(pair.photograph, size)
-        yield pair.play(points)
+        batch = _take(points, passing_K[torch.arange(size) % len(passing_K)])
+        yield pair.play(batch)
         if others:
-            yield pair.play(replace(points, masks=_earlier(pair, replace(points, multimask=False))))
+            yield pair.play(replace(batch, masks=_earlier(pair, replace(batch, multimask=False))))
+
+
+def _take(points: Prompts, index_K: Tensor) -> Prompts:
+    """Some prompts of points, in that order."""
+    assert points.points is not None
+    assert points.labels is not None
+    return replace(points, points=points.points[index_K], labels=points.labels[index_K])
 
 
 def _earlier(pair: _Pair, single: Prompts) -> Tensor:
