@@ -6,7 +6,6 @@ size alone), and its numbers are held against those of torch in float32. Nothing
 compared prompt by prompt.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, NamedTuple, Self
@@ -18,7 +17,7 @@ from torch import Tensor
 from sam_batch.config_engine import VerifyConfig
 from sam_batch.engine.protocol import Embeddings, Engine, Prompts
 
-POINTS = 64
+POINTS_PER_SIDE = 8
 BOXES_PER_SIDE = 3
 SMALL_BATCH = 16
 
@@ -232,7 +231,7 @@ class _Pair(NamedTuple):
 
 def _kinds(pair: _Pair, others: bool) -> Iterator[_Round]:
     """Prompts of each kind."""
-    points = _points(pair.photograph, POINTS)
+    points = _points(_grid(POINTS_PER_SIDE, pair.photograph))
     single = replace(points, multimask=False)
     boxes = _boxes(pair.photograph)
     yield from map(pair.play, (points, single, Prompts(boxes=boxes)))
@@ -240,7 +239,7 @@ def _kinds(pair: _Pair, others: bool) -> Iterator[_Round]:
         earlier_P1hw = _earlier(pair, single)
         yield pair.play(replace(single, multimask=True, masks=earlier_P1hw))
         yield pair.play(Prompts(masks=earlier_P1hw))
-        yield pair.play(replace(_points(pair.photograph, BOXES_PER_SIDE**2), boxes=boxes))
+        yield pair.play(replace(_points(_grid(BOXES_PER_SIDE, pair.photograph)), boxes=boxes))
 
 
 def _batches(pair: _Pair, most: int, others: bool) -> Iterator[_Round]:
@@ -248,20 +247,13 @@ def _batches(pair: _Pair, most: int, others: bool) -> Iterator[_Round]:
 
     They are of those that pass, else `finish` would see smaller batches.
     """
-    points = _points(pair.photograph, POINTS)
-    passing_K = pair.passing(points)
+    grid_P2 = _grid(POINTS_PER_SIDE, pair.photograph)
+    passing_K2 = grid_P2[pair.passing(_points(grid_P2))]
     for size in _sizes(most):
-        batch = _take(points, passing_K[torch.arange(size) % len(passing_K)])
+        batch = _points(passing_K2[torch.arange(size) % len(passing_K2)])
         yield pair.play(batch)
         if others:
             yield pair.play(replace(batch, masks=_earlier(pair, replace(batch, multimask=False))))
-
-
-def _take(points: Prompts, index_K: Tensor) -> Prompts:
-    """Some prompts of points, in that order."""
-    assert points.points is not None
-    assert points.labels is not None
-    return replace(points, points=points.points[index_K], labels=points.labels[index_K])
 
 
 def _earlier(pair: _Pair, single: Prompts) -> Tensor:
@@ -271,10 +263,9 @@ def _earlier(pair: _Pair, single: Prompts) -> Tensor:
     return reference.finish(reference.score(embedding, single), first_K2)[:, None]
 
 
-def _points(photograph: Photograph, count: int) -> Prompts:
-    """So many prompts of one point, the first of a grid."""
-    points_P12 = _grid(math.ceil(count**0.5), photograph)[:count, None]
-    return Prompts(points=points_P12, labels=torch.ones((count, 1), dtype=torch.int32))
+def _points(points_P2: Tensor) -> Prompts:
+    """Prompts of one point each."""
+    return Prompts(points=points_P2[:, None], labels=torch.ones((len(points_P2), 1), dtype=torch.int32))
 
 
 def _grid(per_side: int, photograph: Photograph) -> Tensor:

@@ -8,7 +8,7 @@ from support.tensorrt_engines import photograph
 from sam_batch.config_engine import VerifyConfig
 from sam_batch.engine.protocol import Embeddings
 from sam_batch.engine.torch_engine import TorchEngine
-from sam_batch.engine.verify import Batches, Comparison, _points, compare
+from sam_batch.engine.verify import Batches, Comparison, _grid, _points, compare
 from sam_batch.model.sam.family import SAM
 
 PERFECT = Comparison(2, 100, 1.0, 0.0, 0.0, 0.0, 1.0, 1.0, 0.0)
@@ -85,7 +85,7 @@ class WrongAt(TorchEngine):
 @pytest.fixture(scope="module")
 def strict(reference):
     """A threshold on predicted IoU that few prompts of a photograph pass."""
-    grid = _points(photograph(), 64)
+    grid = _points(_grid(8, photograph()))
     return reference.score(reference.embed(photograph().image[None]), grid).iou.amax(dim=1).sort().values[-4].item()
 
 

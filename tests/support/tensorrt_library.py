@@ -39,8 +39,8 @@ def build(
     return build_plan(target(capability), onnx, profiles, how, b"", quiet)
 
 
-def write_attention(path: Path, *, half: bool, cells: int = 64) -> Path:
-    """q, k and v of (n, 2, cells, 64) to an attention that a compiler may fuse."""
+def write_attention(path: Path, *, half: bool, cells: int = 64, operator: bool = False) -> Path:
+    """q, k and v of (n, 2, cells, 64) to an attention that a compiler may fuse, in parts or as ONNX's operator."""
     kind = onnx.TensorProto.FLOAT16 if half else onnx.TensorProto.FLOAT
     node, info = onnx.helper.make_node, onnx.helper.make_tensor_value_info
     nodes = [
@@ -49,9 +49,12 @@ def write_attention(path: Path, *, half: bool, cells: int = 64) -> Path:
         node("Softmax", ["logits"], ["weights"], axis=-1, name="node_softmax"),
         node("MatMul", ["weights", "v"], ["y"], name="node_matmul_1"),
     ]
+    if operator:
+        nodes = [node("Attention", ["q", "k", "v"], ["y"], name="node_attention")]
     inputs, outputs = ([info(name, kind, ["n", 2, cells, 64]) for name in names] for names in ("qkv", "y"))
     graph = onnx.helper.make_graph(nodes, "attention", inputs, outputs)
-    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10), path)
+    opset = onnx.helper.make_opsetid("", 23 if operator else 20)
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[opset], ir_version=11 if operator else 10), path)
     return path
 
 

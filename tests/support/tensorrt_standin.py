@@ -285,6 +285,10 @@ class Network(Imitation):
     def __init__(self) -> None:
         self._model = onnx.ModelProto()
 
+    @property
+    def num_outputs(self) -> int:
+        return len(self._model.graph.output)
+
 
 class Builder(Imitation):
     of = "Builder"

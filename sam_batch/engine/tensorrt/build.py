@@ -129,9 +129,9 @@ def _parse(trt: Any, builder: Any, onnx: Path) -> Any:
         raise EngineError(f"{onnx}: TensorRT made no network for it")
     logger, _ = get_logger(trt)
     parser = trt.OnnxParser(network, logger)
-    if not parser.parse_from_file(str(onnx)):
+    if not parser.parse_from_file(str(onnx)) or not network.num_outputs:  # to TensorRT an empty file is a graph
         found = [parser.get_error(index) for index in range(parser.num_errors)]
-        reasons = "; ".join(map(_describe, found)) or "no reason given"
+        reasons = "; ".join(map(_describe, found)) or "it has no outputs"
         cure = "export it anew: sam-batch engine export CONFIG --force"
         if any(error.node() >= 0 for error in found):
             cure += ", with an older --opset; or use a newer TensorRT"

@@ -50,6 +50,12 @@ def test_an_operator_that_tensorrt_lacks_is_named_with_its_node(build, tmp_path)
         build(write_onnx(tmp_path / "odd.onnx", operator="Bogus"))
 
 
+def test_a_file_without_a_graph_is_exported_anew(build, tmp_path):
+    (tmp_path / "empty.onnx").write_bytes(b"")
+    with pytest.raises(EngineError, match=r"the graph: it has no outputs; export it anew: .*--force$"):
+        build(tmp_path / "empty.onnx")
+
+
 def test_a_missing_profile_is_an_error_with_tensorrts_own_reason(build):
     with pytest.raises(EngineError, match=r"could not build it: .*Network has dynamic .* no optimization profile"):
         build(profiles={})

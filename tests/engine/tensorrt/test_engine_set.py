@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support import tensorrt_standin
+from support import tensorrt_bindings, tensorrt_standin
 from support.tensorrt_engines import PICTURE, QUIET, engine_set_in, hold_small_sam
 from support.tensorrt_standin import KNOBS, CpuGpu
 
@@ -139,6 +139,17 @@ def test_a_worker_reads_each_plan_once(engines, monkeypatch):
     monkeypatch.setattr(Path, "open", lambda path, *args, **named: opened.append(path) or real(path, *args, **named))
     engines.load()
     assert sum(path.suffix == ".plan" for path in opened) == len(GRAPHS)
+
+
+def test_what_rtx_has_compiled_by_its_verification_is_kept_beside_the_plans_and_used(host, folder):
+    rtx = tensorrt_standin.host(tensorrt_bindings.load(tensorrt_bindings.RTX))
+    engines = engine_set_in(rtx, folder)
+    records = engines.build(QUIET)
+    verify(engines)
+    kept = {record.key["graph"]: engines.store.compiled(record, "Stand-in with driver 580.1") for record in records}
+    assert min(map(len, kept.values())) > 0
+    assert engines.load().compiled() == kept
+    assert len(list((folder / "plans").glob("*.compiled"))) == len(GRAPHS)
 
 
 def test_without_verification_nothing_is_loaded(engines):

@@ -1,4 +1,7 @@
-"""The stand-in and the real library agree in what both can show: one contract, run on both."""
+"""The stand-in and the real library agree in what both can show: one contract, run on both.
+
+On the stand-in over the bindings of every version, which `test_versions` does.
+"""
 
 import threading
 
@@ -9,12 +12,13 @@ from rich.progress import Progress
 from support.tensorrt_library import needs_library, target
 from support.tensorrt_standin import write_onnx
 
+from sam_batch.engine.tensorrt.flavour import CLASSIC
 from sam_batch.engine.tensorrt.log import get_logger, make_monitor, start
 
 SHAPES = ((1, 4), (8, 4), (8, 4))
 
 
-@pytest.fixture(params=["stand-in", pytest.param("library", marks=needs_library)])
+@pytest.fixture(params=["stand-in", pytest.param("RTX", marks=needs_library)])
 def on(request):
     return request.getfixturevalue("host") if request.param == "stand-in" else target()
 
@@ -92,7 +96,7 @@ def test_without_a_profile_nothing_is_built(parse, builder, said):
 
 def test_an_empty_file_is_understood_and_not_built(parse, builder, said):
     parsed = parse(b"")
-    assert parsed.understood
+    assert (parsed.understood, parsed.network.num_outputs) == (True, 0)
     assert builder.build_serialized_network(parsed.network, parsed.config) is None
     assert "at least one output" in said.text()
 
@@ -108,6 +112,15 @@ def test_an_unknown_operator_is_named_with_its_node(parse):
     assert not parsed.understood
     error = parsed.parser.get_error(0)
     assert (error.node(), error.node_operator(), error.node_name()) == (0, "Bogus", "node_Bogus")
+
+
+def test_rtx_alone_lacks_nonzero(on, parse, tmp_path):
+    model = onnx.load(write_onnx(tmp_path / "odd.onnx", "NonZero"))
+    del model.graph.node[0].input[1], model.graph.initializer[:]
+    model.graph.output[0].CopyFrom(onnx.helper.make_tensor_value_info("y", onnx.TensorProto.INT64, [2, "found"]))
+    parsed = parse(model.SerializeToString())
+    assert parsed.understood == (on.flavour is CLASSIC)
+    assert parsed.network.num_outputs == int(parsed.understood)
 
 
 def test_types_that_do_not_match_are_refused_by_the_parser(parse, tmp_path):
