@@ -1,12 +1,23 @@
-"""One Ray for all tests that need one in this process; to start it takes seconds."""
+"""A few photographs, and one Ray for all tests that need one in this process: to start it takes seconds."""
 
 import os
 from functools import partial
 
 import pytest
-from support.jobs import FATAL_WIDTH
+from support.jobs import FATAL_WIDTH, draw_photographs
 
 from sam_batch.job.ray import cluster
+
+
+@pytest.fixture
+def photos(tmp_path):
+    draw_photographs(tmp_path / "photos", 6)
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out"
 
 
 @pytest.fixture(scope="session")

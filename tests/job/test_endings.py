@@ -26,11 +26,6 @@ def photos(tmp_path):
 
 
 @pytest.fixture
-def out(tmp_path):
-    return tmp_path / "out"
-
-
-@pytest.fixture
 def fail(monkeypatch, out):
     """Makes verbs on the output's files fail with an errno from the second part on; counts how often it did."""
     fired = []
