@@ -138,6 +138,15 @@ def abfs_uri(abfs_server: dict[str, str]) -> str:
     return f"abfs://{name}"
 
 
+@pytest.fixture
+def hub() -> Iterator[Any]:
+    """A `hub.Hub` of this test's own, without anything in it, where `hf://` leads."""
+    from support import hub
+
+    with hub.serve() as served:
+        yield served
+
+
 @pytest.fixture(scope="session")
 def bindings() -> Any:
     """NVIDIA's bindings of TensorRT, of the newest version unless the environment names another."""

@@ -7,6 +7,10 @@ from pathlib import Path
 import pytest
 from support.jobs import draw_photographs, job_config, rows, run
 
+from sam_batch.config import InputConfig, StorageConfig
+from sam_batch.data.listing import list_images
+from sam_batch.data.storage import read_uri
+
 PAGE = Path(__file__).parents[1] / "docs" / "recipes.md"
 SECTIONS = re.split(r"^## ", PAGE.read_text(encoding="utf-8"), flags=re.M)[1:]
 SNIPPETS = {
@@ -22,7 +26,8 @@ def demo(tmp_path_factory):
     folder = tmp_path_factory.mktemp("recipes")
     draw_photographs(folder / "photos", 3)
     (folder / "photos" / "broken.jpg").write_bytes(b"\xff\xd8\xff")
-    run(job_config(folder / "photos", folder / "runs" / "demo", run={"max_failure_rate": 1.0}))
+    exports = {"exports": ["coco", "hf"]}
+    run(job_config(folder / "photos", folder / "runs" / "demo", run={"max_failure_rate": 1.0}, output=exports))
     return folder
 
 
@@ -68,6 +73,13 @@ def test_datasets_hold_photographs_beside_masks(names, demo):
     assert found["arrays"].sum(axis=(0, 1)).tolist() == areas
 
 
+def test_pictures_inside_of_parquet_files_become_an_archive_that_can_be_labelled(names, demo):
+    names("Pictures inside of Parquet files")
+    images = list_images(InputConfig(uri="photos.tar"), StorageConfig()).images
+    assert [image.key for image in images] == [f"photos/{number:08}.jpg" for number in range(3)]
+    assert read_uri(images[0].uri, StorageConfig()) == (demo / "photos/000.jpg").read_bytes()
+
+
 def test_a_notebook_shows_the_masks(names):
     found = names("A notebook")
     assert found["masks"].draw().size == (64, 48)
@@ -75,4 +87,4 @@ def test_a_notebook_shows_the_masks(names):
 
 
 def test_every_snippet_is_tested():
-    assert len(SNIPPETS) == PAGE.read_text(encoding="utf-8").count("```python") == 4
+    assert len(SNIPPETS) == PAGE.read_text(encoding="utf-8").count("```python") == 5

@@ -29,7 +29,6 @@ from sam_batch.data.storage import (
     Entry,
     Storage,
     escape_undecodable,
-    is_local,
     lies_under,
     locate,
     open_storage,
@@ -39,6 +38,7 @@ from sam_batch.data.storage import (
     some,
     stat_uri,
 )
+from sam_batch.data.storage_kinds import is_local, refuse_read_only
 from sam_batch.errors import ConfigError, ImageError, InputError, NotFoundError, PermissionDeniedError, StorageError
 from sam_batch.wording import counted
 
@@ -118,7 +118,7 @@ def list_images(
     """
     if output is not None:
         try:
-            open_storage(output, storage)
+            refuse_read_only(open_storage(output, storage).root)
         except ConfigError as error:  # no fault of the input
             raise type(error)(f"output.uri: {error}") from error
     finder = _Finder(config, storage, output)
@@ -324,6 +324,8 @@ class _Finder:
             message += f"; left out: {left_out}"
         if any(map(_COMPRESSED_TAR.search, self._config.uris)):
             message += f"; {_COMPRESSED_HINT}"
+        if self.left_out.by_extension["parquet"]:
+            message += f"; {manifest.PICTURES_INSIDE}"
         if self._matched_folders:
             message += f"; globs take files alone, add /** for what lies in {some(self._matched_folders)}"
         return message

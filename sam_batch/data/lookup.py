@@ -1,7 +1,7 @@
 """Sizes and times of images that a list names: looked up, where no listing of a folder tells them.
 
-It costs a system call for a local file. Of a bucket of S3 a folder is listed where several of its objects are named,
-since one request tells a thousand; other objects cost a request each. Nothing is read.
+It costs a system call for a local file. On S3 and on the Hugging Face Hub a folder is listed where several of its
+objects are named, since one request tells a thousand; other objects cost a request each. Nothing is read.
 """
 
 import logging
@@ -15,13 +15,14 @@ from itertools import chain, islice
 
 from sam_batch.config import StorageConfig
 from sam_batch.data import tar
-from sam_batch.data.storage import NAMED, Entry, is_local, open_storage, shown, some, stat_uri
+from sam_batch.data.storage import NAMED, Entry, open_storage, shown, some, stat_uri
+from sam_batch.data.storage_kinds import is_local
 from sam_batch.errors import InputError, NotFoundError, PermissionDeniedError, StorageError
 
 _AT_ONCE = 32
 _BATCH = 64  # local files
 _FEW = 3  # objects of a folder, which are asked for one by one
-_PAGE = 1000  # objects in an answer of S3
+_PAGED, _PAGE = ("s3://", "hf://"), 1000  # stores that tell so many objects by one request, and of one folder alone
 _log = logging.getLogger(__name__)
 
 
@@ -108,7 +109,7 @@ def _in_folder(folder: str, files: Sequence[str], config: StorageConfig) -> list
     """Of objects whose URIs begin alike; a folder that holds too many others, or may not be listed, is not listed."""
     wanted, found = set(files), dict[str, Entry]()
     is_told = False
-    if len(files) > _FEW and folder.startswith("s3://"):
+    if len(files) > _FEW and folder.startswith(_PAGED):
         with suppress(PermissionDeniedError):
             is_told = _list_into(found, wanted, open_storage(folder, config).list(recursive=False))
     rest = sorted(wanted - found.keys())

@@ -22,6 +22,7 @@ from sam_batch.data.readers import formats
 from sam_batch.errors import InputError
 
 MAX_BYTES = 1 << 30  # of what is stored, and of what that unpacks to
+PICTURES_INSIDE = "pictures inside of Parquet files are not read: write them to files, or to .tar archives"
 
 _CHUNK = 1 << 20
 _CODECS = {"gz": "gzip", "bz2": "bz2", "zst": "zstd", "lz4": "lz4"}
@@ -175,12 +176,19 @@ def _parquet(data: bytes) -> Iterator[Row]:
     file = pq.ParquetFile(pa.BufferReader(data))
     columns = file.schema_arrow.names
     if "uri" not in columns:
-        raise ValueError(f"no column is named uri; it has {', '.join(columns)}")
+        inside = f"; {PICTURES_INSIDE}" if any(map(_may_be_pictures, file.schema_arrow.types)) else ""
+        raise ValueError(f"no column is named uri; it has {', '.join(columns)}{inside}")
     number = 0
     for batch in file.iter_batches(columns=[name for name in ("uri", "key") if name in columns]):
         for row in batch.to_pylist():
             number += 1
             yield _row(number, row)
+
+
+def _may_be_pictures(kind: pa.DataType) -> bool:
+    """Bytes, or bytes and a name, as data sets on the Hugging Face Hub hold pictures."""
+    kinds = [field.type for field in kind] if pa.types.is_struct(kind) else [kind]
+    return any(pa.types.is_binary(one) or pa.types.is_large_binary(one) for one in kinds)
 
 
 def _row(line: int, row: Any) -> Row:

@@ -1,8 +1,8 @@
 """Files and objects by exact key: the only door to what the user stores.
 
 Every verb addresses exactly one key, byte for byte: no pattern is expanded, no listing is cached, and nothing is
-streamed into its final name. A write is whole or absent. `storage_local` and `storage_objects` do the work; this module
-checks keys, names places and translates errors. It knows no images, no plan and no formats.
+streamed into its final name. A write is whole or absent. `storage_kinds` knows who does the work; this module checks
+keys, names places and translates errors. It knows no images, no plan and no formats.
 """
 
 import errno
@@ -12,18 +12,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
-from urllib.parse import quote_from_bytes, unquote_to_bytes
+from urllib.parse import quote_from_bytes
 
 from sam_batch.config import StorageConfig
 from sam_batch.data import tar
 from sam_batch.data.naming import Naming
+from sam_batch.data.storage_kinds import files_of, is_local
 from sam_batch.data.storage_local import TEMPORARY, LocalFiles
-from sam_batch.data.storage_objects import FsspecObjects, S3Objects
 from sam_batch.data.walk import Walk
 from sam_batch.errors import (
     AlreadyExistsError,
-    ConfigError,
     ImageError,
     NotFoundError,
     PermissionDeniedError,
@@ -32,9 +30,6 @@ from sam_batch.errors import (
 from sam_batch.records import FailureKind
 
 NAMED = 10  # of many names
-SCHEMES = ("s3", "gs", "gcs", "abfs", "az", "memory")
-# With the colon, "simplecache::s3://..." is one unknown scheme and not a file of that name.
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.:-]*)://(.*)", re.DOTALL)
 _IMAGE_FAILURES = {  # what the system calls a name that is not an ordinary file, or one too large
     errno.ENXIO: FailureKind.NOT_REGULAR_FILE,
     errno.EISDIR: FailureKind.NOT_REGULAR_FILE,
@@ -61,28 +56,6 @@ class Entry:
     modified: str | None = None
 
 
-class _Files(Protocol):
-    """What a kind of storage can do; names are relative to its root and errors are `OSError`."""
-
-    def below(self, name: str) -> "_Files": ...
-    def uri(self, name: str) -> str: ...
-    def list(self, walk: Walk) -> Iterator[tuple[str, int | None, str | None]]: ...
-    def names(self) -> Iterator[str]: ...
-    def is_folder(self, name: str) -> bool: ...
-    def stat(self, name: str) -> tuple[int, str | None]: ...
-    def read(self, name: str, max_bytes: int | None = None) -> bytes: ...
-    def read_range(self, name: str, offset: int, size: int) -> bytes: ...
-    def write(self, name: str, data: bytes) -> None: ...
-    def replace(self, name: str, data: bytes) -> None: ...
-    def create(self, name: str, data: bytes) -> None: ...
-    def put_file(self, name: str, path: Path) -> None: ...
-    def delete(self, name: str) -> None: ...
-    def flush(self) -> None: ...
-    def may_be_written(self) -> bool: ...
-    def naming(self) -> Naming: ...
-    def clear_temporary(self, is_ours: Callable[[str], bool]) -> None: ...
-
-
 class Storage:
     """A root and the exact verbs below it. Cheap to construct; survives pickling.
 
@@ -96,7 +69,7 @@ class Storage:
 
     def __init__(self, root: str, config: StorageConfig) -> None:
         self.config = config
-        files, name = _locate(root, config)
+        files, name = files_of(root, config)
         self._files = files.below(name.strip("/")) if name.strip("/") else files
         self.root = self._files.uri("").rstrip("/") or "/"
 
@@ -176,7 +149,7 @@ class Storage:
         Fails where it lies on another disk, in an archive or in a bucket.
         """
         with _translated("link", uri):
-            source, name = _locate(uri, self.config)
+            source, name = files_of(uri, self.config)
             if not (isinstance(self._files, LocalFiles) and isinstance(source, LocalFiles)) or tar.split_uri(uri):
                 raise OSError(errno.EXDEV, "only files of one disk can be linked")
             self._files.link(_checked(key), source.uri(name))
@@ -230,7 +203,7 @@ def read_uri(uri: str, config: StorageConfig, max_bytes: int | None = None) -> b
     in_archive = tar.split_uri(uri)
     if in_archive is not None:
         return _read_member(*in_archive, config, max_bytes)
-    files, name = _locate(uri, config)
+    files, name = files_of(uri, config)
     try:
         with _translated("read", uri):
             return files.read(name, max_bytes)
@@ -252,7 +225,7 @@ def _read_member(archive: str, member: tar.Member, config: StorageConfig, max_by
 
 def read_range(uri: str, config: StorageConfig, offset: int, size: int) -> bytes:
     """Some of the bytes behind a URI, fewer where it ends before; raises as the verbs of `Storage` do."""
-    files, name = _locate(uri, config)
+    files, name = files_of(uri, config)
     with _translated("read", uri):
         return files.read_range(name, offset, size)
 
@@ -263,14 +236,14 @@ def locate(uri: str, config: StorageConfig) -> Entry:
     if in_archive is not None:
         archive, member = in_archive
         return Entry(f"{locate(archive, config).key}/{member.name}", uri, member.size)
-    files, name = _locate(uri, config)
+    files, name = files_of(uri, config)
     canonical = _escaped_uri(files.uri(name))
     return Entry(escape_undecodable(files.uri(name).partition("://")[2] or name), canonical)
 
 
 def stat_uri(uri: str, config: StorageConfig) -> Entry:
     """The same, with size and modification; raises `NotFoundError` where there is no such regular file or object."""
-    files, name = _locate(uri, config)
+    files, name = files_of(uri, config)
     with _translated("look up", uri):
         if not name:
             raise FileNotFoundError(errno.ENOENT, "a bucket is no object")
@@ -304,12 +277,6 @@ def _is_same_file(place: Path, other: str) -> bool:
         return False
 
 
-def is_local(uri: str) -> bool:
-    """Whether the URI is a path or `file://` URI of this machine."""
-    match = _SCHEME.fullmatch(uri)
-    return match is None or match[1].lower() == "file"
-
-
 def shown(place: str) -> str:
     """A name as it can be printed on one line: itself, or quoted with its odd characters escaped."""
     return place if place.isprintable() else repr(place)
@@ -337,32 +304,6 @@ def _escaped_uri(uri: str) -> str:
     if uri.isascii() or _is_utf8(uri):
         return uri
     return "file://" + quote_from_bytes(uri.encode("utf-8", "surrogateescape"))
-
-
-def _locate(uri: str, config: StorageConfig) -> tuple[_Files, str]:
-    """The storage a URI lies in and its name there."""
-    match = _SCHEME.fullmatch(uri)
-    if match is None:
-        return LocalFiles("/"), _absolute(uri)
-    scheme, rest = match[1].lower(), match[2]
-    if scheme == "file":
-        return LocalFiles("/"), _absolute(unquote_to_bytes("/" + rest.lstrip("/")).decode("utf-8", "surrogateescape"))
-    bucket, _, name = rest.partition("/")
-    if scheme not in SCHEMES or not bucket:
-        raise ConfigError(
-            f"{uri!r} is not a place this program reads or writes: "
-            f"give a local path or file://, {', '.join(one + '://' for one in SCHEMES[:-1])} with a bucket"
-        )
-    if scheme == "s3":
-        return S3Objects(bucket, "", config), name
-    return FsspecObjects(scheme, bucket, "", config), name
-
-
-def _absolute(path: str) -> str:
-    """An absolute path without its leading slash; links in it are kept, as another machine may have others."""
-    if "\0" in path:
-        raise ConfigError(f"{path!r} is not a path: it holds a NUL character")
-    return os.path.abspath(os.path.expanduser(path)).lstrip("/")  # noqa: PTH100, PTH111 - pathlib keeps ".."
 
 
 def _checked(key: str) -> str:

@@ -1,7 +1,8 @@
 """How object stores are reached, and when asking again may help.
 
 One fsspec client a process and configuration, without listing caches and, where that can be set, without retries of
-its own; credentials come from the environment. `tried` is the one place where requests are repeated.
+its own; credentials come from the environment. Of the Hugging Face Hub it is the package, which has one session.
+`tried` is the one place where requests are repeated.
 """
 
 import errno
@@ -13,14 +14,22 @@ from importlib import import_module
 from typing import Any, TypeVar
 
 import fsspec
-from tenacity import Retrying, retry_if_exception, stop_after_attempt, stop_after_delay, wait_random_exponential
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception,
+    stop_after_attempt,
+    stop_after_delay,
+    wait_random_exponential,
+)
+from tenacity.wait import wait_base
 
 from sam_batch.config import StorageConfig
 from sam_batch.errors import ConfigError
 
 T = TypeVar("T")
 
-_EXTRAS = {"s3": "s3", "gs": "gcs", "gcs": "gcs", "abfs": "azure", "az": "azure"}
+_EXTRAS = {"s3": "s3", "gs": "gcs", "gcs": "gcs", "abfs": "azure", "az": "azure", "hf": "hf"}
 _LONGEST_S = 120.0
 _PASSING_STATUS = {408, 409, 429, 500, 502, 503, 504}
 _PASSING_CODES = {"RequestTimeout", "IncompleteBody", "BadDigest", "XAmzContentSHA256Mismatch", "SlowDown"}
@@ -33,6 +42,8 @@ _CLIENT_ERRORS = (
     "botocore.parsers:ResponseParserError",
     "gcsfs.retry:HttpError",
     "google.auth.exceptions:GoogleAuthError",
+    "httpx:HTTPError",
+    "httpx2:HTTPError",
 )
 _PASSING_ERRORS = (
     "aiohttp:ClientConnectionError",
@@ -43,6 +54,12 @@ _PASSING_ERRORS = (
     "botocore.exceptions:HTTPClientError",
     "botocore.exceptions:IncompleteReadError",
     "botocore.parsers:ResponseParserError",
+    "httpx:NetworkError",
+    "httpx:RemoteProtocolError",
+    "httpx:TimeoutException",
+    "httpx2:NetworkError",
+    "httpx2:RemoteProtocolError",
+    "httpx2:TimeoutException",
 )
 
 
@@ -58,6 +75,9 @@ def client_of(scheme: str, account: str, config: StorageConfig) -> Any:
 @lru_cache(maxsize=16)
 def _client(scheme: str, account: str, config: StorageConfig, process: int) -> Any:
     try:
+        if scheme == "hf":
+            import_module("huggingface_hub.utils")
+            return import_module("huggingface_hub")
         kind = _class_of(scheme)
         options = {**kind._get_kwargs_from_urls(f"{scheme}://{account}/"), **_options(scheme, config)}
         client = kind(use_listings_cache=False, skip_instance_cache=True, **options)
@@ -98,7 +118,7 @@ def tried(config: StorageConfig, act: Callable[[], T]) -> T:
     """The result of a request, tried again with growing, jittered waits while the trouble may pass."""
     tries = Retrying(
         stop=stop_after_attempt(config.attempts) | stop_after_delay(_LONGEST_S),
-        wait=wait_random_exponential(multiplier=0.2, max=20.0),
+        wait=_wait(wait_random_exponential(multiplier=0.2, max=20.0)),
         retry=retry_if_exception(_may_pass),
         reraise=True,
     )
@@ -112,6 +132,16 @@ def tried(config: StorageConfig, act: Callable[[], T]) -> T:
         if getattr(error, "status_code", None) in (401, 403):  # Azure
             raise PermissionError(errno.EACCES, str(error)) from error
         raise OSError(errno.EIO, f"{type(error).__name__}: {error}") from error
+
+
+def _wait(usual: wait_base) -> Callable[[RetryCallState], float]:
+    """As long as the server asks for, or else as usual."""
+
+    def seconds(state: RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        return min(getattr(error, "retry_after", None) or 0.0, _LONGEST_S) or usual(state)
+
+    return seconds
 
 
 def _may_pass(error: BaseException) -> bool:

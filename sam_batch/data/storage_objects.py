@@ -150,7 +150,7 @@ async def _get(client: Any, bucket: str, key: str, max_bytes: int | None, **requ
     answer = await client._call_s3("get_object", Bucket=bucket, Key=key, **request)
     size = answer["ContentLength"]
     async with answer["Body"] as body:
-        _check_size(size, max_bytes)
+        check_size(size, max_bytes)
         data: bytes = await body.read()
     if len(data) != size:
         raise ConnectionResetError(errno.ECONNRESET, f"the answer ended after {len(data)} of {size} bytes")
@@ -204,7 +204,7 @@ class FsspecObjects:
     def read(self, name: str, max_bytes: int | None = None) -> bytes:
         """The whole object."""
         size, _ = self.stat(name)
-        _check_size(size, max_bytes)
+        check_size(size, max_bytes)
         data: bytes = self._call("cat_file", self._path(name))
         if len(data) != size:
             raise OSError(errno.EIO, f"{len(data)} of {size} bytes: it changed while it was read")
@@ -274,6 +274,7 @@ def _modified(info: Mapping[str, Any]) -> str | None:
     return None if mark is None else str(mark).strip('"')
 
 
-def _check_size(size: int, max_bytes: int | None) -> None:
+def check_size(size: int, max_bytes: int | None) -> None:
+    """Raise OSError of more bytes than are allowed."""
     if max_bytes is not None and size > max_bytes:
         raise OSError(errno.EFBIG, f"{size} bytes; at most {max_bytes} are allowed")

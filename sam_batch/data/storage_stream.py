@@ -6,7 +6,8 @@ For files that are larger than memory should hold; what is read whole goes throu
 import io
 
 from sam_batch.config import StorageConfig
-from sam_batch.data.storage import is_local, read_range, stat_uri
+from sam_batch.data.storage import read_range, stat_uri
+from sam_batch.data.storage_kinds import is_local
 
 LOCAL_BLOCK, REMOTE_BLOCK = 1 << 20, 8 << 20  # a request costs as much as megabytes
 

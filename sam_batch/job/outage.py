@@ -17,7 +17,8 @@ from rich.console import Console
 
 from sam_batch.config import Config
 from sam_batch.data import globs, tar
-from sam_batch.data.storage import Storage, is_local, locate, open_storage, read_uri, stat_uri
+from sam_batch.data.storage import Storage, locate, open_storage, read_uri, stat_uri
+from sam_batch.data.storage_kinds import bucket_of, is_local
 from sam_batch.errors import ImageError, JobError, NotFoundError, OutageError, PermissionDeniedError, StorageError
 from sam_batch.job.spec import Pictured
 from sam_batch.output import layout, schema
@@ -95,7 +96,7 @@ class Reader:
 
     def _place_is_there(self, uri: str) -> bool:
         file = _file_of(uri)
-        place = (file.rpartition("/")[0] or "/") if is_local(file) else _bucket_of(file)
+        place = (file.rpartition("/")[0] or "/") if is_local(file) else bucket_of(file)
         try:
             return open_storage(place, self._config.storage).is_folder()
         except StorageError:
@@ -105,7 +106,7 @@ class Reader:
         """What one outage takes away together: a bucket, or a local folder that is an input of its own."""
         file = _file_of(uri)
         if not is_local(file):
-            return _bucket_of(file)
+            return bucket_of(file)
         return max((root for root in self._roots if f"{file}/".startswith(root)), key=len, default="/")
 
 
@@ -113,11 +114,6 @@ def _file_of(uri: str) -> str:
     """The archive where an image lies in one."""
     in_archive = tar.split_uri(uri)
     return in_archive[0] if in_archive else uri
-
-
-def _bucket_of(uri: str) -> str:
-    scheme, _, rest = uri.partition("://")
-    return f"{scheme}://{rest.partition('/')[0]}"
 
 
 def _local_roots(config: Config) -> list[str]:

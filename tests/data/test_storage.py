@@ -1,7 +1,6 @@
 """One contract for every kind of storage; what only one kind can do is tested beside its module."""
 
 import pickle
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,7 +15,6 @@ from sam_batch.data import storage_objects
 from sam_batch.data.storage import (
     Storage,
     escape_undecodable,
-    is_local,
     lies_under,
     open_storage,
     read_range,
@@ -24,7 +22,6 @@ from sam_batch.data.storage import (
 )
 from sam_batch.errors import (
     AlreadyExistsError,
-    ConfigError,
     ImageError,
     NotFoundError,
     StorageError,
@@ -225,27 +222,6 @@ def test_a_name_that_cannot_be_printed_is_escaped_in_messages(storage: Storage) 
     with pytest.raises(NotFoundError) as caught:
         storage.read("turned\u202e.jpg")
     assert str(caught.value).isprintable()
-
-
-@pytest.mark.parametrize(
-    "uri", ["http://host/a", "https://host/a", "simplecache::s3://b/a", "github://u:r@/a", "s3://", "ftp://h/a"]
-)
-def test_other_schemes_and_chains_are_refused(uri: str) -> None:
-    with pytest.raises(ConfigError, match="is not a place"):
-        open_storage(uri, StorageConfig())
-
-
-def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "gcsfs.core", None)
-    with pytest.raises(ConfigError, match=r"pip install 'sam-batch\[gcs\]'"):
-        open_storage("gs://bucket/a", StorageConfig())
-
-
-def test_schemes_are_told_from_names() -> None:
-    assert is_local("a::b.jpg")
-    assert is_local("/data/x:y")
-    assert is_local("file:///data")
-    assert not is_local("s3://bucket")
 
 
 def test_undecodable_bytes_are_escaped() -> None:

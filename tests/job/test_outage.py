@@ -177,6 +177,20 @@ def test_of_a_bucket_one_failing_object_is_a_row_and_all_are_an_outage(tmp_path,
             reader.read(f"{s3_bucket.uri}/002.jpg")
 
 
+def test_of_a_repository_one_missing_file_is_a_row_and_a_lost_right_is_an_outage(tmp_path, hub):
+    draw_photographs(tmp_path / "photos", 2)
+    photos = {path.name: path.read_bytes() for path in (tmp_path / "photos").iterdir()}
+    hub.trees = {"datasets/me/photos@main": photos, "datasets/me/others@main": photos}
+    config = job_config("hf://datasets/me/photos", tmp_path / "out", storage={"attempts": 1})
+    reader = outage.Reader(JobSpec(config, FAKE, FakeChoice(), controls=("hf://datasets/me/others/000.jpg",)))
+    with pytest.raises(NotFoundError) as caught:
+        reader.read("hf://datasets/me/photos/none.jpg")
+    assert not isinstance(caught.value, OutageError)
+    hub.closed.add("datasets/me/photos")
+    with pytest.raises(OutageError, match="HF_TOKEN"):
+        reader.read("hf://datasets/me/photos/001.jpg")
+
+
 def test_controls_are_images_with_rows_and_some_of_all(tmp_path):
     draw_photographs(tmp_path / "photos", 40)
     (tmp_path / "photos/000.jpg").write_bytes(b"")

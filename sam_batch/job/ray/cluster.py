@@ -15,8 +15,8 @@ from typing import Any
 from rich.console import Console
 
 from sam_batch.config import Config
-from sam_batch.data.storage import is_local as is_local_path
 from sam_batch.data.storage import locate
+from sam_batch.data.storage_kinds import is_local as is_local_path
 from sam_batch.errors import ConfigError, JobError
 from sam_batch.job.machine import usable_cpus, usable_memory
 
