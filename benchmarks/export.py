@@ -25,6 +25,7 @@ from segment_anything.modeling import Sam
 from torch import Tensor
 
 from benchmarks.harness.environment import environment
+from benchmarks.harness.memory import peak_bytes
 from benchmarks.harness.weights import BUILDERS
 from sam_batch.engine.onnx.export import export
 from sam_batch.engine.onnx.graph_set import GRAPHS, graph_files
@@ -61,12 +62,6 @@ def measure(model: str, precision: str, opset: int, attention: bool, parity: boo
         row |= {"bytes": {name: size(folder, name) for name in GRAPHS}}
         row |= {"nodes": {name: nodes(folder, name) for name in GRAPHS}}
         return row | ({"errors": errors(sam, folder)} if parity else {})
-
-
-def peak_bytes() -> int:
-    """The most this process held in memory so far, with torch itself and the model."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM"))
 
 
 def size(folder: Path, name: str) -> int:

@@ -11,7 +11,6 @@ some gigabytes for a million masks. At the end one JSON line.
 import argparse
 import json
 import multiprocessing
-import resource
 import tempfile
 import time
 from collections.abc import Sequence
@@ -25,6 +24,7 @@ import pyarrow as pa
 from pycocotools import mask as coco_mask
 
 from benchmarks.harness.environment import environment
+from benchmarks.harness.memory import peak_bytes
 from sam_batch.config import StorageConfig
 from sam_batch.config_output import OutputConfig
 from sam_batch.data.storage import Storage
@@ -139,11 +139,6 @@ def measure_reading(masks: int) -> dict[str, Any]:
         "peak_bytes_before": before,
         "peak_bytes": peak_bytes(),
     }
-
-
-def peak_bytes() -> int:
-    """The most this process held in memory so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
 
 
 def main(argv: Sequence[str] | None = None) -> None:

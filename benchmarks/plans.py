@@ -22,8 +22,9 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from benchmarks.export import MAX_TOKENS, build, peak_bytes, size
+from benchmarks.export import MAX_TOKENS, build, size
 from benchmarks.harness.environment import environment
+from benchmarks.harness.memory import peak_bytes
 from benchmarks.harness.weights import BUILDERS
 from sam_batch.config_engine import TensorRTConfig
 from sam_batch.engine.onnx.export import PRECISIONS, export

@@ -21,8 +21,9 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
-from benchmarks.formats import HEIGHT, WIDTH, annotation, peak_bytes
+from benchmarks.formats import HEIGHT, WIDTH, annotation
 from benchmarks.harness.environment import environment
+from benchmarks.harness.memory import peak_bytes
 from sam_batch.config import StorageConfig
 from sam_batch.data.storage import Entry, Storage
 from sam_batch.output import layout, schema

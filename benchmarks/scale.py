@@ -1,9 +1,10 @@
 """What many images cost the driver: listing, planning, reading the plan again, the shards, the parts at the end.
 
 The input is a folder of hard links to a few small pictures, made once and kept; nothing of them is decoded. The steps
-are those of a run, from the listing to the stream of shards that workers are given, in one process. With `--parts`,
-parts of a finished job are written for all images, and its status, another run and the end of a job are measured.
-Each line is a step's CPU time and the most memory that the process had used by then; at the end one JSON line.
+are those of a run, from the listing to the stream of shards that workers are given, in one process, which imports torch
+and Ray where a driver does. With `--parts`, parts of a finished job are written for all images, and its status, another
+run and the end of a job are measured. Each line is a step's CPU time and the most memory that the process had used by
+then; at the end one JSON line.
 
     python benchmarks/scale.py --images 1000000 --folder /tmp/scale
 """
@@ -14,15 +15,14 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
-from benchmarks.formats import peak_bytes
-from benchmarks.harness.environment import environment
-from benchmarks.report import template
+from benchmarks.harness.memory import peak_bytes
 from sam_batch.config import Config
 from sam_batch.data.storage import open_storage
 from sam_batch.export.formats import open_exports
@@ -61,6 +61,8 @@ def make_input(folder: Path, images: int) -> None:
 
 def write_parts(output: Output, plan: Plan, masks: int) -> None:
     """Commit all shards, with equal masks."""
+    from benchmarks.report import template  # here, like all that imports torch
+
     rows, metadata = template(masks, ""), {"sam_batch.fingerprint": digest(plan.fingerprint)}
     counts = {"ok": 0, "empty": 0, "failed": 0, "masks": 0}
     for planned in plan.shards(range(plan.shard_count)):
@@ -98,6 +100,7 @@ def start_of_run(config: Config, step: Steps) -> Plan:
     """What a driver does before the first shard is with a worker, but for devices, weights and Ray."""
     listed = step("list", lambda: list_images(config))
     images, storage = Images(listed), open_storage(config.output.uri, config.storage)
+    step("import torch and Ray", lambda: list(map(import_module, ("torch", "ray.data"))))
     settings = known_settings(config)
     plan = read_plan(storage)
     decision = step("plan and check names", lambda: decide(Output(storage), plan, images, config, settings))
@@ -143,6 +146,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         output = Output(open_storage(config.output.uri, config.storage))
         step("write parts", lambda: write_parts(output, plan, arguments.masks))
         end_of_run(config, plan, step)
+    from benchmarks.harness.environment import environment
+
     print(json.dumps({"environment": environment(None), "images": arguments.images, "steps": step.lines}))
 
 

@@ -19,7 +19,7 @@ from sam_batch import configfile
 from sam_batch.config import Config
 from sam_batch.data.storage import open_storage
 from sam_batch.errors import ConfigError, ExitCode, OutputError
-from sam_batch.job.status import JobStatus, dry_run, status
+from sam_batch.job.status import JobStatus, Watch, dry_run
 
 MOST_LINES: Final = 200  # of what a job says; its last ones
 MOST_ENDED: Final = 20  # jobs that are remembered after their end
@@ -210,17 +210,17 @@ class Jobs:
             for other in ended[:-MOST_ENDED]:
                 del self._jobs[other]
 
-    def progress(self, config: Config) -> Progress:
-        """How far the job on an output has come, whoever started it.
+    def progress(self, watch: Watch) -> Progress:
+        """How far the job on a watched output has come, whoever started it.
 
         Raises:
             SamBatchError: The output cannot be read.
         """
-        job = self._jobs.get(_root(config))
+        job = self._jobs.get(watch.output.storage.root)
         ended = "" if job is None else job.ended()  # asked for first: what is counted then is all there is
         said = [] if job is None else job.said()
         line = next((text for text in reversed(said) if text.strip()), "")
-        return Progress(status(config), line, "\n".join(said), ended, runs_here=job is not None and not ended)
+        return Progress(watch.look(), line, "\n".join(said), ended, runs_here=job is not None and not ended)
 
     def stop(self, config: Config) -> None:
         """Ask the job on an output to end; a second time, kill it.

@@ -232,9 +232,9 @@ def new_rows(
     if rows.num_rows:
         refuse_names(storage, ownership.Names(whole, fingerprint, formats))
         ours = _planned_keys(plan, again)
-        for block in rows.blocks(["shard", "key"]):
-            free = block.filter(pc.invert(pc.is_in(block["key"], value_set=ours)))
-            ownership.refuse_taken(storage, ownership.Names(free, fingerprint, formats))
+        blocks = rows.blocks(["shard", "key"])
+        free = (block.filter(pc.invert(pc.is_in(block["key"], value_set=ours))) for block in blocks)
+        ownership.refuse_taken(storage, (ownership.Names(block, fingerprint, formats) for block in free))
     ownership.refuse_unclaimed(storage, config.output.formats, whole)
     return rows
 
@@ -248,7 +248,7 @@ def pictures_to_draw(storage: Storage, plan: Plan, settings: Mapping[str, str]) 
     pictures = switched_on(plan.settings, settings)
     if pictures:
         refuse_names(storage, ownership.Names(plan.rows, plan.settings | pictures))
-        ownership.refuse_taken(storage, ownership.Names(plan.rows, only(pictures)), pictures_alone=True)
+        ownership.refuse_taken(storage, [ownership.Names(plan.rows, only(pictures))], pictures_alone=True)
     return pictures
 
 

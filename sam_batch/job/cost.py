@@ -1,9 +1,9 @@
 """What a job has cost so far and what it still will, at a price of an engine's hour, by the times of its shards."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sam_batch.output.output import Output
 from sam_batch.output.plan import Plan
 
 
@@ -35,19 +35,17 @@ class Cost:
         return asdict(self)
 
 
-def cost(output: Output, plan: Plan, done: set[int], price: float, *, inline: bool) -> Cost:
-    """Sum up what shards took; reads the metrics of all that are done.
+def cost(plan: Plan, metrics: Mapping[int, Mapping[str, Any]], price: float, *, inline: bool) -> Cost:
+    """Sum up what shards took.
 
     Args:
-        output: Of the job.
-        plan: Its plan.
-        done: Shards with a part.
+        plan: Of the job.
+        metrics: Of all shards that are done.
         price: Of an hour of an engine, in any currency.
         inline: One process does everything, so that its engine waits while images are loaded and written.
     """
     stages = ("load_seconds", "segment_seconds", "write_seconds") if inline else ("segment_seconds",)
-    metrics = output.metrics_of(sorted(done))
-    hours = sum(shard.get(stage, 0.0) for shard in metrics for stage in stages) / 3600
-    images = plan.image_count(done)
+    hours = sum(shard.get(stage, 0.0) for shard in metrics.values() for stage in stages) / 3600
+    images = plan.image_count({*metrics})
     to_come = hours * (len(plan) - images) / images if images else None
     return Cost(hours, price * hours, to_come, None if to_come is None else price * to_come)

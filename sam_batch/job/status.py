@@ -5,11 +5,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from sam_batch.config import Config
 from sam_batch.data import listing
-from sam_batch.data.storage import Storage, shown
+from sam_batch.data.storage import Entry, Storage, shown
 from sam_batch.errors import OutputError
 from sam_batch.export import failures
 from sam_batch.export.formats import require_known
@@ -32,7 +32,11 @@ from sam_batch.output import layout, lease, ownership
 from sam_batch.output.output import Output, is_counted
 from sam_batch.output.plan import Plan, committed_shards, read_plan
 from sam_batch.output.summary import Summary
+from sam_batch.records import Status
 from sam_batch.wording import counted
+
+_COUNTS: Final = (*map(str, Status), "masks")
+_KEPT: Final = (*_COUNTS, "failures", "load_seconds", "segment_seconds", "write_seconds")  # of the metrics of a shard
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,30 +225,84 @@ class JobStatus:
 
 
 def status(config: Config, price: float | None = None) -> JobStatus:
-    """Look at the plan and the parts' names; where no run has counted just these parts, at the shards' metrics, too.
+    """Look at an output once; see `Watch`.
 
     Args:
         config: Of the job, or at least of its output.
         price: Of an hour of an engine.
     """
-    output = Output.at(config.output.uri, config.storage)
-    storage, plan = output.storage, output.plan()
-    state = JobStatus(storage.root)
-    if plan is None:
+    return Watch(config).look(price)
+
+
+class Watch:
+    """Looks at an output as often as it is asked to, and reads only what is new since.
+
+    What there is shows by the names of the plan and of the parts. Where no run has counted just these parts, the
+    shards' metrics are read too.
+
+    Args:
+        config: Of the job, or at least of its output.
+
+    Attributes:
+        output: That it looks at.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.output = Output.at(config.output.uri, config.storage)
+        self._inline = config.run.executor == "inline"
+        self._planned: tuple[list[tuple[str, str | None]], Plan | None] = [], None
+        self._metrics: dict[int, tuple[str | None, dict[str, Any]]] = {}  # by shard, each with its part's `modified`
+
+    def look(self, price: float | None = None) -> JobStatus:
+        """How far the job is now; at a price of an engine's hour, with what it costs."""
+        storage, plan = self.output.storage, self._plan()
+        state = JobStatus(storage.root)
+        if plan is None:
+            return state
+        parts = self.output.committed()
+        state.planned, state.shards, state.done_shards = len(plan), plan.shard_count, len(parts)
+        summary = Summary("", 0.0)
+        is_known = is_counted(self.output, plan, summary)
+        metrics = self._metrics_of(plan, parts) if price is not None or not is_known else {}
+        if is_known:
+            state.counts.update({**summary.status, "masks": summary.masks})
+            state.failures.update(summary.failures)
+        else:
+            for shard in metrics.values():
+                state.counts.update({name: shard.get(name, 0) for name in _COUNTS})
+                state.failures.update(shard.get("failures", {}))
+        if price is not None:
+            state.cost = cost(plan, metrics, price, inline=self._inline)
+        leases = [layout.LEASE, *lease.worker_leases(storage)]
+        state.holder = ", ".join(filter(None, map(partial(_holder, storage), leases)))
         return state
-    done = output.done()
-    state.planned, state.shards, state.done_shards = len(plan), plan.shard_count, len(done)
-    summary = Summary("", 0.0)
-    if is_counted(output, plan, summary):
-        _add_summary(state, summary)
-    else:
-        _count(state, output, plan, done)
-    if price is not None:
-        state.cost = cost(output, plan, done, price, inline=config.run.executor == "inline")
-    state.holder = ", ".join(
-        filter(None, map(partial(_holder, storage), [layout.LEASE, *lease.worker_leases(storage)]))
-    )
-    return state
+
+    def _plan(self) -> Plan | None:
+        files = sorted((one.key, one.modified) for one in self.output.storage.list(layout.PLAN, recursive=False))
+        if files != self._planned[0] or any(modified is None for _, modified in files):
+            self._planned = files, self.output.plan()
+            self._metrics.clear()  # other images may count
+        return self._planned[1]
+
+    def _metrics_of(self, plan: Plan, parts: Mapping[int, Entry]) -> dict[int, dict[str, Any]]:
+        """What counts of the metrics of shards; those of a part that was replaced are read again."""
+        known = {
+            shard: self._metrics[shard]
+            for shard, part in parts.items()
+            if part.modified is not None and self._metrics.get(shard, (None,))[0] == part.modified
+        }
+        new = sorted(parts.keys() - known.keys())
+        for shard, metrics in zip(new, self.output.metrics_of(new), strict=True):
+            # They are no result, and a copied output may lack them.
+            known[shard] = parts[shard].modified, {name: metrics[name] for name in _KEPT if name in metrics}
+        changed = plan.shard_of(plan.retired) & {*new}  # their metrics also count images that are gone or were replaced
+        for shard, part in zip(plan.in_order(changed), self.output.parts(plan, changed), strict=True):
+            summary = Summary("", 0.0)
+            summary.count(part)
+            counts = {status.value: summary.status[status] for status in Status}
+            known[shard][1].update({**counts, "masks": summary.masks, "failures": summary.failures})
+        self._metrics = known
+        return {shard: metrics for shard, (_, metrics) in known.items()}
 
 
 def _holder(storage: Storage, key: str) -> str:
@@ -267,24 +325,3 @@ def failed_images(config: Config) -> Iterator[str]:
     yield failures.to_csv([failures.HEADER])
     for part in output.parts(plan, output.done()):
         yield failures.to_csv(failures.failed_rows(part))
-
-
-def _count(state: JobStatus, output: Output, plan: Plan, done: set[int]) -> None:
-    changed = plan.shard_of(plan.retired) & done
-    for metrics in output.metrics_of(sorted(done - changed)):
-        _add_metrics(state, metrics)
-    for part in output.parts(plan, changed):  # their metrics also count images that are gone or were replaced
-        summary = Summary("", 0.0)
-        summary.count(part)
-        _add_summary(state, summary)
-
-
-def _add_metrics(state: JobStatus, metrics: dict[str, Any]) -> None:
-    """Count a shard; its metrics are no result, and a copied output may lack them."""
-    state.counts.update({name: metrics.get(name, 0) for name in ("ok", "empty", "failed", "masks")})
-    state.failures.update(metrics.get("failures", {}))
-
-
-def _add_summary(state: JobStatus, summary: Summary) -> None:
-    state.counts.update({**summary.status, "masks": summary.masks})
-    state.failures.update(summary.failures)

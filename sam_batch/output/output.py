@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sam_batch.config import StorageConfig
-from sam_batch.data.storage import Storage, open_storage, shown
+from sam_batch.data.storage import Entry, Storage, open_storage, shown
 from sam_batch.errors import JobError, NotFoundError, OutputError
 from sam_batch.output import layout, schema
 from sam_batch.output.fingerprint import FILTER, digest
@@ -67,6 +67,11 @@ class Output:
     def done(self) -> set[int]:
         """The shards whose part exists: exactly these are done."""
         return committed_shards(self.storage)
+
+    def committed(self) -> dict[int, Entry]:
+        """The same shards, each with its part as it is listed."""
+        listed = ((layout.part_number(entry.key), entry) for entry in self.storage.list(layout.ANNOTATIONS, False))
+        return {number: entry for number, entry in listed if number is not None}
 
     def require_finished(self, plan: Plan) -> set[int]:
         """The shards, for those who work on the whole.

@@ -208,30 +208,30 @@ def refuse_nested(names: Names) -> None:
         )
 
 
-def refuse_taken(storage: Storage, names: Names, *, pictures_alone: bool = False) -> None:
+def refuse_taken(storage: Storage, blocks: Iterable[Names], *, pictures_alone: bool = False) -> None:
     """Refuse new images, or new pictures of images, whose files would overwrite what is not ours.
 
     Args:
         storage: The output.
-        names: Of them.
+        blocks: Of them, some at a time.
         pictures_alone: The images are planned, and their rows are ours.
 
     Raises:
         OutputError: A file has a name of theirs; says which.
     """
-    parts = [layout.part_key(layout.ANNOTATIONS, shard) for shard in names.shards]
-    metrics, exports = map(layout.metrics_key, names.shards), (*names.exports.of_images, *names.exports.folders)
-    wanted = [*names.tars, *names.pictures, *names.cutouts]
-    wanted += [] if pictures_alone else [*parts, *metrics, *exports]
     in_use = {folder for folder in FOLDERS if open_storage(f"{storage.root}/{folder}", storage.config).is_folder()}
-    asked = [key for key in wanted if key.partition("/")[0] in in_use]
     with ThreadPoolExecutor(_REQUESTS) as pool:
-        taken = next(filter(None, pool.map(lambda key: _taken(storage, key, names), asked)), None)
-    if taken:
-        raise _in_the_way(storage, taken)
+        for names in blocks if in_use else ():
+            parts = [layout.part_key(layout.ANNOTATIONS, shard) for shard in names.shards]
+            metrics, exports = map(layout.metrics_key, names.shards), (*names.exports.of_images, *names.exports.folders)
+            wanted = [*names.tars, *names.pictures, *names.cutouts]
+            wanted += [] if pictures_alone else [*parts, *metrics, *exports]
+            asked = [key for key in wanted if key.partition("/")[0] in in_use]
+            for taken in filter(None, pool.map(partial(_taken, storage, names), asked)):
+                raise _in_the_way(storage, taken)
 
 
-def _taken(storage: Storage, key: str, names: Names) -> str | None:
+def _taken(storage: Storage, names: Names, key: str) -> str | None:
     """The key, or a cut-out in it, if there is one."""
     if key not in names.cutouts and key not in names.exports.folders:
         return key if storage.exists(key) else None

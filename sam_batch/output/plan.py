@@ -35,7 +35,7 @@ FINGERPRINT = b"sam_batch.fingerprint"
 CATEGORIES = b"sam_batch.categories"
 ROOTS = b"sam_batch.input.uri"  # of changes: where the input is since it moved
 PICTURES = b"sam_batch.pictures"  # of changes: what is drawn since it was switched on
-GROUP_ROWS = 1 << 20  # of a file; what `schema.part_bytes` makes of a table, to the byte
+GROUP_ROWS = 1 << 16  # of a file; its writer holds a group several times, and allocators keep what it held
 SHARDS_AT_LEAST = 32
 MOST, MOST_INLINE = 32, 4  # images a shard where nobody said otherwise; in a plain loop each may take a minute
 SHARD_BYTES = 256 << 20  # of views; a stage holds them some three times, and there are as many loaders as CPUs
@@ -335,7 +335,8 @@ def _part_bytes(rows: PackedTable, fingerprint: dict[str, str], categories: Sequ
         metadata[CATEGORIES] = json.dumps([astuple(category) for category in categories])
     sink = pa.BufferOutputStream()
     described = rows.schema.with_metadata(metadata)
-    with pq.ParquetWriter(sink, described, compression="zstd") as writer:
+    # Keys and addresses are all different: dictionaries of them would only take room.
+    with pq.ParquetWriter(sink, described, compression="zstd", use_dictionary=False) as writer:
         for group in of_length(rows.blocks(), GROUP_ROWS):
             writer.write_table(group.replace_schema_metadata(metadata), GROUP_ROWS)
         if not rows.num_rows:

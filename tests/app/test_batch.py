@@ -10,6 +10,7 @@ from sam_batch import configfile
 from sam_batch.app import batch
 from sam_batch.app.batch import Job, Jobs, folder_job, foretell, output_alone, yaml_job
 from sam_batch.errors import ConfigError, InputError, OutputError
+from sam_batch.job.status import Watch
 
 SETTINGS = job_config("photos", "out", generator={"pred_iou_thresh": 0.3})
 
@@ -103,22 +104,22 @@ def test_one_job_an_output_is_followed_and_stopped_by_naming_it(program, tmp_pat
     jobs, config = Jobs(), job_config("photos", tmp_path / "out")
     jobs.start(config)
     try:
-        assert jobs.progress(config).is_going_on
-        while not jobs.progress(config).line:
+        assert jobs.progress(Watch(config)).is_going_on
+        while not jobs.progress(Watch(config)).line:
             pass
         with pytest.raises(OutputError, match="a job already works on"):
             jobs.start(config)
         other = output_alone(SETTINGS, str(tmp_path / "elsewhere"))
-        assert not jobs.progress(other).is_going_on
+        assert not jobs.progress(Watch(other)).is_going_on
         with pytest.raises(OutputError, match="no job that was started here"):
             jobs.stop(other)
         by_its_name = output_alone(SETTINGS, f"{tmp_path}/out/")
         jobs.stop(by_its_name)
-        while jobs.progress(config).line != "asked":
+        while jobs.progress(Watch(config)).line != "asked":
             pass
         jobs.stop(by_its_name)  # which kills it
         assert jobs._jobs[str(tmp_path / "out")].wait(60)
-        assert "signal 9" in jobs.progress(config).ended
+        assert "signal 9" in jobs.progress(Watch(config)).ended
     finally:
         jobs.stop_all()
 
@@ -128,20 +129,20 @@ def test_jobs_end_with_the_app(program, tmp_path, monkeypatch):
     program(STUBBORN)
     jobs, config = Jobs(), job_config("photos", tmp_path / "out")
     jobs.start(config)
-    while not jobs.progress(config).line:
+    while not jobs.progress(Watch(config)).line:
         pass
     jobs.stop_all()
     assert jobs._jobs[str(tmp_path / "out")].wait(60)
-    assert "signal 9" in jobs.progress(config).ended
+    assert "signal 9" in jobs.progress(Watch(config)).ended
 
 
 def test_progress_is_that_of_the_output_whoever_makes_it(tmp_path):
     draw_photographs(tmp_path / "photos", 3)
     config = job_config(tmp_path / "photos", tmp_path / "out")
     jobs = Jobs()
-    assert jobs.progress(config).share == 0
+    assert jobs.progress(Watch(config)).share == 0
     run(config)
-    progress = jobs.progress(output_alone(SETTINGS, str(tmp_path / "out")))
+    progress = jobs.progress(Watch(output_alone(SETTINGS, str(tmp_path / "out"))))
     assert (progress.done, progress.share, progress.is_going_on) == (3, 1.0, False)
     assert "3 of 3 images" in progress.status.to_text()
 

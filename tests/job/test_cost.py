@@ -26,7 +26,8 @@ def config(tmp_path):
 @pytest.mark.parametrize(("inline", "factor"), [(False, 1.0), (True, 1.5)])
 def test_an_engine_beside_which_others_load_and_write_costs_what_it_works(config, inline, factor):
     output = Output.at(config.output.uri, config.storage)
-    found = cost(output, output.plan(), output.done(), 2.5, inline=inline)
+    metrics = {shard: output.metrics(shard) for shard in output.done()}
+    found = cost(output.plan(), metrics, 2.5, inline=inline)
     assert (found.hours, found.price, found.hours_to_come) == (2 * factor, 5 * factor, factor)
 
 

@@ -16,7 +16,7 @@ from sam_batch.data.naming import Naming
 from sam_batch.data.storage import Storage
 from sam_batch.errors import ConfigError, FingerprintError, OutputError
 from sam_batch.job.run import run_job
-from sam_batch.job.status import dry_run, failed_images, status, would_be_removed
+from sam_batch.job.status import Watch, dry_run, failed_images, status, would_be_removed
 from sam_batch.output import lease
 from sam_batch.output.plan import read_plan
 
@@ -82,6 +82,51 @@ def test_status_counts_what_is_done_and_why_images_failed(config, tmp_path):
     assert "6 of 6 images" in text
     assert "1 failed\n  failed, not_an_image: 1" in text
     assert text.endswith("not running")
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """The keys of what is read of the output from now on, sorted."""
+    keys, read = [], Storage.read
+    monkeypatch.setattr(Storage, "read", lambda self, key, *more: keys.append(key) or read(self, key, *more))
+
+    def taken():
+        found = sorted(key for key in keys if key.startswith(("plan/part", "metrics/", "annotations/")))
+        keys.clear()
+        return found
+
+    return taken
+
+
+def test_a_watch_reads_once_what_does_not_change(config, tmp_path, reads):
+    run(config)
+    Path(tmp_path, "out/summary.json").unlink()
+    last = Path(tmp_path, "out/annotations/part-00001.parquet")
+    part, watch = last.read_bytes(), Watch(config)
+    last.unlink()
+    reads()
+    assert (watch.look(price=1.0).counts["ok"], reads()) == (4, ["metrics/part-00000.json", "plan/part-00000.parquet"])
+    last.write_bytes(part)
+    assert (watch.look().counts["ok"], reads()) == (5, ["metrics/part-00001.json"])
+    assert (watch.look(price=1.0).counts["ok"], reads()) == (5, [])
+
+
+def test_a_watch_sees_what_was_done_again_and_what_counts_no_more(config, tmp_path):
+    bad, worse = tmp_path / "photos/bad.jpg", tmp_path / "photos/worse.jpg"
+    bad.write_bytes(b"no image")
+    worse.write_bytes(b"none either")
+    run(config)
+    watch = Watch(config)
+    assert watch.look(price=1.0).failures == {"not_an_image": 2}
+    draw_photographs(tmp_path / "new", 1)
+    (tmp_path / "new/000.jpg").replace(bad)
+    run(with_settings(config, run={"retry_failed": True}))
+    Path(tmp_path, "out/summary.json").unlink()  # else its counts stand
+    assert (watch.look().counts["ok"], watch.look().failures) == (6, {"not_an_image": 1})
+    worse.unlink()
+    run(config)
+    Path(tmp_path, "out/summary.json").unlink()
+    assert (watch.look().counts["ok"], watch.look().counts["failed"], watch.look().failures) == (6, 0, {})
 
 
 def test_status_names_who_works_on_it(config, tmp_path):

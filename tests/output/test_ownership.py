@@ -105,13 +105,13 @@ def test_hidden_names_empty_folders_and_our_own_lease_are_nothing(storage, tmp_p
 def test_new_images_whose_names_are_taken_are_refused(storage, key):
     storage.write(key, b"mine")
     with pytest.raises(OutputError, match=f"{key} is not of this job"):
-        ownership.refuse_taken(storage, names("a.jpg", "b/c.jpg"))
+        ownership.refuse_taken(storage, [names("a.jpg", "b/c.jpg")])
 
 
 def test_new_images_may_lie_beside_what_is_not_ours(storage):
     for key in FOREIGN:
         storage.write(key, b"mine")
-    ownership.refuse_taken(storage, names("a.jpg", "b/c.jpg"))
+    ownership.refuse_taken(storage, [names("a.jpg", "b/c.jpg")])
 
 
 @pytest.fixture

@@ -85,10 +85,8 @@ def test_a_long_plan_has_the_bytes_of_a_table_that_is_written_at_once(monkeypatc
     monkeypatch.setattr(plans, "GROUP_ROWS", 4)
     rows, metadata = plans.extend(None, entries("abcdefghij"), 3), {plans.FINGERPRINT: b'{"a": "1"}'}
     whole, sink = rows.read().combine_chunks().replace_schema_metadata(metadata), pa.BufferOutputStream()
-    pq.write_table(whole, sink, compression="zstd", row_group_size=4)
+    pq.write_table(whole, sink, compression="zstd", use_dictionary=False, row_group_size=4)
     assert plans._part_bytes(rows, {"a": "1"}) == sink.getvalue().to_pybytes()
-    monkeypatch.undo()
-    assert plans._part_bytes(rows, {"a": "1"}) == schema.part_bytes(whole)
 
 
 def test_shards_of_images_and_images_of_shards_that_count(tmp_path):

@@ -11,6 +11,7 @@ from sam_batch.app.pages.parts import guarded
 from sam_batch.config import Config
 from sam_batch.data.storage import shown
 from sam_batch.errors import SamBatchError
+from sam_batch.job.status import Watch
 
 WAIT_SECONDS = 1.0  # between two looks at a job; ten times as long as a look takes, where that is more
 
@@ -27,7 +28,8 @@ class BatchPage:
     def __init__(self, jobs: Jobs, settings: Callable[[], Config], warning: str) -> None:
         self._jobs, self._settings = jobs, settings
         self._output: Config | None = None  # whose results are looked at
-        self._page, self._is_followed, self._is_looking, self._next_look = 0, False, False, 0.0
+        self._watch: Watch | None = None  # on the same, where it is followed
+        self._page, self._is_looking, self._next_look = 0, False, 0.0
         with ui.column().classes("full-width"):
             if warning:
                 ui.label(warning).classes("text-negative")
@@ -78,7 +80,7 @@ class BatchPage:
         return folder_job(self._settings(), self._source.value, self._suffix.value, self._destination.value)
 
     async def _foretell(self) -> None:
-        self._is_followed = False
+        self._watch = None
         self._told.set_text(await run.io_bound(lambda: foretell(self._job())))
 
     async def _start(self) -> None:
@@ -101,7 +103,7 @@ class BatchPage:
         return output_alone(self._settings(), self._destination.value)
 
     def _follow(self, output: Config) -> None:
-        self._output, self._page, self._is_followed, self._next_look = output, 0, True, 0.0
+        self._output, self._watch, self._page, self._next_look = output, Watch(output), 0, 0.0
 
     async def _turn(self, pages: int) -> None:
         if (config := self._output) is None:
@@ -112,16 +114,16 @@ class BatchPage:
 
     async def _look_again(self) -> None:
         """Look how far the job is, if it is time."""
-        config = self._output
-        if config is None or not self._is_followed or self._is_looking or time.monotonic() < self._next_look:
+        watch = self._watch
+        if watch is None or self._is_looking or time.monotonic() < self._next_look:
             return
         self._is_looking, start = True, time.monotonic()
         try:
-            progress = await run.io_bound(self._jobs.progress, config)
-            if config is self._output and self._is_followed:
+            progress = await run.io_bound(self._jobs.progress, watch)
+            if watch is self._watch:
                 await self._show(progress)
         except SamBatchError:
-            self._is_followed = False  # said once
+            self._watch = None  # said once
             raise
         finally:
             self._is_looking = False
@@ -132,7 +134,7 @@ class BatchPage:
         told = [progress.ended or progress.line, progress.status.to_text()]
         self._told.set_text("\n".join(filter(None, told)))
         self._said.set_text(progress.said)
-        self._is_followed = progress.is_going_on
+        self._watch = self._watch if progress.is_going_on else None
         if progress.ended and progress.done:
             await self._turn(0)
 
