@@ -30,7 +30,7 @@ from sam_batch.errors import ConfigError
 T = TypeVar("T")
 
 _EXTRAS = {"s3": "s3", "gs": "gcs", "gcs": "gcs", "abfs": "azure", "az": "azure", "hf": "hf"}
-_LONGEST_S = 120.0
+_LONGEST_S, _LONGEST_TOLD_S = 120.0, 300.0  # the Hugging Face Hub counts requests for five minutes
 _PASSING_STATUS = {408, 409, 429, 500, 502, 503, 504}
 _PASSING_CODES = {"RequestTimeout", "IncompleteBody", "BadDigest", "XAmzContentSHA256Mismatch", "SlowDown"}
 # What the clients raise beside `OSError`; those that say "the request did not get through" may pass.
@@ -135,11 +135,12 @@ def tried(config: StorageConfig, act: Callable[[], T]) -> T:
 
 
 def _wait(usual: wait_base) -> Callable[[RetryCallState], float]:
-    """As long as the server asks for, or else as usual."""
+    """As usual, after what the server asks for: those who wait for the same moment do not come at once then."""
 
     def seconds(state: RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
-        return min(getattr(error, "retry_after", None) or 0.0, _LONGEST_S) or usual(state)
+        told: float = getattr(error, "retry_after", 0.0)
+        return min(told, _LONGEST_TOLD_S) + usual(state)
 
     return seconds
 

@@ -61,10 +61,10 @@ class HubError(OSError):
 
     Attributes:
         status_code: Of HTTP.
-        retry_after: Seconds until the server takes requests again; None where it does not say.
+        retry_after: Seconds until the server takes requests again, as far as it says.
     """
 
-    def __init__(self, message: str, status_code: int, retry_after: int | None) -> None:
+    def __init__(self, message: str, status_code: int, retry_after: float) -> None:
         super().__init__(errno.EIO, message)
         self.status_code, self.retry_after = status_code, retry_after
 
@@ -128,8 +128,7 @@ class HubFiles:
     def stat(self, name: str) -> tuple[int, str | None]:
         """Bytes and content hash of one file."""
         path = self._prefix + name
-        asked = {"paths": [path], "expand": False}
-        infos = _asked(self._config, "POST", self._api("paths-info"), _json, json=asked)
+        infos = _asked(self._config, "POST", self._api("paths-info"), _json, json={"paths": [path]})
         info = next((info for info in infos if info["path"] == path and info["type"] == "file"), None)
         if info is None:
             raise FileNotFoundError(errno.ENOENT, "there is no such file")
@@ -228,7 +227,7 @@ def _refusal(answer: Any, token: str | None) -> OSError:
     if status == 404 and code != "RevisionNotFound":
         return FileNotFoundError(errno.ENOENT, text)
     seconds = _LIMITED.search(answer.headers.get("RateLimit", "")) if status == 429 else None
-    return HubError(text, status, int(seconds[1]) if seconds else None)
+    return HubError(text, status, float(seconds[1]) if seconds else 0.0)
 
 
 def _json(answer: Any) -> Any:

@@ -298,9 +298,9 @@ def test_a_server_that_limits_is_asked_when_it_says(
 ) -> None:
     waits: list[float] = []
     monkeypatch.setattr("tenacity.nap.time.sleep", waits.append)
-    hub.faults.extend(["429 55", "429 290", "ok", "ok"])
+    hub.faults.extend(["429 55", "429 900", "ok", "ok"])
     assert storage.read("old") == b"old"
-    assert waits == [55, 120]
+    assert waits == [55, 300]
 
 
 @pytest.mark.parametrize(
