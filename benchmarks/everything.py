@@ -24,7 +24,7 @@ from benchmarks.harness.agreement import CLOSE, SAME, Agreement, compare
 from benchmarks.harness.environment import describe, environment
 from benchmarks.harness.job import measure_job
 from benchmarks.harness.measure import Measured, load, measure
-from benchmarks.harness.systems import STAGES, SYSTEMS, LeftOutError, TensorRT
+from benchmarks.harness.systems import STAGES, SYSTEMS, Compiled, LeftOutError, TensorRT
 from benchmarks.harness.weights import BUILDERS, load_model
 from sam_batch.config import EngineConfig, GeneratorConfig
 from sam_batch.engine.choice import EngineChoice
@@ -42,6 +42,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--skip", choices=MEASUREMENTS, action="append", default=[], metavar="NAME", help=", ".join(MEASUREMENTS)
     )
+    parser.add_argument("--compile-on-cpu", action="store_true", help="measure compile there too, to see that it runs")
     parser.add_argument(
         "--tensorrt", nargs="+", default=[], metavar="KEY=VALUE", help="settings of engine.tensorrt, as positions=tiled"
     )
@@ -64,7 +65,10 @@ def main(argv: list[str] | None = None) -> None:
     published = state_ceiling(arguments.model, generator, choice)
     set_up_process(choice.device)  # as our engine would: it holds for every system, whichever comes first
     own = {name: yaml.safe_load(value) for name, value in (one.split("=", 1) for one in arguments.tensorrt)}
-    measurements = MEASUREMENTS | {"tensorrt": partial(measure, partial(TensorRT, **own))}
+    measurements = MEASUREMENTS | {
+        "compile": partial(measure, partial(Compiled, on_cpu=arguments.compile_on_cpu)),
+        "tensorrt": partial(measure, partial(TensorRT, **own)),
+    }
     measured: dict[str, Measured] = {}
     for name in [one for one in measurements if one not in arguments.skip]:
         try:
@@ -145,6 +149,7 @@ def summary(
         "images_per_second": ours,
         "reference_images_per_second": reference,
         "huggingface_images_per_second": rates["huggingface"],
+        "graphs_images_per_second": rates["graphs"],
         "compile_images_per_second": rates["compile"],
         "tensorrt_images_per_second": rates["tensorrt"],
         "job_images_per_second": rates["job"],

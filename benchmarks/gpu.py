@@ -28,6 +28,7 @@ PRECISIONS = ("fp32", "fp16")
 BATCHES = ("32", "64", "128", "256", "512", "1024")
 SAME = {"matched_fraction": 0.95}  # in float32; what half precision does is a figure and no fault
 AS_GOOD = {"change_fp16": -0.2}  # average recall in half precision, in points, against float32
+COMPILED = {"compile_images_per_second": 0.0}
 DEVICE = "import torch; print(torch.cuda.get_device_name() if torch.cuda.is_available() else '')"
 
 
@@ -57,10 +58,11 @@ def main(argv: list[str] | None = None) -> int:
 
 def gpu_steps() -> list[Step]:
     """For a card with the memory of an A100 or H100; with random weights, which make the work of real ones."""
-    slow = ("--skip", "compile", "--skip", "tensorrt")
+    slow = ("--skip", "graphs", "--skip", "compile", "--skip", "tensorrt")
     cuda = ("--device", "cuda")
     full = ("--points-per-side", "32")
-    tests = ("tests/masks/kernels", "tests/engine", "tests/model", "tests/job/test_stages.py")
+    own = ("tests/job/test_stages.py", "tests/benchmarks/test_recorded.py")
+    tests = ("tests/masks/kernels", "tests/engine", "tests/model", *own)
     return [
         Step("tests", pytest(*tests, "-k", "kernels or cuda or gpu")),
         Step("parity-fp32", everything("demo", *cuda, "--precision", "fp32", *full, *slow), least=SAME),
@@ -75,7 +77,7 @@ def gpu_steps() -> list[Step]:
             Step(f"prompts-{name}", program("prompts", "--model", "vit_b", *cuda, "--precision", name))
             for name in PRECISIONS
         ),
-        *(alone(f"compile-{name}", name, "compile") for name in MODELS),
+        *(alone(f"{way}-{name}", name, way) for way in ("graphs", "compile") for name in MODELS),
         Step("engines", engines("engine.device=auto"), 20, TENSORRT),
         *(
             alone(f"tensorrt-{name}-{form}", name, "tensorrt", f"positions={form}", needs=TENSORRT)
@@ -93,7 +95,7 @@ def tiny_steps() -> list[Step]:
     ours = ("--repeat", "0", "--skip", "huggingface")
     return [
         Step("tests", pytest("tests/engine/test_preprocess.py", "tests/job/test_stages.py", "-k", "gpu")),
-        Step("parity-fp32", everything("demo", *cpu, "--precision", "fp32", *few, *ours), least=SAME),
+        Step("parity-fp32", everything("demo", *cpu, *few, *ours, "--compile-on-cpu"), least=SAME | COMPILED),
         Step("recall", program("recall", *cpu, "--scenes", "1", "--points-per-side", "4")),
         Step("kernels", program("postprocess", *cpu, "--prompts", "2", "--sizes", "80x60")),
         Step("batches", program("batches", *cpu, *few, "--points-per-batch", "16")),
@@ -112,8 +114,8 @@ def everything(model: str, *arguments: str) -> tuple[str, ...]:
 
 
 def alone(name: str, model: str, system: str, *tensorrt: str, needs: tuple[str, ...] = ()) -> Step:
-    """One system that takes minutes to prepare, beside segment-anything and ours."""
-    others = {"huggingface", "job", "compile", "tensorrt"} - {system}
+    """One system that may take minutes to prepare, or fail, beside segment-anything and ours."""
+    others = {"huggingface", "job", "graphs", "compile", "tensorrt"} - {system}
     skip = [part for other in sorted(others) for part in ("--skip", other)]
     command = everything(model, "--device", "cuda", "--precision", "fp16", "--points-per-side", "32", *skip)
     command += ("--tensorrt", *tensorrt) if tensorrt else ()

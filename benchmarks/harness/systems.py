@@ -15,6 +15,7 @@ from segment_anything import SamAutomaticMaskGenerator, automatic_mask_generator
 from segment_anything.modeling import Sam
 
 from benchmarks.harness import tensorrt
+from benchmarks.harness.recorded import Capture, Recorded, cuda_graph
 from benchmarks.harness.stopwatch import Site
 from sam_batch.config import GeneratorConfig
 from sam_batch.engine.choice import EngineChoice
@@ -167,6 +168,13 @@ class Ours:
         )
         self._size_hw = (0, 0)
 
+    @property
+    def model(self) -> SamModel:
+        """The arranged modules inside the torch engine."""
+        arranged = vars(self._engine)["_model"]
+        assert isinstance(arranged, SamModel)
+        return arranged
+
     def label(self, pixels_HW3: UInt8Array) -> Found:
         """Annotations."""
         self._size_hw = pixels_HW3.shape[:2]
@@ -190,19 +198,35 @@ class Ours:
 
 
 class Compiled(Ours):
-    """`Ours` with torch.compile around the image encoder, on CUDA; the decoder is as it is in `Ours`.
+    """`Ours` with torch.compile around the image encoder; the decoder is as it is in `Ours`.
 
     Raises:
-        LeftOutError: There is no GPU; on a CPU the compiler works for minutes and gains little.
+        LeftOutError: On a CPU, unless that is asked for: there the compiler works for minutes and gains nothing.
     """
 
-    def __init__(self, sam: Sam, generator: GeneratorConfig, choice: EngineChoice) -> None:
-        if choice.device == "cpu":
+    def __init__(self, sam: Sam, generator: GeneratorConfig, choice: EngineChoice, *, on_cpu: bool = False) -> None:
+        if choice.device == "cpu" and not on_cpu:
             raise LeftOutError("torch.compile is measured on CUDA alone")
         super().__init__(sam, generator, choice)
-        arranged = vars(self._engine)["_model"]
-        assert isinstance(arranged, SamModel)
-        arranged.encoder.compile()
+        self.model.encoder.compile()
+
+
+class Graphs(Ours):
+    """`Ours` with CUDA graphs: of the image encoder, and of the decoder's transformer for each batch of prompts.
+
+    Raises:
+        LeftOutError: There is no GPU.
+    """
+
+    def __init__(
+        self, sam: Sam, generator: GeneratorConfig, choice: EngineChoice, *, capture: Capture = cuda_graph
+    ) -> None:
+        if choice.device == "cpu" and capture is cuda_graph:
+            raise LeftOutError("a CPU has no CUDA graphs")
+        super().__init__(sam, generator, choice)
+        encoder, decoder = self.model.encoder, self.model.decoder
+        for part, name in ((encoder, "forward"), (decoder, "_transform")):
+            setattr(part, name, Recorded(getattr(part, name), capture))
 
 
 class TensorRT(Ours):
@@ -226,6 +250,7 @@ SYSTEMS: dict[str, type[System]] = {
     "reference": Reference,
     "huggingface": HuggingFace,
     "ours": Ours,
+    "graphs": Graphs,
     "compile": Compiled,
     "tensorrt": TensorRT,
 }

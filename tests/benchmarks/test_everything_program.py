@@ -2,6 +2,7 @@
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,13 @@ import torch
 from PIL import Image
 from segment_anything import sam_model_registry
 from support.pictures import picture
+from support.recording import imitated_graph
 from support.small_sam import skeleton
 
 from benchmarks import everything
 from benchmarks.harness import ceiling, job, weights
+from benchmarks.harness.measure import measure
+from benchmarks.harness.systems import Graphs
 from sam_batch.engine.tensorrt import host as tensorrt_host
 from sam_batch.engine.tensorrt.host import Host
 
@@ -78,16 +82,29 @@ def test_without_transformers_the_others_are_measured(
     assert summary["speedup_vs_reference"] > 0
 
 
-def test_without_a_gpu_neither_jobs_nor_compiled_nor_tensorrt_engines_are_measured(
+def test_recorded_kernels_find_the_masks_of_the_reference(
+    image: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Recorded by an imitation, on the CPU."""
+    graphs = partial(measure, partial(Graphs, capture=imitated_graph))
+    monkeypatch.setitem(everything.MEASUREMENTS, "graphs", graphs)
+    lines, summary = run(image, capsys, "--skip", "huggingface", "--skip", "ours", "--repeat", "1")
+    assert summary["graphs_images_per_second"] > 0
+    (line,) = [one for one in lines if one.startswith("graphs: ")]
+    assert "+0 to the reference's; 100.0% have a twin" in line
+
+
+def test_without_a_gpu_neither_jobs_nor_recorded_nor_compiled_nor_tensorrt_engines_are_measured(
     image: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
     lines, summary = run(image, capsys, "--skip", "huggingface", "--skip", "reference")
+    assert any(line.startswith("graphs is left out: a CPU has no CUDA graphs") for line in lines)
     assert any(line.startswith("compile is left out: torch.compile is measured on CUDA alone") for line in lines)
     assert any(line.startswith("tensorrt is left out: ") and "pip install" in line for line in lines)
     assert any(line.startswith("job is left out: on a CPU a job does what `ours` does") for line in lines)
-    assert all(summary[f"{name}_images_per_second"] is None for name in ("job", "compile", "tensorrt"))
+    assert all(summary[f"{name}_images_per_second"] is None for name in ("job", "graphs", "compile", "tensorrt"))
 
 
 @pytest.mark.slow
