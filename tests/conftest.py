@@ -158,8 +158,9 @@ def bindings() -> Any:
 @pytest.fixture
 def host(bindings: Any) -> Iterator[Any]:
     """A machine with the stand-in for TensorRT."""
-    from support import tensorrt_standin
+    from support.tensorrt_standin import machine
+    from support.tensorrt_standin.knobs import KNOBS
 
-    tensorrt_standin.KNOBS.reset()
-    yield tensorrt_standin.host(bindings)
-    tensorrt_standin.KNOBS.reset()
+    KNOBS.reset()
+    yield machine.host(bindings)
+    KNOBS.reset()

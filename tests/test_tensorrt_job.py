@@ -28,10 +28,10 @@ FEW = ["generator.points_per_side=8", "engine.tensorrt.max_prompts=16", "engine.
 @pytest.fixture(scope="module")
 def machine(bindings, export_once):
     """Every process of a job sees the stand-in."""
-    from support import tensorrt_standin
+    from support.tensorrt_standin.machine import host as stand_in
 
     with pytest.MonkeyPatch.context() as patch:
-        host = tensorrt_standin.host(bindings)
+        host = stand_in(bindings)
         patch.setattr(tensorrt_host, "find_host", lambda flavour: host)
         patch.setattr(plan_set, "export", export_once)
         yield host

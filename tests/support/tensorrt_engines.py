@@ -17,10 +17,10 @@ from sam_batch.engine.tensorrt.host import Host
 from sam_batch.engine.verify import Photograph
 from sam_batch.model.checkpoints import ResolvedCheckpoint, resolve_checkpoint
 from sam_batch.records import UInt8Array
-from support import tensorrt_standin
 from support.export_once import ExportOnce
 from support.pictures import picture
 from support.small_sam import small_sam
+from support.tensorrt_standin import machine
 
 CHECKPOINT = ResolvedCheckpoint("demo", "weights.safetensors", "5a" * 32, 128)
 QUIET = Console(quiet=True)
@@ -63,7 +63,7 @@ def built_engine(bindings: Any, exports: Path, folder: Path) -> Engine:
     shutil.copytree(exports, folder, dirs_exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
         hold_small_sam(patch)
-        return _ready(engine_set_in(tensorrt_standin.host(bindings), folder, prompts=True), PICTURE)
+        return _ready(engine_set_in(machine.host(bindings), folder, prompts=True), PICTURE)
 
 
 def built_demo(bindings: Any, export_once: ExportOnce, folder: Path) -> Engine:
@@ -71,7 +71,7 @@ def built_demo(bindings: Any, export_once: ExportOnce, folder: Path) -> Engine:
     keys = settings(folder, max_images=1, positions="tiled")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plan_set, "export", export_once)
-        host = tensorrt_standin.host(bindings)
+        host = machine.host(bindings)
         return _ready(EngineSet(host, keys, resolve_checkpoint("demo"), "fp16", prompts=True), picture(96, 128, 3))
 
 

@@ -4,7 +4,6 @@ import importlib
 import importlib.util
 from pathlib import Path
 
-import onnx
 import pytest
 from rich.console import Console
 from rich.progress import Progress
@@ -37,25 +36,6 @@ def build(
     quiet = Progress(console=Console(quiet=True))
     how = options(workspace_bytes, max_aux_streams)
     return build_plan(target(capability), onnx, profiles, how, b"", quiet)
-
-
-def write_attention(path: Path, *, half: bool, cells: int = 64, operator: bool = False) -> Path:
-    """q, k and v of (n, 2, cells, 64) to an attention that a compiler may fuse, in parts or as ONNX's operator."""
-    kind = onnx.TensorProto.FLOAT16 if half else onnx.TensorProto.FLOAT
-    node, info = onnx.helper.make_node, onnx.helper.make_tensor_value_info
-    nodes = [
-        node("Transpose", ["k"], ["turned"], perm=[0, 1, 3, 2], name="node_transpose"),
-        node("MatMul", ["q", "turned"], ["logits"], name="node_matmul"),
-        node("Softmax", ["logits"], ["weights"], axis=-1, name="node_softmax"),
-        node("MatMul", ["weights", "v"], ["y"], name="node_matmul_1"),
-    ]
-    if operator:
-        nodes = [node("Attention", ["q", "k", "v"], ["y"], name="node_attention")]
-    inputs, outputs = ([info(name, kind, ["n", 2, cells, 64]) for name in names] for names in ("qkv", "y"))
-    graph = onnx.helper.make_graph(nodes, "attention", inputs, outputs)
-    opset = onnx.helper.make_opsetid("", 23 if operator else 20)
-    onnx.save(onnx.helper.make_model(graph, opset_imports=[opset], ir_version=11 if operator else 10), path)
-    return path
 
 
 def attention_profiles(largest: int, cells: int = 64) -> dict[str, Profile]:

@@ -6,7 +6,8 @@ import time
 import pytest
 from rich.console import Console
 from rich.progress import Progress
-from support.tensorrt_standin import KNOBS, write_onnx
+from support.little_graphs import write_onnx
+from support.tensorrt_standin.knobs import KNOBS
 
 from sam_batch.engine.tensorrt.build import build_plan, options
 from sam_batch.errors import EngineError

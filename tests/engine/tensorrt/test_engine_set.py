@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from support import tensorrt_bindings, tensorrt_standin
+from support import tensorrt_bindings
 from support.tensorrt_engines import PICTURE, QUIET, engine_set_in, hold_small_sam
-from support.tensorrt_standin import KNOBS, CpuGpu
+from support.tensorrt_standin import machine
+from support.tensorrt_standin.gpu import CpuGpu
+from support.tensorrt_standin.knobs import KNOBS
 
 from sam_batch.engine.onnx.graph_set import PROMPTED, read_graphs, write_manifest
 from sam_batch.engine.protocol import Prompts
@@ -142,7 +144,7 @@ def test_a_worker_reads_each_plan_once(engines, monkeypatch):
 
 
 def test_what_rtx_has_compiled_by_its_verification_is_kept_beside_the_plans_and_used(host, folder):
-    rtx = tensorrt_standin.host(tensorrt_bindings.load(tensorrt_bindings.RTX))
+    rtx = machine.host(tensorrt_bindings.load(tensorrt_bindings.RTX))
     engines = engine_set_in(rtx, folder)
     records = engines.build(QUIET)
     verify(engines)
@@ -264,7 +266,7 @@ def test_engines_of_another_gpu_or_other_settings_are_not_loaded(host, folder, b
     verify(built)
     KNOBS.plans_loaded = 0
     gpu = change.pop("gpu", None)
-    other = engine_set_in(tensorrt_standin.host(bindings, gpu), folder, **change)
+    other = engine_set_in(machine.host(bindings, gpu), folder, **change)
     with pytest.raises(EngineFileError) as refused:
         other.load()
     assert difference in str(refused.value)

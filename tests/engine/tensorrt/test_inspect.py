@@ -1,7 +1,7 @@
 import pytest
 from rich.console import Console
 from rich.progress import Progress
-from support.tensorrt_standin import write_onnx
+from support.little_graphs import write_onnx
 
 from sam_batch.engine.tensorrt.build import build_plan, options
 from sam_batch.engine.tensorrt.inspect import inspect, read_log, summarise

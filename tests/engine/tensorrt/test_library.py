@@ -11,11 +11,11 @@ from functools import cache
 
 import pytest
 import torch
+from support.little_graphs import write_attention, write_onnx
 from support.small_sam import small_sam
 from support.tensorrt_bindings import LEAN, OLDER_LEAN, fetch_lean
 from support.tensorrt_engines import settings
-from support.tensorrt_library import attention_profiles, build, needs_library, target, write_attention
-from support.tensorrt_standin import write_onnx
+from support.tensorrt_library import attention_profiles, build, needs_library, target
 
 from sam_batch.engine.onnx import export as exporting
 from sam_batch.engine.onnx.graph_set import read_graphs

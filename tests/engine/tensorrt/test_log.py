@@ -22,9 +22,9 @@ def errors(host, logger):
 
 
 def test_a_process_has_one_logger(host, bindings, logger):
-    from support import tensorrt_standin
+    from support.tensorrt_standin import machine
 
-    assert get_logger(tensorrt_standin.host(bindings).trt)[0] is logger
+    assert get_logger(machine.host(bindings).trt)[0] is logger
 
 
 def test_errors_are_remembered_for_the_exception_and_nothing_is_printed(host, logger, errors, caplog, capsys):

@@ -13,7 +13,7 @@ from filelock import FileLock
 from rich.console import Console
 from support.tensorrt_engines import CHECKPOINT, POSITIONS, QUIET, engine_set_in, hold_small_sam, settings
 from support.tensorrt_library import needs_library, target
-from support.tensorrt_standin import KNOBS
+from support.tensorrt_standin.knobs import KNOBS
 
 from sam_batch.engine.onnx.graph_set import PROMPTED, read_graphs, write_manifest
 from sam_batch.engine.tensorrt import plan_set

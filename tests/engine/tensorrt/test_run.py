@@ -4,7 +4,8 @@ import torch
 from onnx import numpy_helper
 from rich.console import Console
 from rich.progress import Progress
-from support.tensorrt_standin import KNOBS, write_onnx
+from support.little_graphs import write_onnx
+from support.tensorrt_standin.knobs import KNOBS
 
 from sam_batch.engine.tensorrt.build import build_plan, options
 from sam_batch.engine.tensorrt.run import PlanRunner

@@ -9,8 +9,8 @@ import onnx
 import pytest
 from rich.console import Console
 from rich.progress import Progress
+from support.little_graphs import write_onnx
 from support.tensorrt_library import needs_library, target
-from support.tensorrt_standin import write_onnx
 
 from sam_batch.engine.tensorrt.flavour import CLASSIC
 from sam_batch.engine.tensorrt.log import get_logger, make_monitor, start

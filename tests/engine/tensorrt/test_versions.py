@@ -18,7 +18,7 @@ RTX_HAS_NONE = " and not TimingCache"
 DIVIDE = f"""
 import json, os, sys
 import pytest
-from support import tensorrt_engines, tensorrt_standin
+from support import tensorrt_engines
 for line in sys.stdin:
     requirement, arguments = json.loads(line)
     if os.fork() == 0:
