@@ -49,8 +49,8 @@ class RunConfig(Section):
     webhook: Neutral[str | None] = Field(
         None,
         pattern="^(https?://[^/]+|env:[^=]+$)",
-        description="URL that is sent the summary at the end, as JSON; or env:NAME for a variable with the URL in it, "
-        "since the configuration is kept in the output.",
+        description="URL that is sent the summary at the end, as JSON; or env:NAME for a variable with the URL in it. "
+        "An URL is not kept in the output's config.yaml; a variable's name is.",
     )
 
     @field_validator("actors")

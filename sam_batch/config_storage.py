@@ -1,8 +1,6 @@
 """The section `storage` of the configuration: how object stores are reached."""
 
-from typing import Self
-
-from pydantic import Field, StrictInt, model_validator
+from pydantic import Field, StrictInt
 
 from sam_batch.section import Neutral, Section
 
@@ -19,11 +17,3 @@ class StorageConfig(Section):
     outage_seconds: Neutral[StrictInt] = Field(
         600, ge=0, description="How long a job waits for an input store that does not answer, before it ends."
     )
-
-    @model_validator(mode="after")  # of the section, as messages repeat a key's value
-    def _endpoint_holds_no_credentials(self) -> Self:
-        if self.endpoint_url and "@" in self.endpoint_url:
-            raise ValueError(
-                "endpoint_url has a password, and is kept and shown; credentials come from the environment"
-            )
-        return self

@@ -6,6 +6,7 @@ are read by `sam_batch.yamlfile`, and what is wrong is put into words by `sam_ba
 
 import json
 import logging
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import reduce
@@ -24,6 +25,8 @@ from sam_batch.section import keys, kinds, subsection, types
 from sam_batch.segment.algorithm import ALGORITHMS, require_known
 
 log = logging.getLogger(__name__)
+
+_WITH_PASSWORD = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/]*:[^/]*@")
 
 SCHEMA_LINE = "# yaml-language-server: $schema=job.schema.json\n"
 
@@ -59,6 +62,7 @@ def stored(text: str, name: str) -> dict[str, Any]:
 
 def check(tree: Mapping[str, Any]) -> Config:
     """Turn plain mappings into a `Config`, or say what is wrong with them."""
+    _refuse_passwords(tree)
     try:
         config = Config.model_validate(tree)
     except ValidationError as error:
@@ -67,11 +71,24 @@ def check(tree: Mapping[str, Any]) -> Config:
     return config
 
 
+def _refuse_passwords(value: Any, path: str = "") -> None:
+    """Refuse addresses that hold a password: a configuration is kept and shown, and messages repeat its values."""
+    if isinstance(value, Mapping):
+        for key, below in value.items():
+            _refuse_passwords(below, f"{path}.{key}".lstrip("."))
+    elif isinstance(value, (list, tuple)):
+        for below in value:
+            _refuse_passwords(below, path)
+    elif isinstance(value, str) and _WITH_PASSWORD.match(value):
+        raise ConfigError(f"{path}: has a password, and is kept and shown; credentials come from the environment")
+
+
 def _tree(override: str) -> dict[str, Any]:
     """One override as the mapping that a file would hold."""
     given, equals, text = override.partition("=")
     if not (given and equals) or given != given.strip():
-        raise ConfigError(f"{override}: an override is written section.key=value, without blanks before the =")
+        named = given + equals + "..." * bool(equals)  # the value may be a secret
+        raise ConfigError(f"{named}: an override is written section.key=value, without blanks before the =")
     key = given
     for old, new in MOVED.items():
         if given == old or given.startswith(f"{old}."):

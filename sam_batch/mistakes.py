@@ -27,6 +27,7 @@ _WANTED = {
     "list_type": "a list",
     "string_too_short": "some text",
 }
+_SECRET = ("run.webhook",)  # keys whose values are not repeated
 _NEAR = 0.75  # likeness of names: `min_area` and `min_mask_area` are, `min_mask_region_area` does something else
 _SUBJECTS = ("Value error, ", "Input ", "String ", "Tuple ", "List ")  # of pydantic's sentences
 
@@ -67,7 +68,8 @@ def _line(path: str, details: Sequence[ErrorDetails]) -> str:
         return f"{path} = {_short(value)}: is a section; {_section_hint(path, value)}"
     if isinstance(value, dict) and kind == "value_error":  # about a whole section
         return f"{path}: {_reason(details[0])}"
-    return f"{path} = {_short(value)}: {_reasons(path, details)}{_hint(value, details)}"
+    told = path if path in _SECRET else f"{path} = {_short(value)}"
+    return f"{told}: {_reasons(path, details)}{_hint(value, details)}"
 
 
 def _reasons(path: str, details: Sequence[ErrorDetails]) -> str:

@@ -213,3 +213,22 @@ class TestMovedKeys:
     def test_each_points_to_a_key_or_a_section_that_exists(self):
         assert set(MOVED.values()) <= {name for name, _ in keys(Config)}
         assert not set(MOVED) & {name for name, _ in keys(Config)}
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "input.uri=https://me:secret@host/a",
+        "output.uri=s3://me:secret@bucket/out",
+        "input.uri=[a, 'ftp://m:secret@h']",
+    ],
+)
+def test_an_address_with_a_password_is_refused_and_not_repeated(setting):
+    with pytest.raises(ConfigError, match=rf"^{setting.partition('=')[0]}: has a password") as refused:
+        configfile.load([], ["input.uri=in", "output.uri=out", setting])
+    assert "secret" not in str(refused.value)
+
+
+def test_where_an_account_is_part_of_an_address_it_may_be():
+    uri = "abfs://photos@account.dfs.core.windows.net/in"
+    assert configfile.load([], [f"input.uri={uri}", "output.uri=out"]).input.uri == uri

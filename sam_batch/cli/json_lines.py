@@ -46,17 +46,13 @@ class JsonLines(io.TextIOBase):
 
 
 class JsonHandler(logging.Handler):
-    """Logs to such a stream: each message once, and all that is about an image (`extra={"facts": ...}`)."""
+    """Logs to such a stream, with what is known of an image (`extra={"facts": ...}`)."""
 
     def __init__(self, lines: JsonLines) -> None:
         super().__init__()
         self._lines = lines
-        self._shown: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one line."""
-        message, facts = record.getMessage(), getattr(record, "facts", None)
-        if facts is None and message in self._shown:
-            return
-        self._shown |= set() if facts else {message}
-        self._lines.put("info" if record.levelno < logging.WARNING else record.levelname.lower(), message, facts)
+        level = "info" if record.levelno < logging.WARNING else record.levelname.lower()
+        self._lines.put(level, record.getMessage(), getattr(record, "facts", None))

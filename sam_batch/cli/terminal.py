@@ -149,6 +149,7 @@ def _logged_on(console: Console, level: int) -> Iterator[None]:
     handler: logging.Handler = _ConsoleHandler(console)
     if isinstance(stream, JsonLines):
         handler, level = JsonHandler(stream), logging.DEBUG
+    handler.addFilter(_EachOnce())
     before = log.level
     log.setLevel(level)
     log.addHandler(handler)
@@ -160,16 +161,28 @@ def _logged_on(console: Console, level: int) -> Iterator[None]:
 
 
 class _ConsoleHandler(logging.Handler):
-    """Prints each message once; above a progress bar, if there is one."""
+    """Prints messages; above a progress bar, if there is one."""
 
     def __init__(self, console: Console) -> None:
         super().__init__()
         self._console = console
-        self._shown: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
+        line = f"{record.levelname.lower()}: {record.getMessage()}"
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+class _EachOnce(logging.Filter):
+    """Lets each message through once, but all that is about an image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._shown: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if hasattr(record, "facts"):
+            return True
         message = record.getMessage()
-        if message not in self._shown:
-            self._shown.add(message)
-            line = f"{record.levelname.lower()}: {message}"
-            self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        is_new = message not in self._shown
+        self._shown.add(message)
+        return is_new

@@ -16,7 +16,6 @@ from functools import partial
 
 from rich.console import Console
 
-from sam_batch import configfile
 from sam_batch.config import Config
 from sam_batch.job import preflight
 from sam_batch.job.changed import difference_of, look_into, successor
@@ -30,6 +29,7 @@ from sam_batch.job.steps import (
     finish,
     held,
     keep_config,
+    kept_config,
     label,
     needs_of,
     opened,
@@ -84,7 +84,7 @@ def run_job(config: Config, console: Console, overwrite: str | None = None) -> S
 def _is_finished(run: Run, plan: Plan, images: Images) -> bool:
     """Whether this very configuration has done all there is: then nothing dear need be loaded to say so."""
     output = Output(run.storage)
-    same = ownership.read_if_there(run.storage, layout.CONFIG) == ownership.sealed(configfile.to_yaml(run.config))
+    same = ownership.read_if_there(run.storage, layout.CONFIG) == kept_config(run.config)
     if not same or not plan.is_drawn or run.config.run.retry_failed or plan.pending(output.done()):
         return False
     difference = difference_of(plan, images.listed, run.config)

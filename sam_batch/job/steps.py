@@ -174,8 +174,14 @@ def _waits_for_gpus(config: Config, resources: cluster.Resources) -> bool:
 
 def keep_config(run: Run) -> None:
     """Leave the effective configuration in the output, unless somebody edited the one that is there."""
-    effective = ownership.sealed(configfile.to_yaml(run.config))
-    ownership.put_over_own(run.storage, layout.CONFIG, effective, ownership.is_sealed)
+    ownership.put_over_own(run.storage, layout.CONFIG, kept_config(run.config), ownership.is_sealed)
+
+
+def kept_config(config: Config) -> bytes:
+    """The effective configuration as an output keeps it: without a webhook's address, which often is a secret."""
+    if config.run.webhook is not None and not webhook.is_variable(config.run.webhook):
+        config = config.model_copy(update={"run": config.run.model_copy(update={"webhook": None})})
+    return ownership.sealed(configfile.to_yaml(config))
 
 
 def extended_plan(run: Run, images: Images, fingerprint: dict[str, str], plan: Plan | None) -> Plan:

@@ -22,13 +22,18 @@ _VARIABLE = "env:"
 _log = logging.getLogger(__name__)
 
 
+def is_variable(webhook: str) -> bool:
+    """Whether the configuration names a variable that holds the address, and not the address itself."""
+    return webhook.startswith(_VARIABLE)
+
+
 def address_of(webhook: str | None, environment: Mapping[str, str] = os.environ) -> str | None:
     """The address itself, where the configuration names a variable that holds it.
 
     Raises:
         ConfigError: The variable holds none.
     """
-    if webhook is None or not webhook.startswith(_VARIABLE):
+    if webhook is None or not is_variable(webhook):
         return webhook
     name = webhook.removeprefix(_VARIABLE)
     address = environment.get(name, "")

@@ -1,5 +1,6 @@
 """Streams that are closed, full or read by nobody: the work goes on, and no traceback is shown."""
 
+import json
 import shlex
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from support.jobs import draw_photographs, job_config
 
 from sam_batch import configfile
 from sam_batch.cli import terminal
+from sam_batch.cli.json_lines import JsonLines
 
 
 @pytest.fixture
@@ -70,8 +72,11 @@ def test_a_name_that_is_no_text_can_be_printed(job):
     assert "photo\\udce9" in told
 
 
-def test_a_warning_is_shown_once(capfd):
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_warning_is_shown_once(capfd, monkeypatch, as_json):
+    monkeypatch.setattr(sys, "stderr", JsonLines(sys.stderr) if as_json else sys.stderr)
     with terminal.quiet(verbose=False):
         for _ in range(2):
             terminal.logging.getLogger("sam_batch").warning("slow")
-    assert capfd.readouterr().err == "warning: slow\n"
+    (line,) = capfd.readouterr().err.splitlines()
+    assert (json.loads(line)["message"] if as_json else line) == ("slow" if as_json else "warning: slow")

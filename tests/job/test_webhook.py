@@ -7,6 +7,7 @@ from threading import Thread
 import pytest
 from support.jobs import draw_photographs, job_config, run
 
+from sam_batch import configfile
 from sam_batch.errors import ConfigError
 from sam_batch.job import webhook
 from sam_batch.output.summary import Summary
@@ -77,3 +78,21 @@ def test_a_variable_without_an_address_ends_the_run_before_it_begins(environment
     with pytest.raises(ConfigError, match=r"run\.webhook: env:HOOK: the variable HOOK holds no URL") as refused:
         run(job_config(tmp_path, tmp_path / "out", run={"webhook": "env:HOOK"}))
     assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("settings", [["run.webhook=htps://secret"], ["run.webhook =https://secret"]])
+def test_a_wrong_address_is_not_repeated(settings):
+    with pytest.raises(ConfigError, match=r"^run\.webhook") as refused:
+        configfile.load([], ["input.uri=in", "output.uri=out", *settings])
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_the_output_keeps_a_variable_s_name_and_no_address(listener, tmp_path, monkeypatch, kept):
+    monkeypatch.setenv("HOOK", listener.url)
+    draw_photographs(tmp_path / "photos", 1)
+    config = job_config(tmp_path / "photos", tmp_path / "out", run={"webhook": "env:HOOK" if kept else listener.url})
+    run(config)
+    text = (tmp_path / "out/config.yaml").read_text()
+    assert ("webhook: env:HOOK" in text, listener.url in text) == (kept, False)
+    assert run(config).used == {}  # the same configuration has done all there is

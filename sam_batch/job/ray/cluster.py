@@ -6,6 +6,7 @@ What this changes in the process, its environment and Ray's log level, is put ba
 import contextlib
 import logging
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -42,7 +43,7 @@ class Resources:
         cpus: Logical CPUs, at least 2.
         gpus: GPUs.
         nodes: Living nodes.
-        is_local: Ray was started here, for this job alone.
+        is_local: It is of this machine alone.
         task_memory: Bytes that a loader or writer asks of its node; 0 where no node says what it has.
     """
 
@@ -54,8 +55,12 @@ class Resources:
 
 
 def is_local() -> bool:
-    """Whether a Ray of this job's own is started on this machine, since RAY_ADDRESS names no cluster."""
-    return os.environ.get("RAY_ADDRESS", "") in ("", "local")
+    """Whether Ray is of this machine alone: RAY_ADDRESS names no cluster, nor did this process join one before."""
+    if os.environ.get("RAY_ADDRESS", "") not in ("", "local"):
+        return False
+    ray: Any = sys.modules.get("ray")
+    is_connected = ray is not None and ray.is_initialized()  # as in a notebook, which may have joined a cluster
+    return not is_connected or len([node for node in ray.nodes() if node["Alive"]]) == 1
 
 
 def refuse_working_copy(config: Config) -> None:

@@ -124,10 +124,13 @@ def test_an_address_of_this_machine_starts_a_ray_of_its_own(fake_ray, monkeypatc
     assert fake_ray.started["address"] == "local"
 
 
-def test_a_ray_that_this_process_is_connected_to_is_used_and_stays(fake_ray):
+@pytest.mark.parametrize("nodes", [1, 2])
+def test_a_ray_that_this_process_is_connected_to_is_used_and_stays(fake_ray, monkeypatch, nodes):
+    monkeypatch.setattr(fake_ray, "nodes", lambda: [{"Alive": True, "Resources": {}}] * nodes)
     fake_ray.was_connected = True
-    with cluster.connected():
+    with cluster.connected() as resources:
         assert not hasattr(fake_ray, "started")
+        assert resources.is_local is (nodes == 1)
     assert not fake_ray.ended
 
 
