@@ -3,8 +3,8 @@
 The input is a folder of hard links to a few small pictures, made once and kept; nothing of them is decoded. The steps
 are those of a run, from the listing to the stream of shards that workers are given, in one process, which imports torch
 and Ray where a driver does. With `--parts`, parts of a finished job are written for all images, and its status, another
-run and the end of a job are measured. Each line is a step's CPU time and the most memory that the process had used by
-then; at the end one JSON line.
+run and the end of a job are measured. Each line is a step's time, its CPU time and the most memory that the process had
+used by then; at the end one JSON line.
 
     python benchmarks/scale.py --images 1000000 --folder /tmp/scale
 """
@@ -21,16 +21,18 @@ from typing import Any
 
 import cv2
 import numpy as np
+from rich.console import Console
 
 from benchmarks.harness.memory import peak_bytes
 from sam_batch.config import Config
-from sam_batch.data.storage import open_storage
+from sam_batch.data.storage import Storage, open_storage
 from sam_batch.export.formats import open_exports
 from sam_batch.job.changed import decide, difference_of
 from sam_batch.job.images import Images, list_images
 from sam_batch.job.outage import controls
-from sam_batch.job.spec import known_settings
-from sam_batch.job.status import status
+from sam_batch.job.run import run_job
+from sam_batch.job.status import Watch, status
+from sam_batch.job.steps import kept_config
 from sam_batch.output import layout, schema
 from sam_batch.output.fingerprint import digest
 from sam_batch.output.output import Output
@@ -92,8 +94,17 @@ class Steps:
             "peak_megabytes": round(peak_bytes() / 1e6),
         }
         self.lines[name] = line
-        print(f"{name:24s} {line['cpu_seconds']:8.1f} CPU s {line['peak_megabytes']:7.0f} MB", flush=True)
+        times = f"{line['seconds']:8.1f} s {line['cpu_seconds']:8.1f} CPU s"
+        print(f"{name:24s} {times} {line['peak_megabytes']:7.0f} MB", flush=True)
         return value
+
+
+def fingerprint_of(config: Config) -> dict[str, str]:
+    """What the results of a job are made with."""
+    from sam_batch.engine import factory
+    from sam_batch.job.spec import JobSpec
+
+    return JobSpec(config, factory.resolve_weights(config), factory.resolve(config.engine, False)).fingerprint()
 
 
 def start_of_run(config: Config, step: Steps) -> Plan:
@@ -101,7 +112,7 @@ def start_of_run(config: Config, step: Steps) -> Plan:
     listed = step("list", lambda: list_images(config))
     images, storage = Images(listed), open_storage(config.output.uri, config.storage)
     step("import torch and Ray", lambda: list(map(import_module, ("torch", "ray.data"))))
-    settings = known_settings(config)
+    settings = step("settle the engine", lambda: fingerprint_of(config))
     plan = read_plan(storage)
     decision = step("plan and check names", lambda: decide(Output(storage), plan, images, config, settings))
     plan = step("store", lambda: store(storage, plan, decision.rows, settings))
@@ -113,8 +124,8 @@ def start_of_run(config: Config, step: Steps) -> Plan:
 
 
 def end_of_run(config: Config, plan: Plan, step: Steps) -> None:
-    """What a driver does when all shards are committed."""
-    output = Output(open_storage(config.output.uri, config.storage))
+    """What is seen of a job whose shards are all committed, what its driver does then, and what another one does."""
+    output, watch = Output(open_storage(config.output.uri, config.storage)), Watch(config)
     summary = Summary(output.storage.root, 1.0, planned=len(plan))
 
     def finish() -> None:
@@ -123,9 +134,29 @@ def end_of_run(config: Config, plan: Plan, step: Steps) -> None:
                 summary.count(part)
                 exports.add(part)
             exports.finish()
+        summary.counted = output.mark(plan)
+        output.storage.replace(layout.SUMMARY, summary.to_json().encode())
+        output.storage.replace(layout.CONFIG, kept_config(config))
 
-    step("status", lambda: status(config))
+    step("status with a price", lambda: watch.look(price=1.0))
+    step("the same once more", lambda: watch.look(price=1.0))
     step("count and export COCO", finish)
+    step("status", lambda: status(config))
+    step("run again", lambda: run_job(config, Console(quiet=True)))
+
+
+def slow_down(seconds: float) -> None:
+    """Let each request for a file take so much longer, as those to an object store do."""
+
+    def slowed(verb: Callable[..., Any]) -> Callable[..., Any]:
+        def request(*arguments: Any, **named: Any) -> Any:
+            time.sleep(seconds)
+            return verb(*arguments, **named)
+
+        return request
+
+    for name in ("read", "stat", "exists", "write", "replace", "create", "find"):
+        setattr(Storage, name, slowed(getattr(Storage, name)))
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -134,6 +165,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--folder", type=Path, required=True, help="for links and output; is kept")
     parser.add_argument("--parts", action="store_true", help="also the end of the job")
     parser.add_argument("--masks", type=int, default=1, help="of each image, with --parts")
+    parser.add_argument("--request-seconds", type=float, default=0.0, help="that each takes longer, after the parts")
     arguments = parser.parse_args(argv)
     photos, out = arguments.folder / f"input-{arguments.images}", arguments.folder / f"output-{time.time_ns()}"
     make_input(photos, arguments.images)
@@ -145,6 +177,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if arguments.parts:
         output = Output(open_storage(config.output.uri, config.storage))
         step("write parts", lambda: write_parts(output, plan, arguments.masks))
+        if arguments.request_seconds:
+            slow_down(arguments.request_seconds)
         end_of_run(config, plan, step)
     from benchmarks.harness.environment import environment
 

@@ -300,7 +300,7 @@ def extend(
                 "shard": first_shard + places // shard_size,
                 "image_id": first_image + places,
                 **{name: entries[name] for name in entries.column_names},
-                "prompts": pa.nulls(entries.num_rows, GIVEN) if given is None else given,
+                "prompts": schema.nulls(entries.num_rows, GIVEN) if given is None else given,
             }
             yield pa.table({name: columns[name] for name in schema.PLAN_SCHEMA.names}).cast(schema.PLAN_SCHEMA)
 

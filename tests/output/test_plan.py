@@ -12,6 +12,7 @@ from support.jobs import job_config
 from sam_batch.config import StorageConfig
 from sam_batch.data.storage import Entry, Storage
 from sam_batch.errors import AlreadyExistsError, OutputError
+from sam_batch.job.pack import pack
 from sam_batch.output import plan as plans
 from sam_batch.output import schema
 from sam_batch.output.changes import Change, State
@@ -87,6 +88,11 @@ def test_a_long_plan_has_the_bytes_of_a_table_that_is_written_at_once(monkeypatc
     whole, sink = rows.read().combine_chunks().replace_schema_metadata(metadata), pa.BufferOutputStream()
     pq.write_table(whole, sink, compression="zstd", use_dictionary=False, row_group_size=4)
     assert plans._part_bytes(rows, {"a": "1"}) == sink.getvalue().to_pybytes()
+
+
+def test_a_shard_of_a_new_plan_weighs_what_its_rows_do():
+    plan = plans.Plan(plans.extend(None, entries(f"{number:05d}" for number in range(9000)), 32), {}, 1)
+    assert pack(next(plan.shards({1}))).nbytes < 10_000
 
 
 def test_shards_of_images_and_images_of_shards_that_count(tmp_path):
