@@ -64,9 +64,8 @@ class HubError(OSError):
         retry_after: Seconds until the server takes requests again, as far as it says.
     """
 
-    def __init__(self, message: str, status_code: int, retry_after: float) -> None:
-        super().__init__(errno.EIO, message)
-        self.status_code, self.retry_after = status_code, retry_after
+    status_code = 0
+    retry_after = 0.0
 
 
 class HubFiles:
@@ -227,11 +226,16 @@ def _refusal(answer: Any, token: str | None) -> OSError:
     if status == 404 and code != "RevisionNotFound":
         return FileNotFoundError(errno.ENOENT, text)
     seconds = _LIMITED.search(answer.headers.get("RateLimit", "")) if status == 429 else None
-    return HubError(text, status, float(seconds[1]) if seconds else 0.0)
+    error = HubError(errno.EIO, text)
+    error.status_code, error.retry_after = status, float(seconds[1]) if seconds else 0.0
+    return error
 
 
 def _json(answer: Any) -> Any:
-    return json.loads(answer.read())
+    try:
+        return json.loads(answer.read())
+    except ValueError as error:  # of a proxy between, such as a page to log in
+        raise OSError(errno.EIO, f"the answer is no JSON: {error}") from error
 
 
 def _next(answer: Any) -> str | None:

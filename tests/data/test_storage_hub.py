@@ -319,6 +319,12 @@ def test_a_server_that_is_not_there_is_a_storage_error(storage: Storage, monkeyp
         storage.read("old")
 
 
+def test_an_answer_that_is_not_the_hubs_is_a_storage_error(storage: Storage, hub: Hub) -> None:
+    hub.faults.append("200")
+    with pytest.raises(StorageError, match="is no JSON"):
+        list(storage.list())
+
+
 def test_a_storage_survives_pickling(storage: Storage) -> None:
     copy = pickle.loads(pickle.dumps(storage))
     assert (copy.root, copy.read("old")) == (PHOTOS, b"old")
