@@ -76,7 +76,8 @@ def client_of(scheme: str, account: str, config: StorageConfig) -> Any:
 def _client(scheme: str, account: str, config: StorageConfig, process: int) -> Any:
     try:
         if scheme == "hf":
-            import_module("huggingface_hub.utils")
+            for part in ("constants", "utils"):  # which the package does not import by itself
+                import_module(f"huggingface_hub.{part}")
             return import_module("huggingface_hub")
         kind = _class_of(scheme)
         options = {**kind._get_kwargs_from_urls(f"{scheme}://{account}/"), **_options(scheme, config)}

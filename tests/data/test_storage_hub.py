@@ -1,8 +1,10 @@
 """The Hugging Face Hub as an input, beside a small server that answers like it (`support/hub.py`)."""
 
 import pickle
+import sys
 import traceback
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,7 +19,7 @@ from tenacity import wait_none
 from sam_batch.config import InputConfig, StorageConfig
 from sam_batch.data import storage_clients, storage_hub
 from sam_batch.data.listing import list_images
-from sam_batch.data.storage import Storage, open_storage, read_range, read_uri, stat_uri
+from sam_batch.data.storage import Entry, Storage, open_storage, read_range, read_uri, stat_uri
 from sam_batch.errors import (
     ConfigError,
     ImageError,
@@ -131,6 +133,28 @@ def test_every_name_addresses_its_own_bytes(hub: Hub, tree: str) -> None:
         assert storage.stat(entry.key) == entry
 
 
+def test_the_package_itself_finds_the_same_in_repositories(hub: Hub) -> None:
+    put(hub, "datasets/me/photos@main", *ODD)
+    hf = import_module("huggingface_hub").HfApi(endpoint=hub.url)
+    entries = list(open_storage(PHOTOS, CONFIG).list())
+    tree = hf.list_repo_tree("me/photos", repo_type="dataset", recursive=True)
+    assert sorted((file.path, file.blob_id) for file in tree if hasattr(file, "blob_id")) == told(entries)
+    infos = hf.get_paths_info("me/photos", ODD, repo_type="dataset")
+    assert sorted((file.path, file.blob_id) for file in infos) == told(entries)
+
+
+def test_the_package_itself_finds_the_same_in_buckets(hub: Hub) -> None:
+    put(hub, "buckets/me/photos", *ODD)
+    hf = import_module("huggingface_hub").HfApi(endpoint=hub.url)
+    entries = list(open_storage("hf://buckets/me/photos", CONFIG).list())
+    for found in (hf.list_bucket_tree("me/photos", recursive=True), hf.get_bucket_paths_info("me/photos", ODD)):
+        assert sorted((file.path, file.xet_hash) for file in found) == told(entries)
+
+
+def told(entries: list[Entry]) -> list[tuple[str, str | None]]:
+    return sorted((entry.key, entry.modified) for entry in entries)
+
+
 def test_content_and_nothing_else_tells_two_versions_apart(hub: Hub) -> None:
     put(hub, "datasets/me/photos@v1", "a.jpg", "b.jpg")
     hub.trees["datasets/me/photos@v2"] = {"a.jpg": b"a.jpg", "b.jpg": b"other"}
@@ -163,6 +187,15 @@ def test_a_list_of_images_there_is_looked_up_by_the_folder(hub: Hub) -> None:
     assert [path for path, _ in hub.requests if "paths-info" in path] == [
         "POST /api/datasets/me/photos/paths-info/main"
     ]
+
+
+def test_a_list_elsewhere_names_images_there(hub: Hub, tmp_path: Path) -> None:
+    put(hub, "datasets/me/photos@v1", "set/a.jpg")
+    put(hub, "buckets/me/more", "b.jpg")
+    (tmp_path / "list.csv").write_text(f"uri,key\n{PHOTOS}@v1/set/a.jpg,one.jpg\nhf://buckets/me/more/b.jpg,two.jpg\n")
+    images = list_images(InputConfig(uri=str(tmp_path / "list.csv")), CONFIG).images
+    assert [(image.key, image.size) for image in images] == [("one.jpg", 9), ("two.jpg", 5)]
+    assert [read_uri(image.uri, CONFIG) for image in images] == [b"set/a.jpg", b"b.jpg"]
 
 
 def test_images_in_archives_there_are_read_by_their_place(hub: Hub, tmp_path: Path) -> None:
@@ -213,6 +246,13 @@ def test_a_token_opens_what_is_closed_and_goes_nowhere_else(
     assert [has_token for _, has_token in hub.requests] == [True, False]  # the second went to another server
     with pytest.raises(PermissionDeniedError):
         read_uri(f"{PHOTOS}/old", StorageConfig(anonymous=True))
+
+
+def test_a_stored_token_is_used(storage: Storage, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "token").write_text(f"{TOKEN}\n")
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "token"))
+    hub.closed.add("datasets/me/photos")
+    assert storage.read("old") == b"old"
 
 
 def test_no_token_goes_where_a_page_of_a_listing_refers_to(
@@ -339,7 +379,15 @@ def test_nothing_is_written(storage: Storage) -> None:
         list_images(InputConfig(uri=PHOTOS), CONFIG, output="hf://datasets/me/labels")
 
 
+def test_the_environment_names_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "huggingface_hub"]:
+        monkeypatch.delitem(sys.modules, name)  # it reads the environment as it is imported
+    monkeypatch.setenv("HF_ENDPOINT", "https://hub.example/")
+    hub = storage_clients.client_of("hf", "", StorageConfig(region="anew"))
+    assert (hub.constants.ENDPOINT, callable(hub.utils.get_session)) == ("https://hub.example", True)
+
+
 def test_a_missing_package_is_an_error_before_any_request(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "huggingface_hub.utils", None)
+    monkeypatch.setitem(sys.modules, "huggingface_hub.utils", None)
     with pytest.raises(ConfigError, match=r"pip install 'sam-batch\[hf\]'"):
         open_storage(PHOTOS, StorageConfig(region="nowhere"))

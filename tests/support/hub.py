@@ -125,7 +125,9 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(json.dumps(found[start : start + PAGE]).encode(), link)
 
     def _paths_info(self, name: str, path: str, query: dict[str, str]) -> None:
-        tree, paths = self.hub.trees[name], json.loads(self.asked)["paths"]
+        is_form = "form" in self.headers["Content-Type"]  # as the package asks of repositories
+        paths = parse_qs(self.asked.decode())["paths"] if is_form else json.loads(self.asked)["paths"]
+        tree = self.hub.trees[name]
         folders = [_folder(one) for one in paths if any(other.startswith(f"{one}/") for other in tree)]
         files = [_file(one, tree[one], name) for one in paths if one in tree]
         self._send(json.dumps([*folders, *files]).encode())
