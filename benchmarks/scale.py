@@ -12,9 +12,11 @@ used by then; at the end one JSON line.
 import argparse
 import json
 import os
+import random
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -25,11 +27,15 @@ from rich.console import Console
 
 from benchmarks.harness.memory import peak_bytes
 from sam_batch.config import Config
-from sam_batch.data.storage import Storage, open_storage
+from sam_batch.data.entries import gathered
+from sam_batch.data.listing import Listing
+from sam_batch.data.selection import LeftOut
+from sam_batch.data.storage import Entry, Storage, open_storage
 from sam_batch.export.formats import open_exports
 from sam_batch.job.changed import decide, difference_of
 from sam_batch.job.images import Images, list_images
 from sam_batch.job.outage import controls
+from sam_batch.job.pack import pack
 from sam_batch.job.run import run_job
 from sam_batch.job.status import Watch, status
 from sam_batch.job.steps import kept_config
@@ -40,6 +46,7 @@ from sam_batch.output.plan import Plan, read_plan, store
 from sam_batch.output.summary import Summary
 
 FOLDER_FILES = 1000
+SHARDS_PER_ACTOR = 4096  # in one stream of Ray's, which takes them all at its beginning
 LINKS = 50_000  # of one file; ext4 allows 65,000
 
 
@@ -59,6 +66,21 @@ def make_input(folder: Path, images: int) -> None:
             Path(link).write_bytes(encoded)
         else:
             os.link(first, link)
+
+
+def imagine(folder: Path, images: int) -> Listing:
+    """The same images, listed in the disorder of a file system, and of other times; there are no files."""
+    draw = random.Random(0)
+
+    def entries() -> Iterator[Entry]:
+        firsts = range(0, images, FOLDER_FILES)
+        for first in draw.sample(firsts, len(firsts)):
+            numbers = range(first, min(first + FOLDER_FILES, images))
+            for number in draw.sample(numbers, len(numbers)):
+                key = f"d{first // FOLDER_FILES:05d}/image_{number:08d}.jpg"
+                yield Entry(key, f"{folder}/{key}", 2000, str(draw.getrandbits(60)))
+
+    return Listing(gathered(entries()), LeftOut())
 
 
 def write_parts(output: Output, plan: Plan, masks: int) -> None:
@@ -107,9 +129,9 @@ def fingerprint_of(config: Config) -> dict[str, str]:
     return JobSpec(config, factory.resolve_weights(config), factory.resolve(config.engine, False)).fingerprint()
 
 
-def start_of_run(config: Config, step: Steps) -> Plan:
+def start_of_run(config: Config, step: Steps, list_input: Callable[[], Listing]) -> Plan:
     """What a driver does before the first shard is with a worker, but for devices, weights and Ray."""
-    listed = step("list", lambda: list_images(config))
+    listed = step("list", list_input)
     images, storage = Images(listed), open_storage(config.output.uri, config.storage)
     step("import torch and Ray", lambda: list(map(import_module, ("torch", "ray.data"))))
     settings = step("settle the engine", lambda: fingerprint_of(config))
@@ -118,6 +140,7 @@ def start_of_run(config: Config, step: Steps) -> Plan:
     plan = step("store", lambda: store(storage, plan, decision.rows, settings))
     step("controls", lambda: controls(plan, storage))
     step("all shards, streamed", lambda: deque(plan.shards(plan.pending(set())), maxlen=0))
+    step("pack those of an actor", lambda: list(map(pack, plan.shards(range(SHARDS_PER_ACTOR)))))
     again = step("read the plan", lambda: read_plan(storage))
     step("compare with it", lambda: difference_of(again, listed, config))
     return plan
@@ -166,14 +189,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--parts", action="store_true", help="also the end of the job")
     parser.add_argument("--masks", type=int, default=1, help="of each image, with --parts")
     parser.add_argument("--request-seconds", type=float, default=0.0, help="that each takes longer, after the parts")
+    parser.add_argument("--imagined", action="store_true", help="make no links: names of files that are not there")
     arguments = parser.parse_args(argv)
+    if arguments.imagined and arguments.parts:
+        parser.error("--parts lists the input again, which must be there")
     photos, out = arguments.folder / f"input-{arguments.images}", arguments.folder / f"output-{time.time_ns()}"
-    make_input(photos, arguments.images)
+    if not arguments.imagined:
+        make_input(photos, arguments.images)
     config = Config.model_validate(
         {"input": {"uri": str(photos)}, "output": {"uri": str(out)}, "engine": {"kind": "fake"}}
     )
     step = Steps()
-    plan = start_of_run(config, step)
+    list_input = partial(imagine, photos, arguments.images) if arguments.imagined else partial(list_images, config)
+    plan = start_of_run(config, step, list_input)
     if arguments.parts:
         output = Output(open_storage(config.output.uri, config.storage))
         step("write parts", lambda: write_parts(output, plan, arguments.masks))
