@@ -208,7 +208,7 @@ class _Finder:
         absent.judge()
         cut = len(common or "")
         label = "" if any(given) else name.rpartition(".")[0]
-        bare = (replace(image, key=image.key[cut:]) for image in chain.from_iterable(unnamed))
+        bare = (Entry(one.key[cut:], one.uri, one.size, one.modified) for one in chain.from_iterable(unnamed))
         return _Source(label, chain(chain.from_iterable(given), bare))
 
     def _located(self, entry: Entry, folder: str) -> Iterator[tuple[bool, Entry]]:

@@ -9,7 +9,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from itertools import chain, islice
 
@@ -87,7 +86,7 @@ def _told(entry: Entry, file: Entry | None) -> Entry | None:
     if file is None:
         return None
     size = file.size if entry.size is None else entry.size  # a member's is in its URI
-    return replace(entry, size=size, modified=file.modified)
+    return Entry(entry.key, entry.uri, size, file.modified)
 
 
 def _each(files: Iterable[str], config: StorageConfig) -> list[tuple[str, Entry | None]]:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from threading import Barrier
 
 import pytest
 from support.jobs import draw_photographs, job_config, run
@@ -48,6 +49,19 @@ def test_a_part_that_was_never_planned_is_refused(output):
     output.storage.create("annotations/part-00007.parquet", b"a part")
     with pytest.raises(JobError, match=r"part-00007\.parquet: is of another job"):
         output.refuse_foreign_parts(output.plan())
+
+
+@pytest.mark.parametrize("read", [lambda output: output.metrics_of(range(3)), lambda output: keys(output, range(3))])
+def test_files_of_several_shards_are_read_side_by_side(output, monkeypatch, read):
+    all_of_them, read_one, plan = Barrier(3, timeout=10), Storage.read, output.plan()
+
+    def read_together(storage, key):
+        all_of_them.wait()  # or breaks, where one is read after the other
+        return read_one(storage, key)
+
+    monkeypatch.setattr(output, "plan", lambda: plan)
+    monkeypatch.setattr(Storage, "read", read_together)
+    assert len(list(read(output))) >= 3
 
 
 def test_what_is_no_result_may_be_gone_or_damaged(output):
