@@ -34,6 +34,7 @@ def fetch(url: str, sha256: str | None, cache: Path | None = None) -> Path:
     """
     if urlsplit(url).scheme not in ("http", "https"):
         raise CheckpointError(f"{url}: only http and https are fetched; download it, then model.checkpoint=FILE")
+    told = url.partition("?")[0]  # what follows may be a token
     folder = cache or Path(pooch.os_cache("sam-batch"))
     name = _cached_name(url)
     try:
@@ -43,8 +44,8 @@ def fetch(url: str, sha256: str | None, cache: Path | None = None) -> Path:
                 _download(url, sha256, folder, name)
     except (OSError, ValueError) as error:  # requests' errors are OSErrors; a wrong hash is a ValueError
         raise CheckpointError(
-            f"{url}: cannot be fetched into {folder}: {_cause(error)}; download it by other means, then "
-            "model.checkpoint=FILE"
+            f"{told}: cannot be fetched into {folder}: {_cause(error).replace(url, told)}; download it by other means, "
+            "then model.checkpoint=FILE"
         ) from error
     return folder / name
 

@@ -73,9 +73,11 @@ def test_what_is_missing_wrong_or_cut_off_is_refused_and_leaves_nothing(server, 
     gc.collect()
 
 
-def test_no_server_is_refused_with_what_to_do_instead(tmp_path):
-    with pytest.raises(CheckpointError, match=r"download it by other means, then model\.checkpoint=FILE"):
-        fetch("http://127.0.0.1:1/sam.pth", None, tmp_path)
+def test_no_server_is_refused_with_what_to_do_instead_and_without_a_token(tmp_path):
+    remedy = r"download it by other means, then model\.checkpoint=FILE"
+    with pytest.raises(CheckpointError, match=rf"^http://127\.0\.0\.1:1/sam\.pth: .*{remedy}") as refused:
+        fetch("http://127.0.0.1:1/sam.pth?token=secret", None, tmp_path)
+    assert "secret" not in str(refused.value)
 
 
 def test_a_cache_that_cannot_be_written_is_refused(server, tmp_path):
