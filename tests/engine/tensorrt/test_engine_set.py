@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from support import tensorrt_bindings
-from support.tensorrt_engines import PICTURE, QUIET, engine_set_in, hold_small_sam
+from support.tensorrt_engines import CHECKPOINT, PICTURE, QUIET, engine_set_in, hold_small_sam, settings
 from support.tensorrt_standin import machine
 from support.tensorrt_standin.gpu import CpuGpu
 from support.tensorrt_standin.knobs import KNOBS
@@ -14,7 +14,9 @@ from support.tensorrt_standin.knobs import KNOBS
 from sam_batch.engine.onnx.graph_set import PROMPTED, read_graphs, write_manifest
 from sam_batch.engine.protocol import Prompts
 from sam_batch.engine.tensorrt import engine_set
-from sam_batch.errors import EngineError, EngineFileError
+from sam_batch.engine.tensorrt.host import Target
+from sam_batch.engine.tensorrt.plan_set import PlanSet
+from sam_batch.errors import EngineError, EngineFileError, UnverifiedError
 
 GRAPHS = ["encoder", "score", "finish"]  # of a job whose prompts are points or boxes
 
@@ -143,15 +145,32 @@ def test_a_worker_reads_each_plan_once(engines, monkeypatch):
     assert sum(path.suffix == ".plan" for path in opened) == len(GRAPHS)
 
 
-def test_what_rtx_has_compiled_by_its_verification_is_kept_beside_the_plans_and_used(host, folder):
-    rtx = machine.host(tensorrt_bindings.load(tensorrt_bindings.RTX))
-    engines = engine_set_in(rtx, folder)
-    records = engines.build(QUIET)
-    verify(engines)
-    kept = {record.key["graph"]: engines.store.compiled(record, "Stand-in with driver 580.1") for record in records}
-    assert min(map(len, kept.values())) > 0
-    assert engines.load().compiled() == kept
-    assert len(list((folder / "plans").glob("*.compiled"))) == len(GRAPHS)
+class TestRtx:
+    """On the stand-in, over its bindings."""
+
+    @pytest.fixture
+    def rtx(self, host):
+        return machine.host(tensorrt_bindings.load(tensorrt_bindings.RTX))
+
+    def test_what_was_built_for_a_kind_of_gpu_is_verified_on_one_before_it_is_used(self, rtx, folder):
+        kind = replace(rtx.machine, gpu="", platform="", driver="")
+        PlanSet(Target(rtx.flavour, rtx.trt, kind), settings(folder), CHECKPOINT, "fp32").build(QUIET)
+        engines = engine_set_in(rtx, folder)
+        with pytest.raises(UnverifiedError):
+            engines.load()
+        verify(engines)
+        assert engines.load().spec.kind == "tensorrt"
+        assert engines.build(QUIET) == []
+
+    def test_what_its_verification_compiled_is_kept_beside_the_plans_and_used(self, rtx, folder):
+        engines = engine_set_in(rtx, folder)
+        records = engines.build(QUIET)
+        verify(engines)
+        where = "Stand-in with driver 580.1"
+        kept = {record.key["graph"]: engines.store.compiled(record, where) for record in records}
+        assert min(map(len, kept.values())) > 0
+        assert engines.load().compiled() == kept
+        assert len(list((folder / "plans").glob("*.compiled"))) == len(GRAPHS)
 
 
 def test_without_verification_nothing_is_loaded(engines):
