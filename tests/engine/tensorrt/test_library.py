@@ -52,6 +52,13 @@ def build_graph(folder, name, capability):
     return build(folder / f"{name}.onnx", shapes[name], capability=capability).inside
 
 
+def attentions(model, precision, graph, capability):
+    """How many of a graph are fused, and how many are not."""
+    there = {"encoder": BLOCKS[model], "finish": 0}.get(graph, 7)
+    fused = {"encoder": there, "finish": 0}.get(graph, 2 if capability == "8.6" else 3)
+    return (fused, there - fused) if precision == "fp16" else (0, there)
+
+
 def most_scratch(graphs, name):
     """What is said before a build that its plan will need."""
     return graphs.scratch_bytes[name] * (1 if name == "encoder" else 64)
@@ -77,11 +84,9 @@ class TestGraphs:
     def test_every_graph_builds_with_long_attentions_fused_in_half_precision(
         self, folders, capability, precision, graph, silence
     ):
-        inside, fused = build_graph(folders[precision], graph, capability), 0
-        attentions = {"encoder": BLOCKS["demo" if precision == "fp16" else "small"], "score": 7, "prompted": 7}
-        if precision == "fp16":
-            fused = {"encoder": 8, "finish": 0}.get(graph, 2 if capability == "8.6" else 3)
-        assert (inside.fused_attention, inside.softmax) == (fused, attentions.get(graph, 0) - fused)
+        inside = build_graph(folders[precision], graph, capability)
+        model = "demo" if precision == "fp16" else "small"
+        assert (inside.fused_attention, inside.softmax) == attentions(model, precision, graph, capability)
         assert 0 < inside.scratch_bytes < most_scratch(read_graphs(folders[precision]), graph)
 
     def test_without_streams_of_their_own_there_is_less_to_wait_for(self, folders):
@@ -120,8 +125,7 @@ class TestModels:
                 most = most_scratch(graphs, name)
                 least = 0.0 if model == "demo" else 0.8 * most  # of so little memory, much is what rounds sizes up
                 assert least < one.scratch_bytes < most
-            fused = BLOCKS[model] if precision == "fp16" else 0
-            assert (inside["encoder"].fused_attention, inside["encoder"].softmax) == (fused, BLOCKS[model] - fused)
+                assert (one.fused_attention, one.softmax) == attentions(model, precision, name, capability)
 
 
 def export_model(export_once, folder, model, precision, positions):

@@ -78,6 +78,9 @@ class CudaEngine(Imitation):
 
     def create_execution_context(self, strategy: Any = None) -> "Context | None":
         if isinstance(strategy, RuntimeConfig):
+            eager = self.real.DynamicShapesKernelSpecializationStrategy.EAGER
+            chosen = strategy.dynamic_shapes_kernel_specialization_strategy
+            assert chosen == eager, "a recording would for ever hold the kernels that serve until others are compiled"
             strategy._cache._data += b"compiled"
             strategy = strategy._strategy
         return Context(self, strategy) if KNOBS.contexts else None
