@@ -25,7 +25,7 @@ SCALE_FOLDER = /tmp/scale
 TEST_PROCESSES = 2
 FAULTS = tests/job/test_kill.py tests/job/ray/test_clusters.py tests/job/test_preflight.py tests/job/ray/test_executor.py tests/job/ray/test_head.py tests/job/ray/test_witness.py \
     tests/job/test_breaker.py tests/job/test_deadline.py tests/job/test_ending.py tests/job/test_endings.py \
-    tests/job/test_outage.py tests/job/test_second_pass.py tests/job/test_worker.py tests/output/test_lease.py \
+    tests/job/test_outage.py tests/job/test_second_pass.py tests/job/test_stopped.py tests/job/test_worker.py tests/output/test_lease.py \
     tests/data/test_storage_exclusive.py tests/data/test_storage_objects.py tests/data/test_storage_hub.py tests/test_hub_job.py
 CLUSTER = tests/job/ray/test_clusters.py tests/job/test_preflight.py tests/job/ray/test_nodes.py tests/job/ray/test_submit.py \
     tests/job/ray/test_metrics.py tests/test_jobs.py

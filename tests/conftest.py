@@ -23,6 +23,7 @@ STARTS_RAY = (
     "tests/job/ray/test_head.py",
     "tests/job/ray/test_nodes.py",
     "tests/job/ray/test_witness.py",
+    "tests/job/test_stopped.py",
     "tests/test_jobs.py",
 )
 

@@ -76,6 +76,7 @@ MAY_CALL = {
     "job/share.py": {"glob"},  # /dev, to count GPUs
     "job/machine.py": {"read_text"},  # /sys, for what this container may use
     "job/ray/cluster.py": {"mkdir"},  # Ray's folder
+    "job/stopped.py": {"read_text"},  # /proc, to see that a process is stopped
     "output/lease.py": {"read_text"},  # /proc, to know whether a process is the one it was
     "model/fetch.py": {"mkdir"},  # the cache of weights
     "model/checkpoints.py": {"open"},  # weights, to hash them

@@ -2,7 +2,8 @@
 
 The clock of a worker is `faulthandler`'s. It runs in C, beside the interpreter: it also ends a process whose native
 code keeps the GIL, and writes to its log where that was. A process has one such clock, so it is for those that work on
-one shard at a time. A plain loop, whose process is the driver's, has a thread instead (`Watchdog`).
+one shard at a time. A plain loop, whose process is the driver's, has a thread instead (`Watchdog`). A process that is
+stopped has no clock that runs, and is ended from beside (`job.stopped`).
 """
 
 import contextlib
@@ -11,6 +12,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+
+from sam_batch.job.stopped import end_when_stopped
 
 Renew = Callable[[int], None]
 """Called before each image with the number of views that may have to be worked through until it ends."""
@@ -22,7 +25,11 @@ def never(views: int) -> None:
 
 @contextlib.contextmanager
 def worker_deadline(seconds: float) -> Iterator[Renew]:
-    """Meanwhile end this process when an image takes longer than so many seconds, times its views."""
+    """Meanwhile end this process when an image takes longer than so many seconds, times its views.
+
+    From its first such work on it is also ended if it is stopped.
+    """
+    end_when_stopped()
 
     def renew(views: int) -> None:
         faulthandler.dump_traceback_later(seconds * max(1, views), exit=True, file=sys.__stderr__ or sys.stderr)

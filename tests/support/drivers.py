@@ -90,7 +90,7 @@ class _Program:
         path = Path(f"{config.output.uri}.yaml")
         path.write_text(configfile.to_yaml(config))
         self._process = subprocess.Popen([sys.executable, "-m", "sam_batch", "run", str(path)])
-        self.kill = self._process.kill
+        self.kill, self.pid = self._process.kill, self._process.pid
 
     @property
     def exitcode(self) -> int | None:

@@ -38,6 +38,7 @@ from sam_batch.job.ray.witness import LastWords, has_stalled, heard, timed_out, 
 from sam_batch.job.room import IO_THREADS
 from sam_batch.job.spec import JobSpec
 from sam_batch.job.stages import Ticket, draw_in_vain, load, open_segment_stage, write
+from sam_batch.job.stopped import end_when_stopped
 from sam_batch.output.parts import Receipt
 from sam_batch.records import Stage
 
@@ -192,6 +193,7 @@ class SegmentActor:
     """An engine in a Ray actor. An engine that breaks takes its process with it, and Ray starts another."""
 
     def __init__(self, job: JobSpec, threads: int | None, last_words: Any) -> None:
+        end_when_stopped()
         self.segment = open_segment_stage(job, threads)
         self._seconds = job.config.run.image_timeout_seconds
         self._last_words = last_words

@@ -6,12 +6,12 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 from threading import Event
 
 import pytest
 from support import drivers
 from support.jobs import draw_photographs, job_config, rows
+from support.ray_processes import services
 
 from sam_batch import configfile
 
@@ -51,19 +51,6 @@ def test_a_cluster_that_answers_is_left_alone(monkeypatch):
         time.sleep(0.5)
 
 
-def child(pid: int, name: str) -> int:
-    """The process of this name among those that a process has started."""
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            number, _, rest = status.read_text().partition(" (")
-        except OSError:  # it has ended
-            continue
-        comm, _, fields = rest.rpartition(") ")
-        if comm == name and int(fields.split()[1]) == pid:
-            return int(number)
-    raise AssertionError(f"{pid} has no child {name}")
-
-
 @pytest.mark.slow  # the head may be away for half a minute
 @pytest.mark.parametrize(("service", "words"), [("gcs_server", "head node"), ("raylet", "raylet")])
 def test_a_job_whose_cluster_dies_says_so(tmp_path, service, words):
@@ -76,7 +63,8 @@ def test_a_job_whose_cluster_dies_says_so(tmp_path, service, words):
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     parts = tmp_path / "out/annotations"
     drivers.wait_until(lambda: len(list(parts.glob("*.parquet"))) >= 3, lambda: process.poll() is not None)
-    os.kill(child(process.pid, service), signal.SIGKILL)
+    (victim,) = services(process.pid, service)
+    os.kill(victim, signal.SIGKILL)
     _, told = process.communicate(timeout=drivers.PATIENCE)
     assert process.returncode == 1
     assert words in told.splitlines()[-1]
