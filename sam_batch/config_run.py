@@ -28,7 +28,10 @@ class RunConfig(Section):
         0.5, description="More failed ones among the last 1000 images end a run on its way; max_failure_rate if larger."
     )
     image_timeout_seconds: Neutral[StrictInt] = Field(
-        900, ge=1, description="A worker is ended in which no image ends for so long, times the image's views."
+        900,
+        ge=1,
+        description="A decoder that takes so long for an image is ended; so is a worker in which no image ends for so "
+        "long, times the image's views.",
     )
     grace_seconds: Neutral[float] = Field(
         2.0,

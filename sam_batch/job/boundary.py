@@ -6,6 +6,7 @@ from typing import TypeVar
 from sam_batch.errors import (
     EngineError,
     ImageError,
+    JobError,
     NonFiniteError,
     NotFoundError,
     OutageError,
@@ -22,14 +23,14 @@ MESSAGE_LENGTH = 500
 def attempt(
     ref: ImageRef,
     stage: Stage,
-    work: Callable[[], T],
+    work: Callable[[], T | Failure],
     *,
     height: int = 0,
     width: int = 0,
     sha256: str = "",
     notes: tuple[PixelNote, ...] = (),
 ) -> T | ImageResult:
-    """Do one image's work; whatever goes wrong with this image alone becomes its result.
+    """Do one image's work; whatever goes wrong with this image alone, or is told of it, becomes its result.
 
     Args:
         ref: The image.
@@ -43,14 +44,22 @@ def attempt(
     Raises:
         EngineError: The engine is broken, which is no image's fault.
         OutageError: Its store is, likewise.
+        JobError: This machine is, likewise.
     """
+    answer = tried(stage, work)
+    if isinstance(answer, Failure):
+        return ImageResult.failed(ref, answer, height=height, width=width, sha256=sha256, notes=notes)
+    return answer
+
+
+def tried(stage: Stage, work: Callable[[], T | Failure]) -> T | Failure:
+    """`attempt` where no image is known: what goes wrong is told."""
     try:
         return work()
     except Exception as error:  # the item boundary: the only broad one
-        if isinstance(error, (EngineError, OutageError)) and not isinstance(error, NonFiniteError):
+        if isinstance(error, (EngineError, OutageError, JobError)) and not isinstance(error, NonFiniteError):
             raise
-        failure = describe(stage, error)
-        return ImageResult.failed(ref, failure, height=height, width=width, sha256=sha256, notes=notes)
+        return describe(stage, error)
 
 
 def attempt_on(image: LoadedImage | ImageResult, stage: Stage, work: Callable[[], T]) -> T | ImageResult:

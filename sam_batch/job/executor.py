@@ -10,6 +10,7 @@ from rich.console import Console
 
 from sam_batch.data.storage import shown
 from sam_batch.job.deadline import Watchdog
+from sam_batch.job.decoders import sandboxes
 from sam_batch.job.machine import usable_cpus
 from sam_batch.job.pictures import redraw
 from sam_batch.job.spec import JobSpec
@@ -137,7 +138,7 @@ class Executor(Protocol):
 
 
 class InlineExecutor:
-    """A plain loop in this process: for few images, for tests, for a debugger. A crash ends it.
+    """A plain loop in this process: for few images, for tests, for a debugger. A crash ends it, but for a decoder's.
 
     Args:
         end_now: Ends the process with a cause, where an image never ends.
@@ -158,6 +159,7 @@ class InlineExecutor:
 
     def run(self, job: JobSpec, shards: Iterable[pa.Table], *, again: bool) -> Generator[Receipt, None, None]:
         """See `Executor.run`."""
+        sandboxes().start()
         with closing(_open_segment_stage(job)) as segment:
             for shard in shards:
                 with self._watched(job, shard) as renew:
@@ -187,7 +189,7 @@ class InlineExecutor:
 
 
 class InlineIsolated:
-    """The same loop, image by image; nothing is ever lost here, since a crash ends the process."""
+    """The same loop, image by image; nothing is ever lost here: a decoder's crash is a row, others end the process."""
 
     def __init__(self, job: JobSpec, again: bool) -> None:
         self._job = job

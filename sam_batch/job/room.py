@@ -45,8 +45,9 @@ class Room:
         self._changed = threading.Condition()
 
     @contextlib.contextmanager
-    def taken(self, wanted: int) -> Iterator[None]:
-        """Meanwhile so many bytes are this thread's; waits until there are as many."""
+    def taken(self, wanted: int, *, alone: bool = False) -> Iterator[None]:
+        """Meanwhile so many bytes are this thread's, or all of them; waits until there are as many."""
+        wanted = max(wanted, self._size + 1) if alone else wanted
         with self._changed:
             self._changed.wait_for(lambda: not self._taken or self._taken + wanted <= self._size)
             self._taken += wanted

@@ -11,29 +11,27 @@ import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
 import pyarrow as pa
 
-from sam_batch.data import pixels
 from sam_batch.data.storage import Storage, open_storage
 from sam_batch.errors import FailureKind, ImageError, OutageError, StorageError
 from sam_batch.job.boundary import attempt, attempt_on
 from sam_batch.job.deadline import Renew, never
+from sam_batch.job.decoders import Decoder, decoders_here
 from sam_batch.job.notes import noted
 from sam_batch.job.outage import Reader
 from sam_batch.job.pictures import draw, write_pictures
-from sam_batch.job.room import IO_THREADS, bytes_of, pixel_room
+from sam_batch.job.room import IO_THREADS
 from sam_batch.job.spec import JobSpec
 from sam_batch.output import layout, schema
 from sam_batch.output.parts import Receipt, commit, merge_into_part
 from sam_batch.prompts.frame import Annotated, Shot, place
-from sam_batch.records import ImageRef, ImageResult, LoadedImage, Stage
+from sam_batch.records import Failure, ImageRef, ImageResult, LoadedImage, Stage
 from sam_batch.segment.ahead import ahead, helpers
-from sam_batch.segment.algorithm import Algorithm, open_algorithm, view_boxes
-from sam_batch.segment.views import cut_views
+from sam_batch.segment.algorithm import Algorithm, open_algorithm
 
 if TYPE_CHECKING:
     from sam_batch.engine.protocol import Embeddings, Engine
@@ -71,61 +69,60 @@ class Ticket:
         return cls(**json.loads(table.schema.metadata[TICKET]))
 
 
-def load(shard: pa.Table, job: JobSpec, renew: Renew = never) -> pa.Table:
+def load(shard: pa.Table, job: JobSpec, renew: Renew = never, at_once: int | None = None) -> pa.Table:
     """Read and decode a shard's images and cut them into views.
 
     Args:
         shard: `schema.PLAN_SCHEMA`; rows of one shard.
         job: The job.
         renew: Gives the next image time.
+        at_once: Images that are decoded side by side; None is one a CPU.
 
     Returns:
         `schema.LOADED_SCHEMA` with a ticket; images that failed carry their failure. Where a store does not answer,
         no rows, and the ticket says why: Ray would drop a task that raises.
+
+    Raises:
+        JobError: Nothing can be decoded on this machine.
     """
     started = time.perf_counter()
     refs = schema.refs(shard)
     notes: list[str] = []
-    reader = Reader(job)
+    reader, decoder = Reader(job), Decoder(job, renew, at_once or decoders_here())
     loaded: list[LoadedImage | ImageResult] = []
     outage = ""
     try:
         with noted(notes), ThreadPoolExecutor(IO_THREADS) as pool:
             prompts = shard["prompts"].to_pylist()
-            for image in pool.map(lambda ref, given: _load_image(ref, given, job, reader), refs, prompts):
-                loaded.append(image)
-                renew(1)
+            loaded += pool.map(lambda ref, given: _load_image(ref, given, job, reader, decoder), refs, prompts)
     except OutageError as error:
         outage = str(error)
     ticket = Ticket(shard["shard"][0].as_py(), load_seconds=time.perf_counter() - started, notes=notes, outage=outage)
     return ticket.attach(schema.loaded_to_table(loaded))
 
 
-def _load_image(ref: ImageRef, given: dict[str, Any] | None, job: JobSpec, reader: Reader) -> LoadedImage | ImageResult:
+def _load_image(
+    ref: ImageRef, given: dict[str, Any] | None, job: JobSpec, reader: Reader, decoder: Decoder
+) -> LoadedImage | ImageResult:
     data = attempt(ref, Stage.LOAD, lambda: reader.read(ref.uri))
     if isinstance(data, ImageResult):
         return data
     sha256 = hashlib.sha256(data).hexdigest()
 
-    def decode() -> LoadedImage:
+    def decode() -> LoadedImage | Failure:
         if ref.prompts == ():
             raise ImageError(FailureKind.NO_PROMPTS, "it carries no prompt, and prompts.without is fail")
-        with ExitStack() as until_cut:
-            image = pixels.decode(
-                data, job.config.input, lambda size: until_cut.enter_context(pixel_room().taken(bytes_of(*size)))
-            )
-            return cut(image)
-
-    def cut(image: pixels.Decoded) -> LoadedImage:
-        height, width = image.rgb_HW3.shape[:2]
+        image = decoder.decode(data, prompted=given is not None)
+        if isinstance(image, Failure):
+            return image
         prompts = None
         if given is not None:
             annotated = Annotated(given["width"], given["height"], given["normalised"])
-            shot = Shot(height, width, image.orientation)
+            shot = Shot(image.height, image.width, image.orientation)
             prompts = place(ref.prompts or (), annotated, shot, job.config.prompts.frame)
-        boxes = view_boxes((height, width), job.config, prompted=prompts is not None)
-        views = cut_views(image.rgb_HW3, boxes, job.checkpoint.image_side)
-        return LoadedImage(ref, height, width, sha256, data, views, notes=image.notes, prompts=prompts)
+        return LoadedImage(
+            ref, image.height, image.width, sha256, data, image.views, notes=image.notes, prompts=prompts
+        )
 
     return attempt(ref, Stage.LOAD, decode, sha256=sha256)
 

@@ -7,7 +7,7 @@ import pytest
 from filelock import FileLock
 from support.jobs import draw_photographs, job_config, run
 
-from sam_batch.job import pictures, room, stages
+from sam_batch.job import decoders, pictures, room
 from sam_batch.job.room import Room, bytes_of
 
 
@@ -25,6 +25,13 @@ def test_what_is_taken_at_once_fits_and_what_is_larger_goes_alone(wanted, at_onc
     place = Room(25, large)
     with ThreadPoolExecutor(8) as pool:
         assert max(pool.map(work, range(50))) <= at_once
+    assert place._taken == 0
+
+
+def test_who_is_to_be_alone_waits_for_all_others(large):
+    place = Room(25, large)
+    with place.taken(3, alone=True):
+        assert place._taken > 25
     assert place._taken == 0
 
 
@@ -73,12 +80,12 @@ def test_a_process_that_hangs_with_a_large_image_does_not_stop_others(large, mon
 
 def test_images_take_what_their_headers_say_while_they_are_decoded_and_drawn(tmp_path, large, monkeypatch):
     class Recording(Room):
-        def taken(self, wanted):
+        def taken(self, wanted, **how):
             asked.append(wanted)
-            return super().taken(wanted)
+            return super().taken(wanted, **how)
 
     asked, place = [], Recording(1, large)
-    for module in (stages, pictures):
+    for module in (decoders, pictures):
         monkeypatch.setattr(module, "pixel_room", lambda: place)
     draw_photographs(tmp_path / "photos", 2)  # of 64 x 48
     assert run(job_config(tmp_path / "photos", tmp_path / "out")).exit_code == 0

@@ -260,7 +260,7 @@ def test_a_slow_way_to_masks_is_noted_with_every_shard(job, tmp_path):
     assert (receipt.notes, receipt.postprocessing) == (["step by step"], ["torch"])
 
 
-@pytest.mark.parametrize("name", ["job.stages.cut_views", "job.stages.write_pictures", "segment.everything.annotate"])
+@pytest.mark.parametrize("name", ["job.outage.read_uri", "job.stages.write_pictures", "segment.everything.annotate"])
 def test_what_a_stage_warns_of_travels_with_the_shard(job, tmp_path, name):
     target = f"sam_batch.{name}"
     with mock.patch(target, warning_of(name, pkgutil.resolve_name(target))):

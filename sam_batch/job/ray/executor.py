@@ -224,7 +224,7 @@ def _load_row(row: pa.Table, job: JobSpec, last_words: Any) -> pa.Table:
     if has_stalled(last_words, shard, Stage.LOAD):
         return pack(timed_out(shard, Stage.LOAD))
     with watched(last_words, shard, Stage.LOAD, job.config.run.image_timeout_seconds) as renew:
-        return pack(load(shard, job, renew))
+        return pack(load(shard, job, renew, at_once=1))  # it is one of as many as there are CPUs
 
 
 def _write_row(row: pa.Table, job: JobSpec, again: bool, threads: int = IO_THREADS) -> pa.Table:
