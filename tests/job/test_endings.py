@@ -139,9 +139,9 @@ def test_a_plain_loop_that_hangs_ends_with_the_shard_and_what_is_done(photos, ou
     ended = Event()
     monkeypatch.setattr(os, "_exit", lambda code: ended.set())
     monkeypatch.setattr("sam_batch.engine.fake.time.sleep", wait_for_the_end)
-    run_job(job_config(photos, out, run={"image_timeout_seconds": 2, "max_failure_rate": 1.0}), Console(width=500))
+    run_job(job_config(photos, out, run={"image_timeout_seconds": 4, "max_failure_rate": 1.0}), Console(width=500))
     (told,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("error: ")]
-    assert "no image ended within run.image_timeout_seconds = 2 (times its views) in shard 1: 004.jpg, " in told
+    assert "no image ended within run.image_timeout_seconds = 4 (times its views) in shard 1: 004.jpg, " in told
 
 
 def test_a_run_in_which_most_images_fail_ends_on_its_way(photos, out, monkeypatch):
