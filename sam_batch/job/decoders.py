@@ -16,9 +16,9 @@ from typing import Final
 from sam_batch.data.pixels import Size
 from sam_batch.data.sandbox import Sandbox
 from sam_batch.errors import ImageError
-from sam_batch.job.machine import usable_cpus
 from sam_batch.job.deadline import Renew
 from sam_batch.job.decode import Answer, Cut, Settings, decode
+from sam_batch.job.machine import usable_cpus
 from sam_batch.job.room import IO_THREADS, bytes_of, pixel_room
 from sam_batch.job.spec import JobSpec
 from sam_batch.records import Failure
