@@ -18,6 +18,7 @@ from rich.console import Console
 from sam_batch import configfile
 from sam_batch.config import Config
 from sam_batch.data import storage_local
+from sam_batch.job import stages
 from sam_batch.job.share import Share
 from sam_batch.job.worker import run_worker
 from support.jobs import run
@@ -76,11 +77,18 @@ def kill_at_random(driver: Any, output: Path, moments: random.Random, most: int 
 
 
 def _drive(config: Config) -> None:
+    _start_one_decoder()
     sys.exit(run(config).exit_code)
 
 
 def _work(config: Config, number: int, count: int) -> None:
+    _start_one_decoder()
     sys.exit(run_worker(config, Console(quiet=True), Share(number, count)).exit_code)
+
+
+def _start_one_decoder() -> None:
+    """Not one a CPU: to start each costs as much as a little job."""
+    stages.decoders_here = lambda: 1
 
 
 class _Program:
