@@ -4,15 +4,18 @@
 """
 
 import http.client
+import random
 import socket
-from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import cycle
 from threading import Thread
-from typing import ClassVar
+from typing import ClassVar, Self
 from urllib.parse import urlsplit
 
 import boto3
@@ -28,6 +31,7 @@ CREDENTIALS = {
     "AWS_CONFIG_FILE": "/dev/null",
     "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
 }
+SLOW_S = 3.0
 CODES = {
     400: "InvalidArgument",
     403: "AccessDenied",
@@ -92,7 +96,7 @@ class FaultyProxy:
     """Forwards to a server; while `faults` holds any, a matching request meets the first instead.
 
     A fault is one of the statuses in `CODES`, `reset` (nothing is forwarded), `lost_ack` (forwarded, then the line is
-    cut) or `truncate` (half of the answer, then the line is cut).
+    cut), `truncate` (half of the answer, then the line is cut) or `slow` (forwarded after `SLOW_S`).
     """
 
     def __init__(self, endpoint_url: str) -> None:
@@ -102,13 +106,33 @@ class FaultyProxy:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self.endpoint_url = f"http://127.0.0.1:{self._server.server_port}"
 
-    def __enter__(self) -> "FaultyProxy":
+    def next_fault(self) -> int | str | None:
+        """What the next request meets."""
+        return self.faults.popleft() if self.faults else None
+
+    def __enter__(self) -> Self:
         Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+
+class UnsteadyProxy(FaultyProxy):
+    """Every request fails by chance, one in so many, and the faults take turns."""
+
+    def __init__(self, endpoint_url: str, one_in: int, faults: Iterable[int | str]) -> None:
+        super().__init__(endpoint_url)
+        self._one_in, self._turns, self._chance = one_in, cycle(faults), random.Random(0)
+
+    def next_fault(self) -> int | str | None:
+        """What the next request meets."""
+        return None if self._chance.randrange(self._one_in) else next(self._turns)
+
+    def met(self) -> Counter[str]:
+        """How many requests met which fault, and how many none (`ok`)."""
+        return Counter(request.split()[1] for request in self.requests)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -118,7 +142,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def handle_any(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        fault = self.proxy.faults.popleft() if self.proxy.faults else None
+        fault = self.proxy.next_fault()
         self.proxy.requests.append(f"{self.command} {fault or 'ok'}")
         if isinstance(fault, int):
             error = f"<Error><Code>{CODES[fault]}</Code><Message>injected</Message></Error>".encode()
@@ -126,6 +150,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif fault == "reset":
             self._cut()
         else:
+            if fault == "slow":
+                time.sleep(SLOW_S)
             status, headers, data = self._forward(body)
             if fault == "lost_ack":
                 self._cut()
@@ -137,14 +163,13 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = handle_any  # noqa: N815 - the base class's names
 
     def _forward(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
-        connection = http.client.HTTPConnection(self.upstream, timeout=30)
-        connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
-        for name, value in self.headers.items():
-            connection.putheader(name, value)
-        connection.endheaders(body or None)
-        answer = connection.getresponse()
-        data = answer.read()
-        connection.close()
+        with closing(http.client.HTTPConnection(self.upstream, timeout=30)) as connection:
+            connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+            for name, value in self.headers.items():
+                connection.putheader(name, value)
+            connection.endheaders(body or None)
+            answer = connection.getresponse()
+            data = answer.read()
         dropped = {"transfer-encoding", "connection", "server", "date"}
         headers = {name: value for name, value in answer.getheaders() if name.lower() not in dropped}
         return answer.status, headers, data

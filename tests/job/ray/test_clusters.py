@@ -1,9 +1,12 @@
 """Jobs on a Ray cluster of several nodes, all of them processes of this machine."""
 
 import contextlib
+import itertools
 import json
 import os
+import random
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -11,11 +14,13 @@ import tempfile
 import time
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 from urllib.request import urlopen
 
 import pytest
 from support import drivers
-from support.jobs import draw_photographs, job_config, result_files, run
+from support.jobs import RESULTS, draw_photographs, job_config, result_files, run
+from support.ray_processes import lose_node, strike
 
 from sam_batch import configfile
 from sam_batch.job.ray.metrics import METRICS
@@ -25,12 +30,19 @@ pytestmark = [
     pytest.mark.slow,  # each starts a cluster of its own, and a program that joins it
 ]
 TESTS = Path(__file__).parents[2]
-ENVIRONMENT = os.environ | {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+QUIET = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+
+
+class Cluster(NamedTuple):
+    """A cluster's address, and the process that its nodes descend from."""
+
+    address: str
+    pid: int
 
 
 @pytest.fixture
 def start_cluster(tmp_path):
-    """Starts a cluster of a head and of nodes whose Python runs some code before all else; returns its address."""
+    """Starts a cluster of a head and of nodes whose Python runs some code before all else."""
     programs = []
 
     def start(*codes):
@@ -45,7 +57,7 @@ def start_cluster(tmp_path):
         program = subprocess.Popen(
             command,
             cwd=TESTS,
-            env=ENVIRONMENT,
+            env=os.environ | QUIET,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -54,24 +66,29 @@ def start_cluster(tmp_path):
         programs.append(program)
         address = program.stdout.readline().strip()
         assert address, "no cluster has started"
-        return address
+        return Cluster(address, program.pid)
 
     yield start
     for program in programs:
         program.communicate(timeout=drivers.PATIENCE)
 
 
-def start(address, config):
-    """`sam-batch run` of a job, on the cluster."""
-    path = Path(f"{config.output.uri}.yaml")
-    path.write_text(configfile.to_yaml(config))
-    command = [sys.executable, "-m", "sam_batch", "run", str(path)]
-    return subprocess.Popen(command, env=ENVIRONMENT | {"RAY_ADDRESS": address}, stderr=subprocess.PIPE, text=True)
+@pytest.fixture
+def start(tmp_path):
+    """Starts `sam-batch run` of a job, on a cluster."""
+
+    def start(cluster, config):
+        (tmp_path / "job.yaml").write_text(configfile.to_yaml(config))
+        command = [sys.executable, "-m", "sam_batch", "run", str(tmp_path / "job.yaml")]
+        environment = os.environ | QUIET | {"RAY_ADDRESS": cluster.address}
+        return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+
+    return start
 
 
-def end_of(process):
+def end_of(process, seconds=2 * drivers.PATIENCE):
     """Its exit code, and what it said."""
-    _, told = process.communicate(timeout=2 * drivers.PATIENCE)
+    _, told = process.communicate(timeout=seconds)
     return process.returncode, told
 
 
@@ -84,15 +101,15 @@ LocalFiles.uri = lambda files, name: uri(files, name).replace({str(folder)!r}, {
 """
 
 
-def test_nodes_that_lack_the_output_the_input_or_the_package_are_named_before_any_work(start_cluster, tmp_path):
+def test_nodes_that_lack_the_output_the_input_or_the_package_are_named_before_any_work(start_cluster, start, tmp_path):
     draw_photographs(tmp_path / "photos", 10)
-    address = start_cluster(
+    cluster = start_cluster(
         lacking(tmp_path / "out"),
         lacking(tmp_path / "photos"),
         "import sys\nsys.modules['sam_batch'] = None",
         "from sam_batch.job import preflight\npreflight.package_digest = lambda: 'of another checkout'",
     )
-    code, told = end_of(start(address, job_config(tmp_path / "photos", tmp_path / "out", run={"executor": "ray"})))
+    code, told = end_of(start(cluster, job_config(tmp_path / "photos", tmp_path / "out", run={"executor": "ray"})))
     assert (code, "4 of 5 nodes cannot work on this job" in told) == (2, True)
     assert "does not see what the driver writes" in told
     assert "000.jpg: No such file" in told
@@ -101,13 +118,83 @@ def test_nodes_that_lack_the_output_the_input_or_the_package_are_named_before_an
     assert not list((tmp_path / "out").glob("[!.]*"))
 
 
-def test_two_nodes_of_one_cpu_each_do_the_whole_job(start_cluster, tmp_path):
+def test_two_nodes_of_one_cpu_each_do_the_whole_job(start_cluster, start, tmp_path):
     draw_photographs(tmp_path / "photos", 10)
     job = {"run": {"executor": "ray", "actors": 1, "max_actors": 2, "stall_timeout_seconds": 60}}
     code, told = end_of(start(start_cluster(""), job_config(tmp_path / "photos", tmp_path / "out", **job)))
     assert (code, "2 nodes can read, write and load what this job needs" in told) == (0, True)
     run(job_config(tmp_path / "photos", tmp_path / "clean"))
     assert result_files(tmp_path / "out") == result_files(tmp_path / "clean")
+
+
+QUOTA = 5  # kills in each stage; writers, which are quick, would hardly be met by chance
+STORE_FAULTS = (500, 503, "reset", "truncate", "lost_ack", "slow")
+EVERY_MASK = {"points_per_side": 2, "pred_iou_thresh": 0.0, "stability_score_thresh": 0.0}
+DEMO = {"engine": {"kind": "auto"}, "generator": EVERY_MASK}
+
+
+@pytest.mark.parametrize("how", [{}, DEMO], ids=["fake engine", "demo model"])
+def test_twenty_kills_a_lost_node_and_an_unsteady_store_at_once_change_no_byte(
+    start_cluster, start, s3_bucket, tmp_path, how
+):
+    from support.s3 import UnsteadyProxy  # imports boto3
+    from support.threads import threads_of_torch
+
+    draw_photographs(tmp_path / "photos", 300)
+    for photo in (tmp_path / "photos").iterdir():
+        s3_bucket.client.upload_file(str(photo), s3_bucket.name, f"photos/{photo.name}")
+    source = f"{s3_bucket.uri}/photos"
+    with threads_of_torch(1):  # as each of two engines has that share three CPUs
+        clean = run(job_config(source, f"{s3_bucket.uri}/clean", storage=s3_bucket.config.model_dump(), **how))
+    assert (clean.exit_code, clean.done) == (0, 300)
+    assert clean.masks > 300
+
+    with UnsteadyProxy(s3_bucket.endpoint_url, 20, STORE_FAULTS) as proxy:
+        storage = s3_bucket.config.model_dump() | {"endpoint_url": proxy.endpoint_url}
+        how = how | {"storage": storage, "run": {"executor": "ray", "actors": 2, "stall_timeout_seconds": 300}}
+        cluster = start_cluster("", "")
+        process = start(cluster, job_config(source, f"{s3_bucket.uri}/out", **how))
+        kill_by_quota(cluster, process, lambda: objects(s3_bucket, "out/annotations/"))
+        code, told = end_of(process, 1800)
+    assert code == 0, told
+    assert results(s3_bucket, "out") == results(s3_bucket, "clean")
+    met = proxy.met()
+    assert all(met[str(fault)] >= QUOTA for fault in STORE_FAULTS), met
+
+
+def kill_by_quota(cluster, process, committed):
+    """Five kills in each stage and a lost node, at random over the first half of the job.
+
+    A shard whose workers are killed too often is left for the second pass. There an image of which two workers died
+    alone is rightly held to be bad, so nothing may be killed then: after the last kill shards are still to do.
+    """
+
+    def ended():
+        return process.poll() is not None
+
+    for _ in range(QUOTA):  # at once: loaders run ahead of the engines, which take long to start
+        strike(cluster.pid, "loader", signal.SIGKILL, ended)
+    moments = random.Random(0)
+    orders = [["writer"], ["actor at work", "actor starting"]] * QUOTA + [["node"]]  # one starts where another died
+    moments.shuffle(orders)
+    for number, order in enumerate(itertools.chain(*orders)):
+        while len(committed()) < 2 * number and not ended():
+            time.sleep(moments.uniform(0, 0.5))
+        if order == "node":
+            lose_node(cluster.pid)
+        else:
+            strike(cluster.pid, order, signal.SIGKILL, ended)
+    assert len(committed()) < 60
+
+
+def objects(bucket, prefix):
+    """The content's hash of each object, by name."""
+    pages = bucket.client.get_paginator("list_objects_v2").paginate(Bucket=bucket.name, Prefix=prefix)
+    return {found["Key"].removeprefix(prefix): found["ETag"] for page in pages for found in page.get("Contents", [])}
+
+
+def results(bucket, name):
+    return {f"{folder}/{key}": tag for folder in RESULTS for key, tag in objects(bucket, f"{name}/{folder}/").items()}
 
 
 @pytest.fixture
@@ -118,7 +205,8 @@ def head():
     names = ("port", "dashboard-port", "dashboard-agent-listen-port", "metrics-export-port")
     ports = [f"--{name}={port}" for name, port in zip(names, free, strict=True)]
     folder = tempfile.mkdtemp(prefix="ray-")  # sockets need a short path
-    environment = ENVIRONMENT | {
+    environment = os.environ | QUIET
+    environment |= {
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
         "PYTHONPATH": os.pathsep.join(filter(None, [str(TESTS.parent), os.environ.get("PYTHONPATH")])),
     }
