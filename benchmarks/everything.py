@@ -42,7 +42,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--skip", choices=MEASUREMENTS, action="append", default=[], metavar="NAME", help=", ".join(MEASUREMENTS)
     )
-    parser.add_argument("--compile-on-cpu", action="store_true", help="measure compile there too, to see that it runs")
+    parser.add_argument("--trace-on-cpu", action="store_true", help="trace what compile compiles there, no more")
     parser.add_argument(
         "--tensorrt", nargs="+", default=[], metavar="KEY=VALUE", help="settings of engine.tensorrt, as positions=tiled"
     )
@@ -66,7 +66,7 @@ def main(argv: list[str] | None = None) -> None:
     set_up_process(choice.device)  # as our engine would: it holds for every system, whichever comes first
     own = {name: yaml.safe_load(value) for name, value in (one.split("=", 1) for one in arguments.tensorrt)}
     measurements = MEASUREMENTS | {
-        "compile": partial(measure, partial(Compiled, on_cpu=arguments.compile_on_cpu)),
+        "compile": partial(measure, partial(Compiled, trace_on_cpu=arguments.trace_on_cpu)),
         "tensorrt": partial(measure, partial(TensorRT, **own)),
     }
     measured: dict[str, Measured] = {}

@@ -95,7 +95,7 @@ def tiny_steps() -> list[Step]:
     ours = ("--repeat", "0", "--skip", "huggingface")
     return [
         Step("tests", pytest("tests/engine/test_preprocess.py", "tests/job/test_stages.py", "-k", "gpu")),
-        Step("parity-fp32", everything("demo", *cpu, *few, *ours, "--compile-on-cpu"), least=SAME | COMPILED),
+        Step("parity-fp32", everything("demo", *cpu, *few, *ours, "--trace-on-cpu"), least=SAME | COMPILED),
         Step("recall", program("recall", *cpu, "--scenes", "1", "--points-per-side", "4")),
         Step("kernels", program("postprocess", *cpu, "--prompts", "2", "--sizes", "80x60")),
         Step("batches", program("batches", *cpu, *few, "--points-per-batch", "16")),
