@@ -227,16 +227,19 @@ def serve(work: str, connection: str, memory: str) -> None:
         _limit_memory(channel.receive())
         signal.setitimer(signal.ITIMER_REAL, left)
 
+    def answer_one() -> None:  # a function, so that nothing of a call outlives it
+        arguments, seconds, more_bytes = channel.receive()
+        _limit_memory(more_bytes)
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        answer = act(*arguments, reserve=reserve)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        _limit_memory(None)
+        channel.send((_ANSWERS, answer))
+
     with contextlib.suppress(EOFError, ConnectionError):
         channel.send((_READY, None))
         while True:
-            arguments, seconds, more_bytes = channel.receive()
-            _limit_memory(more_bytes)
-            signal.setitimer(signal.ITIMER_REAL, seconds)
-            answer = act(*arguments, reserve=reserve)
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            _limit_memory(None)
-            channel.send((_ANSWERS, answer))
+            answer_one()
 
 
 def _end_with_parent(connection: int) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import mmap
 import os
 import pickle
 import signal
@@ -55,6 +56,17 @@ def test_large_messages_go_through_memory_that_is_given_back(lasting, size):
     assert lasting.call("echo", pickle.PickleBuffer(bytes(size)), **LIMITS) == bytes(size)
     assert os.fstat(lasting._channel.memory).st_size <= module._MOST_KEPT
     assert lasting.pid == pid
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_nothing_of_a_call_outlives_it(lasting):
+    lasting.call("echo", pickle.PickleBuffer(bytes(module._MOST_KEPT + 1)), **LIMITS)
+    statm = Path(f"/proc/{lasting.pid}/statm")
+    for _ in range(100):
+        if int(statm.read_text().split()[1]) * mmap.PAGESIZE < module._MOST_KEPT:
+            return
+        time.sleep(0.02)
+    pytest.fail("it keeps what it was given")
 
 
 @pytest.mark.parametrize(
