@@ -111,7 +111,8 @@ def test_a_large_model_goes_the_same_way(call, tmp_path):
     job = [
         "model.name=vit_b", f"model.checkpoint={weights}", "engine.precision=fp32", "engine.tensorrt.max_images=1",
         "engine.tensorrt.verify.images=1", "generator.points_per_side=2", "generator.pred_iou_thresh=0.0",
-        "generator.stability_score_thresh=0.0", "generator.box_nms_thresh=1.0",
+        "generator.stability_score_thresh=0.0", "generator.box_nms_thresh=1.0", "generator.mask_nms_thresh=null",
+        "generator.containment_thresh=null", "generator.min_mask_region_area=0",
     ]  # fmt: skip
     assert "ready" in call("engine", "build", *job)
     for kind in ("tensorrt", "torch"):
