@@ -88,11 +88,13 @@ class RayExecutor:
     def redraw(self, job: JobSpec, shards: Iterable[pa.Table]) -> Generator[Receipt, None, None]:
         """See `Executor.redraw`."""
         _set_context(job)
+        rest = iter(shards)
         with explained():
-            packed = ray.data.from_arrow([pack(shard) for shard in shards])
-            for table in _rows(_map(packed, _redraw_row, fn_kwargs={"job": job}, **self._task())):
-                for receipt in table.to_pylist():
-                    yield Receipt(**receipt)
+            while some := list(islice(rest, SHARDS_PER_ACTOR)):
+                packed = ray.data.from_arrow([pack(shard) for shard in some])
+                for table in _rows(_map(packed, _redraw_row, fn_kwargs={"job": job}, **self._task())):
+                    for receipt in table.to_pylist():
+                        yield Receipt(**receipt)
 
     def isolated(self, job: JobSpec, *, again: bool) -> Isolated:
         """See `Executor.isolated`."""

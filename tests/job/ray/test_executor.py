@@ -44,7 +44,8 @@ def test_ray_leaves_the_same_files_as_a_plain_loop(tmp_path, monkeypatch):
     assert result_files(tmp_path / "ray") == result_files(tmp_path / "inline")
 
 
-def test_ray_draws_what_was_switched_on_as_a_plain_loop_does(tmp_path):
+def test_ray_draws_what_was_switched_on_as_a_plain_loop_does(tmp_path, monkeypatch):
+    monkeypatch.setattr("sam_batch.job.ray.executor.SHARDS_PER_ACTOR", 1)  # so that there are two streams
     draw_photographs(tmp_path / "photos", 6)
     later = {"label_masks": {"enabled": True}, "color_masks": {"over_image": True}}
     for name, how in (("inline", {}), ("ray", RAY)):
