@@ -15,7 +15,7 @@
     │   ├── NotFoundError
     │   ├── AlreadyExistsError
     │   ├── PermissionDeniedError
-    │   └── OutageError        the store itself does not answer, which is no image's fault
+    │   └── OutageError        no image can be loaded, a store does not answer: no image's fault
     ├── ImageError             one image cannot be labelled; becomes a `failed` row
     ├── EngineError            the engine is broken; its worker is replaced
     │   └── NonFiniteError     it returned NaN or infinity
@@ -127,7 +127,7 @@ class PermissionDeniedError(StorageError):
 
 
 class OutageError(StorageError):
-    """An input store does not answer at all; the job waits, and then ends."""
+    """Images cannot be loaded, and none is to blame: a store that does not answer; the job waits, and then ends."""
 
 
 class ImageError(SamBatchError):

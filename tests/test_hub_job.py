@@ -63,7 +63,7 @@ def test_a_hub_that_goes_away_ends_the_job_without_rows_and_the_next_run_does_th
     hub.faults.extend(["ok"] * len(hub.requests) + ["503"] * 10_000)  # it answers until all is listed
     report = run(job)
     assert (report.exit_code, rows(tmp_path / "out")) == (1, [])
-    assert "did not answer" in report.error
+    assert "could not be loaded" in report.error
     assert "503" in report.error
     hub.faults.clear()
     assert (run(job).exit_code, len(rows(tmp_path / "out"))) == (0, 6)

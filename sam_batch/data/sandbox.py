@@ -52,18 +52,17 @@ class Sandbox:
             a `Reserve` by keyword.
 
     Raises:
-        JobError: The system has no room for another process.
+        OSError: The system has no room for another process.
     """
 
     def __init__(self, work: str) -> None:
         self._is_ready = False
-        try:
-            connection, other = Pipe()
+        connection, other = Pipe()
+        with other, contextlib.ExitStack() as at_failure:
             self._channel = _Channel(connection, _shared_file())
-            with other:
-                self._process = _started(work, other.fileno(), self._channel.memory)
-        except OSError as error:
-            raise JobError(f"no process that decodes images can be started: {error.strerror}") from error
+            at_failure.callback(self._channel.close)
+            self._process = _started(work, other.fileno(), self._channel.memory)
+            at_failure.pop_all()
 
     @property
     def pid(self) -> int:
@@ -85,9 +84,10 @@ class Sandbox:
         Raises:
             ImageError: Of kind worker_crash or timed_out: the process is gone.
             JobError: It could not even start.
+            OSError: The system has no room for what they share.
         """
         try:
-            self._wait_until_ready()
+            self.wait_until_ready()
             self._channel.send((arguments, seconds, memory))
             while True:
                 kind, value = self._channel.receive()
@@ -98,7 +98,12 @@ class Sandbox:
         except (EOFError, ConnectionError):
             raise self._death(seconds) from None
 
-    def _wait_until_ready(self) -> None:
+    def wait_until_ready(self) -> None:
+        """Return when it has started.
+
+        Raises:
+            JobError: It ended before that.
+        """
         if not self._is_ready:
             try:
                 self._channel.receive()

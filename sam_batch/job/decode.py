@@ -10,7 +10,7 @@ from sam_batch.data import pixels
 from sam_batch.job.boundary import tried
 from sam_batch.job.notes import noted
 from sam_batch.records import Failure, PixelNote, Stage, View
-from sam_batch.segment.algorithm import view_boxes
+from sam_batch.segment.algorithm import Views
 from sam_batch.segment.views import cut_views
 
 
@@ -19,10 +19,12 @@ class Settings(NamedTuple):
 
     Attributes:
         config: The configuration.
+        views: Where the algorithm looks at such an image.
         image_side: S, the longest side of each view.
     """
 
     config: Config
+    views: Views
     image_side: int
 
 
@@ -56,30 +58,29 @@ class Answer(NamedTuple):
     warnings: list[str]
 
 
-def decode(data: bytes, settings: bytes, prompted: bool, *, reserve: Callable[[pixels.Size], object]) -> Answer:
+def decode(data: bytes, settings: bytes, *, reserve: Callable[[pixels.Size], object]) -> Answer:
     """Decode an image and cut it into views.
 
     Args:
         data: The whole file.
         settings: `Settings`, pickled: to do that for each image would cost more than all the rest of the way.
-        prompted: It carries prompts.
         reserve: As of `pixels.decode`.
     """
     warnings: list[str] = []
     with noted(warnings):
-        image = tried(Stage.LOAD, lambda: _cut(data, _unpickled(settings), prompted, reserve))
+        image = tried(Stage.LOAD, lambda: _cut(data, _unpickled(settings), reserve))
     return Answer(image, warnings)
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)  # of images with prompts and without
 def _unpickled(settings: bytes) -> Settings:
     unpickled: Settings = pickle.loads(settings)  # noqa: S301 - this program's own
     return unpickled
 
 
-def _cut(data: bytes, settings: Settings, prompted: bool, reserve: Callable[[pixels.Size], object]) -> Cut:
+def _cut(data: bytes, settings: Settings, reserve: Callable[[pixels.Size], object]) -> Cut:
     image = pixels.decode(data, settings.config.input, reserve)
     height, width = image.rgb_HW3.shape[:2]
-    boxes = view_boxes((height, width), settings.config, prompted=prompted)
+    boxes = settings.views((height, width), settings.config)
     views = cut_views(image.rgb_HW3, boxes, settings.image_side)
     return Cut(height, width, image.orientation, image.notes, views)

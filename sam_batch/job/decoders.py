@@ -7,6 +7,7 @@ program may have taken the memory. What ends the second one, too, is the image's
 import atexit
 import logging
 import pickle
+import platform
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,14 +16,14 @@ from typing import Final
 
 from sam_batch.data.pixels import Size
 from sam_batch.data.sandbox import Sandbox
-from sam_batch.errors import ImageError
+from sam_batch.errors import ImageError, OutageError
 from sam_batch.job.deadline import Renew
 from sam_batch.job.decode import Answer, Cut, Settings, decode
 from sam_batch.job.machine import usable_cpus
 from sam_batch.job.room import IO_THREADS, bytes_of, pixel_room
 from sam_batch.job.spec import JobSpec
 from sam_batch.records import Failure
-from sam_batch.segment.algorithm import most_views
+from sam_batch.segment.algorithm import most_views, views_of
 
 CLOCKS: Final = 2  # of run.image_timeout_seconds until the next try begins: that of this one, and what is around it
 OVERHEAD_BYTES: Final = 256 << 20  # what no header says: codecs that are loaded, copies of crops
@@ -42,7 +43,10 @@ class Decoder:
 
     def __init__(self, job: JobSpec, renew: Renew, at_once: int) -> None:
         side, config = job.checkpoint.image_side, job.config
-        self._settings = pickle.dumps(Settings(config, side))
+        self._settings = {
+            prompted: pickle.dumps(Settings(config, views_of(config, prompted=prompted), side))
+            for prompted in (False, True)
+        }
         self._seconds = config.run.image_timeout_seconds
         self._most_pixels = config.input.max_pixels
         self._overhead = OVERHEAD_BYTES + THREAD_BYTES * usable_cpus() + 2 * most_views(config) * side * side * 3
@@ -58,8 +62,15 @@ class Decoder:
 
         Raises:
             ImageError: Of kind worker_crash or timed_out: it was the end of every process that tried.
-            JobError: Such a process cannot start here.
+            OutageError: The system has no room for such a process, for now.
+            JobError: No such process can start here.
         """
+        try:
+            return self._tried_twice(data, prompted)
+        except OSError as error:
+            raise OutageError(f"nothing can be decoded on {platform.node()}: {error.strerror}") from error
+
+    def _tried_twice(self, data: bytes, prompted: bool) -> Cut | Failure:
         try:
             return self._tried(data, prompted, alone=False)
         except ImageError as error:
@@ -80,7 +91,7 @@ class Decoder:
             sandbox = until_cut.enter_context(sandboxes().taken())
             self._renew(CLOCKS)
             most = bytes_of(self._most_pixels) + self._overhead
-            arguments = pickle.PickleBuffer(data), self._settings, prompted
+            arguments = pickle.PickleBuffer(data), self._settings[prompted]
             answer: Answer = sandbox.call(*arguments, seconds=self._seconds, memory=most, grant=grant)
         for warning in answer.warnings:
             _log.warning("%s", warning)
@@ -103,6 +114,16 @@ class Sandboxes:
         """See to it that one is ready soon: its imports take their time beside other work."""
         if not self._idle:
             self._idle.append(Sandbox(self._work))
+
+    def check(self) -> None:
+        """Wait until one is ready.
+
+        Raises:
+            JobError: It cannot start.
+            OSError: The system has no room for it.
+        """
+        with self.taken() as sandbox:
+            sandbox.wait_until_ready()
 
     @contextmanager
     def taken(self) -> Iterator[Sandbox]:

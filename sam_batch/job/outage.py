@@ -145,7 +145,7 @@ def _spread(length: int, count: int) -> list[int]:
 
 
 class Patience:
-    """Waits while a store does not answer, for `storage.outage_seconds` in a row and no longer."""
+    """Waits while images cannot be loaded, for `storage.outage_seconds` in a row and no longer."""
 
     def __init__(
         self,
@@ -159,9 +159,9 @@ class Patience:
         self._pause = FIRST_PAUSE_S
 
     def answered(self) -> None:
-        """The store works again: the next outage has all the time once more."""
+        """They can be loaded again: the next outage has all the time once more."""
         if self._since is not None:
-            self._console.print("the input answers again", highlight=False)
+            self._console.print("images are loaded again", highlight=False)
         self._since, self._pause = None, FIRST_PAUSE_S
 
     def wait(self, outage: OutageError) -> None:
@@ -175,10 +175,10 @@ class Patience:
         left = self._since + self._seconds - now
         if left <= 0:
             raise JobError(
-                f"the input did not answer for {self._seconds:g} s (storage.outage_seconds): {outage}; its images are "
+                f"images could not be loaded for {self._seconds:g} s (storage.outage_seconds): {outage}; they are "
                 "still to do, and the same command goes on with them"
             ) from outage
-        told = f"the input does not answer: {outage}; trying again for {left:.0f} s"
+        told = f"images cannot be loaded: {outage}; trying again for {left:.0f} s"
         self._console.print(told, markup=False, highlight=False, soft_wrap=True)
         self._sleep(min(self._pause, left))
         self._pause = min(2 * self._pause, LONGEST_PAUSE_S)

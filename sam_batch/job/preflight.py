@@ -20,6 +20,7 @@ from sam_batch import __version__
 from sam_batch.config import StorageConfig
 from sam_batch.data.storage import Storage, open_storage, read_uri, shown
 from sam_batch.errors import ConfigError, ImageError, NotFoundError, OutputError, SamBatchError, StorageError
+from sam_batch.job.decoders import sandboxes
 from sam_batch.job.executor import Executor
 from sam_batch.job.spec import JobSpec
 from sam_batch.model.checkpoints import find_here
@@ -173,6 +174,7 @@ def _faults(asked: Asked, gpus: int, probe: str) -> Iterator[str]:
     yield _output_fault(job.config.output.uri, asked.probe, probe, job.config.storage)
     if sample and _sha256(sample.uri, job.config.storage, job.config.input.max_bytes) != sample.sha256:
         yield f"{shown(sample.uri)} is another file than on the driver; mount the same input on all nodes"
+    sandboxes().check()
     if job.checkpoint.sha256:  # the fake engine has no weights
         find_here(job.checkpoint)
     if job.engine.on_gpu and gpus:

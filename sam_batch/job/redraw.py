@@ -41,7 +41,7 @@ def draw_switched_on(run: Run, executor: Executor, job: JobSpec, plan: Plan) -> 
         The plan, which says whether all are there.
 
     Raises:
-        JobError: A shard's workers died, or the input does not answer.
+        JobError: A shard's workers died, or the input cannot be loaded.
         StorageError: The output cannot be read or written.
     """
     if plan.is_drawn:

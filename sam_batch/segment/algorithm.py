@@ -8,7 +8,7 @@ algorithm is a file of its own and a line there. This module imports no torch.
 
 from collections.abc import Callable, Iterable, Mapping
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from sam_batch.config import Config
 from sam_batch.errors import ConfigError
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from sam_batch.engine.protocol import Embeddings, Engine
 
 Found = TypeVar("Found")
+Views: TypeAlias = Callable[[tuple[int, int], Config], list[ViewBox]]
+"""Where an algorithm looks at an image of some height and width, as (xyxy, layer) pairs."""
 
 LARGE = (1 << 16, 1 << 16)  # no crop of such an image is without a pixel
 
@@ -55,13 +57,17 @@ class Entry(NamedTuple):
     """One algorithm, as the job reaches it.
 
     Attributes:
-        views: Where it looks at an image of some height and width, as (xyxy, layer) pairs.
+        views: A function of a module: processes that decode are told its name.
         algorithm: Names, as `module:function`, what makes the algorithm of an engine and the configuration: a name,
             since such modules import torch.
     """
 
-    views: Callable[[tuple[int, int], Config], list[ViewBox]]
+    views: Views
     algorithm: str
+
+
+def _whole(image_hw: tuple[int, int], config: Config) -> list[ViewBox]:
+    return whole_view(image_hw)
 
 
 ALGORITHMS = {
@@ -69,23 +75,22 @@ ALGORITHMS = {
 }
 
 
-PROMPTED = Entry(lambda image_hw, config: whole_view(image_hw), "sam_batch.segment.prompted:Prompted.from_config")
+PROMPTED = Entry(_whole, "sam_batch.segment.prompted:Prompted.from_config")
 
 
-def view_boxes(image_hw: tuple[int, int], config: Config, *, prompted: bool = False) -> list[ViewBox]:
-    """Where an image's algorithm looks at it, as (xyxy, layer) pairs.
+def views_of(config: Config, *, prompted: bool = False) -> Views:
+    """Where an algorithm looks at its images.
 
     Args:
-        image_hw: Its height and width.
         config: Names the algorithm of images without prompts.
-        prompted: It carries prompts.
+        prompted: They carry prompts.
     """
-    return _entry(config, prompted).views(image_hw, config)
+    return _entry(config, prompted).views
 
 
 def most_views(config: Config) -> int:
     """How many views are cut of an image at most."""
-    return len(view_boxes(LARGE, config))
+    return len(views_of(config)(LARGE, config))
 
 
 def open_algorithm(engine: "Engine", config: Config) -> Algorithm[Any]:

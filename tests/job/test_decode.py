@@ -14,15 +14,16 @@ from support.kinds.tiffs import TIFFS
 from sam_batch.data.sandbox import Sandbox
 from sam_batch.job.decode import Cut, Settings, decode
 from sam_batch.records import Failure, FailureKind, PixelNote, Stage
+from sam_batch.segment.algorithm import views_of
 
 FILES = {name: data for name, (data, _) in corpus().items()} | {kind.name: kind.data() for kind in (*TIFFS, *GEOTIFFS)}
 FILES = {name: data for name, data in FILES.items() if len(data) < 20_000}
 LIMITS = {"seconds": 50, "memory": 1 << 30, "grant": lambda size: 1 << 30}
 
 
-def made(side=32, **sections):
+def made(prompted=False, **sections):
     config = job_config("in", "out", input={"uri": "in", "max_pixels": MAX_PIXELS}, **sections)
-    return pickle.dumps(Settings(config, side))
+    return pickle.dumps(Settings(config, views_of(config, prompted=prompted), 32))
 
 
 PLAIN = made()
@@ -34,9 +35,9 @@ def sandbox():
         yield sandbox
 
 
-def here(data, settings=PLAIN, prompted=False):
+def here(data, settings=PLAIN):
     sizes = []
-    return decode(data, settings, prompted, reserve=sizes.append).image, sizes
+    return decode(data, settings, reserve=sizes.append).image, sizes
 
 
 def as_values(answer):
@@ -59,7 +60,7 @@ def test_whatever_the_bytes_are_both_say_the_same(sandbox, name, changes, keep):
     for position, value in changes if data else ():
         data[int(position * len(data))] = value
     file = bytes(data[: int(len(data) * keep)])
-    answer = sandbox.call(pickle.PickleBuffer(file), PLAIN, False, **LIMITS)
+    answer = sandbox.call(pickle.PickleBuffer(file), PLAIN, **LIMITS)
     assert as_values(answer.image) == as_values(here(file)[0])
 
 
@@ -74,8 +75,8 @@ def test_size_orientation_and_notes_come_with_the_views():
 
 @pytest.mark.parametrize(("prompted", "views"), [(False, 5), (True, 1)])
 def test_images_that_carry_prompts_are_looked_at_as_a_whole(prompted, views):
-    crops = made(generator={"points_per_side": 3, "crop_n_layers": 1})
-    assert len(here(corpus()["jpeg.jpg"][0], crops, prompted)[0].views) == views
+    crops = made(prompted, generator={"points_per_side": 3, "crop_n_layers": 1})
+    assert len(here(corpus()["jpeg.jpg"][0], crops)[0].views) == views
 
 
 def test_a_file_that_is_no_image_is_told_as_a_failure():

@@ -1,5 +1,8 @@
 """A file that is the end of its decoders costs one row; a decoder that ended for other reasons costs none."""
 
+import errno
+import platform
+import subprocess
 from contextlib import closing, nullcontext
 
 import pytest
@@ -95,6 +98,21 @@ def test_where_none_can_start_the_job_ends_and_no_image_fails(tmp_path, use):
     report = run(job_config(tmp_path / "photos", tmp_path / "out"))
     assert (report.exit_code, report.done) == (1, 0)
     assert "the process that decodes images ended with exit code 1 as it started" in report.error
+
+
+def test_a_machine_without_room_for_one_is_waited_for_and_no_image_fails(tmp_path, use, monkeypatch):
+    def full(*arguments, **options):
+        raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    use("faulty")
+    draw_photographs(tmp_path / "photos", 1)
+    config = job_config(tmp_path / "photos", tmp_path / "out", storage={"outage_seconds": 0})
+    with monkeypatch.context() as patch:
+        patch.setattr(subprocess, "Popen", full)
+        report = run(config)
+    assert (report.exit_code, rows(tmp_path / "out")) == (1, [])
+    assert f"nothing can be decoded on {platform.node()}: Resource temporarily unavailable" in report.error
+    assert run(config).done == 1
 
 
 def test_no_more_decode_side_by_side_than_there_are_cpus(monkeypatch):

@@ -128,7 +128,7 @@ def test_a_store_that_goes_away_ends_the_job_without_rows_and_the_next_run_does_
     config = job_config(tmp_path / "photos", tmp_path / "out", storage={"outage_seconds": 0})
     report = run(config)
     assert (report.exit_code, report.status["failed"]) == (1, 0)
-    assert "did not answer" in report.error
+    assert "could not be loaded" in report.error
     assert "injected" in (tmp_path / "out/summary.json").read_text()
     assert [row["status"] for row in rows(tmp_path / "out")] == ["ok"] * 4
     store.broken = lambda path: None
@@ -215,7 +215,9 @@ def test_patience_tries_again_at_growing_intervals_and_ends_with_the_cause():
     cause = OutageError("cannot read a: stale")
     for _ in range(3):
         patience.wait(cause)
-    with pytest.raises(JobError, match=r"did not answer for 10 s \(storage.outage_seconds\): cannot read a: stale"):
+    with pytest.raises(
+        JobError, match=r"could not be loaded for 10 s \(storage.outage_seconds\): cannot read a: stale"
+    ):
         patience.wait(cause)
     assert waits == [2, 4, 4]
     assert "trying again for 8 s" in shown.getvalue()

@@ -2,6 +2,7 @@
 
 import io
 import shutil
+from contextlib import closing
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -16,6 +17,7 @@ from sam_batch.engine.choice import FakeChoice, TorchChoice
 from sam_batch.engine.fake import WEIGHTS as FAKE
 from sam_batch.errors import ConfigError, OutputError
 from sam_batch.job import preflight
+from sam_batch.job.decoders import Sandboxes
 from sam_batch.job.executor import Answer
 from sam_batch.job.spec import JobSpec
 from sam_batch.model.checkpoints import ResolvedCheckpoint
@@ -100,6 +102,13 @@ def test_a_node_without_the_input_is_named(check, tmp_path):
 
     with pytest.raises(ConfigError, match=r"node-0: cannot read .*000\.jpg: No such file"):
         check(unmounted)
+
+
+def test_a_node_on_which_nothing_can_be_decoded_is_named(check, monkeypatch):
+    with closing(Sandboxes("support.decoding:nothing_of_that_name")) as broken:
+        monkeypatch.setattr(preflight, "sandboxes", lambda: broken)
+        with pytest.raises(ConfigError, match="node-0: the process that decodes images ended with exit code 1"):
+            check(well)
 
 
 def test_a_node_with_another_input_of_the_same_name_is_named(check, tmp_path):

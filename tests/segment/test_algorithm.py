@@ -4,7 +4,7 @@ from support.jobs import draw_photographs, job_config, rows, run
 from support.toy_algorithm import halves
 
 from sam_batch.errors import ConfigError, ExitCode
-from sam_batch.segment.algorithm import ALGORITHMS, Entry, most_views, open_algorithm, view_boxes
+from sam_batch.segment.algorithm import ALGORITHMS, Entry, most_views, open_algorithm, views_of
 from sam_batch.segment.everything import Everything
 
 
@@ -27,13 +27,14 @@ def test_an_unknown_one_is_refused_by_its_key_when_the_configuration_is_read():
 
 
 def test_everything_mode_looks_at_the_image_and_its_crops():
-    assert [layer for _, layer in view_boxes((60, 100), config(crop_n_layers=1))] == [0, 1, 1, 1, 1]
+    crops = config(crop_n_layers=1)
+    assert [layer for _, layer in views_of(crops)((60, 100), crops)] == [0, 1, 1, 1, 1]
 
 
 @pytest.mark.parametrize(("layers", "views"), [(0, 1), (1, 5), (2, 21)])
 def test_the_most_views_are_those_of_a_large_image(layers, views):
     crops = config(crop_n_layers=layers)
-    assert most_views(crops) == len(view_boxes((600, 800), crops)) == views
+    assert most_views(crops) == len(views_of(crops)((600, 800), crops)) == views
 
 
 def test_the_configured_algorithm_is_opened():

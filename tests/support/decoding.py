@@ -14,9 +14,9 @@ from sam_batch.records import Stage
 FATAL_HEIGHT, HANGING_HEIGHT, GREEDY_HEIGHT = 41, 42, 43  # of pictures
 
 
-def faulty(data: bytes, settings: bytes, prompted: bool, *, reserve: Any) -> Answer:
+def faulty(data: bytes, settings: bytes, *, reserve: Any) -> Answer:
     """Crashes, hangs or takes all memory at pictures of some heights."""
-    answer = decode(data, settings, prompted, reserve=reserve)
+    answer = decode(data, settings, reserve=reserve)
     height = getattr(answer.image, "height", 0)
     if height == FATAL_HEIGHT:
         os.abort()
@@ -27,7 +27,7 @@ def faulty(data: bytes, settings: bytes, prompted: bool, *, reserve: Any) -> Ans
     return answer
 
 
-def killed_once(data: bytes, settings: bytes, prompted: bool, *, reserve: Any) -> Answer:
+def killed_once(data: bytes, settings: bytes, *, reserve: Any) -> Answer:
     """Is killed while it decodes for the first time, and has something to say at the second; the data name the file."""
 
     def warn(size: Any) -> None:
@@ -39,4 +39,4 @@ def killed_once(data: bytes, settings: bytes, prompted: bool, *, reserve: Any) -
     if not marker.exists():
         marker.touch()
         os.kill(os.getpid(), signal.SIGKILL)
-    return decode(path.read_bytes(), settings, prompted, reserve=warn)
+    return decode(path.read_bytes(), settings, reserve=warn)
