@@ -10,7 +10,7 @@ import pickle
 import platform
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from typing import Final
 
@@ -113,7 +113,8 @@ class Sandboxes:
     def start(self) -> None:
         """See to it that one is ready soon: its imports take their time beside other work."""
         if not self._idle:
-            self._idle.append(Sandbox(self._work))
+            with suppress(OSError):  # there is no room for it now: whoever needs one says so
+                self._idle.append(Sandbox(self._work))
 
     def check(self) -> None:
         """Wait until one is ready.

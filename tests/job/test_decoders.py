@@ -13,7 +13,7 @@ from support.jobs import draw_photographs, job_config, rows, run
 from sam_batch.engine.choice import FakeChoice
 from sam_batch.engine.fake import WEIGHTS as FAKE
 from sam_batch.errors import ImageError
-from sam_batch.job import decoders
+from sam_batch.job import decoders, executor
 from sam_batch.job.deadline import never
 from sam_batch.job.decoders import CLOCKS, Decoder, Sandboxes
 from sam_batch.job.spec import JobSpec
@@ -104,7 +104,8 @@ def test_a_machine_without_room_for_one_is_waited_for_and_no_image_fails(tmp_pat
     def full(*arguments, **options):
         raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
 
-    use("faulty")
+    own = use("faulty")
+    monkeypatch.setattr(executor, "sandboxes", lambda: own)
     draw_photographs(tmp_path / "photos", 1)
     config = job_config(tmp_path / "photos", tmp_path / "out", storage={"outage_seconds": 0})
     with monkeypatch.context() as patch:
